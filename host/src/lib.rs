@@ -1,0 +1,3 @@
+//! kd, the engine: opens Windows kernel crash dumps and runs commands on them.
+pub mod dump;
+pub mod memory;

@@ -1,0 +1,2 @@
+//! Everything the author of a kd extension sees.
+pub mod address;
