@@ -1,3 +1,6 @@
 //! kd, the engine: opens Windows kernel crash dumps and runs commands on them.
 pub mod dump;
+pub mod expr;
+pub mod extension;
 pub mod memory;
+pub mod pattern;
