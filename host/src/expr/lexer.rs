@@ -29,8 +29,8 @@ const OPERATORS: [&str; 22] = [
     "=", "(", ")",
 ];
 
-/// Splits `text`; the error is the offset of the character that fits nothing.
-pub fn tokens(text: &str) -> Result<Vec<Token>, usize> {
+/// Splits `text`. A character that fits nothing ends the list; the second value is its offset.
+pub fn tokens(text: &str) -> (Vec<Token>, Option<usize>) {
     let mut tokens = Vec::new();
     let mut at = 0;
     while let Some(c) = text.get(at..).and_then(|rest| rest.chars().next()) {
@@ -42,7 +42,7 @@ pub fn tokens(text: &str) -> Result<Vec<Token>, usize> {
         if c == '@' {
             let name = word(rest.get(1..).unwrap_or_default());
             if name.is_empty() {
-                return Err(at);
+                return (tokens, Some(at));
             }
             tokens.push(Token { at, kind: TokenKind::Register(name.to_owned()) });
             at += 1 + name.len();
@@ -60,12 +60,12 @@ pub fn tokens(text: &str) -> Result<Vec<Token>, usize> {
             continue;
         }
         let Some(operator) = OPERATORS.iter().find(|operator| rest.starts_with(**operator)) else {
-            return Err(at);
+            return (tokens, Some(at));
         };
         tokens.push(Token { at, kind: TokenKind::Operator(operator) });
         at += operator.len();
     }
-    Ok(tokens)
+    (tokens, None)
 }
 
 /// The longest name at the start of `text`. `!` joins a module and a symbol; `::` and `` ` `` belong to names too.
@@ -130,13 +130,13 @@ mod tests {
     #[test]
     fn names_stay_whole() {
         let kinds = |text: &str| -> Vec<TokenKind> {
-            tokens(text).unwrap().into_iter().map(|token| token.kind).collect()
+            tokens(text).0.into_iter().map(|token| token.kind).collect()
         };
         assert_eq!(
             kinds("nt!Ps_x+@rip"),
             [TokenKind::Word("nt!Ps_x".into()), TokenKind::Operator("+"), TokenKind::Register("rip".into())]
         );
         assert_eq!(kinds("a!=b")[1], TokenKind::Operator("!="));
-        assert_eq!(tokens("1 # 2"), Err(2));
+        assert_eq!(tokens("1 # 2").1, Some(2));
     }
 }

@@ -58,22 +58,29 @@ pub enum ExprError {
     TooDeep,
 }
 
-/// The value of `text`.
+/// The value of `text`, all of it.
 pub fn evaluate(text: &str, context: &dyn Context) -> Result<u64, ExprError> {
-    let tokens = tokens(text)
-        .map_err(|at| ExprError::Syntax { rest: text.get(at..).unwrap_or_default().to_owned() })?;
-    let mut parser = Parser { text, tokens: &tokens, next: 0, context, depth: 0 };
-    let value = parser.level(0)?;
-    match parser.tokens.get(parser.next) {
-        None => Ok(value),
-        Some(token) => Err(parser.syntax(token)),
+    match evaluate_first(text, context)? {
+        (value, "") => Ok(value),
+        (_, rest) => Err(ExprError::Syntax { rest: rest.to_owned() }),
     }
+}
+
+/// The value of the longest expression at the start of `text`, and what follows it.
+pub fn evaluate_first<'t>(text: &'t str, context: &dyn Context) -> Result<(u64, &'t str), ExprError> {
+    let (tokens, stopped) = tokens(text);
+    let mut parser = Parser { text, tokens: &tokens, next: 0, stopped, context, depth: 0 };
+    let value = parser.level(0)?;
+    let end = parser.tokens.get(parser.next).map(|token| token.at).or(stopped);
+    Ok((value, end.and_then(|at| text.get(at..)).unwrap_or_default()))
 }
 
 struct Parser<'a> {
     text: &'a str,
     tokens: &'a [Token],
     next: usize,
+    /// Where the text stops making sense.
+    stopped: Option<usize>,
     context: &'a dyn Context,
     depth: usize,
 }
@@ -92,6 +99,14 @@ const LEVELS: [&[&str]; 7] = [
 impl Parser<'_> {
     fn syntax(&self, token: &Token) -> ExprError {
         ExprError::Syntax { rest: self.text.get(token.at..).unwrap_or_default().to_owned() }
+    }
+
+    /// The error at the end of the tokens.
+    fn end(&self) -> ExprError {
+        match self.stopped.and_then(|at| self.text.get(at..)) {
+            Some(rest) => ExprError::Syntax { rest: rest.to_owned() },
+            None => ExprError::Missing,
+        }
     }
 
     /// The operator at the cursor if it belongs to `level`.
@@ -126,7 +141,7 @@ impl Parser<'_> {
     }
 
     fn operand(&mut self) -> Result<u64, ExprError> {
-        let token = self.tokens.get(self.next).ok_or(ExprError::Missing)?.clone();
+        let token = self.tokens.get(self.next).ok_or_else(|| self.end())?.clone();
         self.next += 1;
         match &token.kind {
             TokenKind::Operator("+") => self.unary(),
@@ -140,7 +155,7 @@ impl Parser<'_> {
                         Ok(value)
                     }
                     Some(other) => Err(self.syntax(other)),
-                    None => Err(ExprError::Missing),
+                    None => Err(self.end()),
                 }
             }
             TokenKind::Operator(_) => Err(self.syntax(&token)),
@@ -280,6 +295,9 @@ mod tests {
         assert_eq!(value(""), Err(ExprError::Missing));
         assert_eq!(value("1+"), Err(ExprError::Missing));
         assert_eq!(value("nosuch"), Err(ExprError::Unresolved { name: "nosuch".into() }));
+        assert_eq!(evaluate_first("rsp L40", &Fake { radix: 16 }), Ok((0x1000, "L40")));
+        assert_eq!(evaluate_first("1+1 \"x\"", &Fake { radix: 16 }), Ok((2, "\"x\"")));
+        assert_eq!(value("\"x\""), Err(ExprError::Syntax { rest: "\"x\"".into() }));
         assert_eq!(value("1 2"), Err(ExprError::Syntax { rest: "2".into() }));
         assert_eq!(
             value("poi(0)").unwrap_err().to_string(),

@@ -3,4 +3,4 @@
 mod lexer;
 pub mod masm;
 
-pub use masm::{Context, ExprError, evaluate};
+pub use masm::{Context, ExprError, evaluate, evaluate_first};
