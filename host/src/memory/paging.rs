@@ -389,7 +389,7 @@ impl Walk<'_> {
     fn prototype_at(&self, value: u64, at: u64, descriptors: u64) -> Software {
         let low = if self.tables.is_64_bit() { at & 0xffff_ffff_ffff } else { at };
         if low == descriptors || at == 0 {
-            return Software::End(Absent::NotMapped, Detail::Prototype(value, Va::NULL));
+            return Software::End(Absent::PagedOut, Detail::Prototype(value, Va::NULL));
         }
         Software::Prototype(Va(at))
     }

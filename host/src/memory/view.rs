@@ -145,7 +145,8 @@ impl View {
                 let Some(physical) = self.dump.physical() else {
                     return Err(ReadFault { at, why: Absent::NotCaptured, detail: Detail::NoMemory });
                 };
-                let pa = match cache.get(at) {
+                let canonical = tables.is_canonical(at);
+                let pa = match cache.get(at).filter(|_| canonical) {
                     Some(pa) => pa,
                     None => {
                         let pa = tables.translate(physical, at)?.pa;
