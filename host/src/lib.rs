@@ -6,4 +6,5 @@ pub mod expr;
 pub mod extension;
 pub mod memory;
 pub mod pattern;
+pub mod symbols;
 pub mod ui;
