@@ -1,7 +1,6 @@
 //! kd's own commands. A command is a row of data; a family of them is a file.
 
 mod builtin_help;
-mod context;
 mod display;
 mod dump_info;
 mod extensions;
@@ -12,6 +11,7 @@ mod systems;
 mod word;
 
 pub use builtin_help::completions;
+pub use extensions::extension_help;
 pub use display::LastDisplay;
 pub use dump_info::print_banner;
 pub use word::{Word, split_commands};
@@ -57,13 +57,12 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 8] = [
+const FAMILIES: [&[Builtin]; 7] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
     modules::ROWS,
     registers::ROWS,
-    context::ROWS,
     display::ROWS,
     extensions::ROWS,
 ];
