@@ -1,3 +1,4 @@
 //! kd, the engine: opens Windows kernel crash dumps and runs commands on them.
 pub mod dump;
 pub mod memory;
+pub mod target;
