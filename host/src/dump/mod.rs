@@ -4,15 +4,23 @@
 //! and reads nothing else. Physical pages are reached through [`PhysicalMemory`], the virtual blocks of a small dump
 //! through [`VirtualBlocks`]. What addresses mean is the business of the `memory` layer.
 
+mod bitmap;
 mod blocks;
 mod bytes;
+mod cabinet;
 mod error;
+mod foreign;
 mod header;
 mod kind;
 mod mapped;
 mod physical;
+mod runs;
+mod streams;
 mod tagged;
 mod triage;
+
+#[cfg(test)]
+mod tests;
 
 use std::borrow::Cow;
 use std::fs::File;
@@ -66,6 +74,7 @@ pub struct Dump {
     triage: Option<Triage>,
     tagged: Vec<TaggedBlob>,
     member: Option<String>,
+    streams: Vec<LayoutEntry>,
 }
 
 impl Dump {
@@ -80,17 +89,38 @@ impl Dump {
         if file.size() == 0 {
             return Err(DumpError::Empty { path: path.to_owned() });
         }
-        Dump::from_file(path.to_owned(), file, None)
+        if file.get(0, 4).is_some_and(|magic| magic.as_ref() == b"MSCF") {
+            let unpacked = cabinet::unpack(path, options.member.as_deref(), options.progress)?;
+            let file = MappedFile::new(unpacked.file, options.no_mmap).map_err(io)?;
+            return Dump::from_file(path, file, Some(unpacked.member));
+        }
+        if let Some(member) = &options.member {
+            return Err(DumpError::NotAnArchive { path: path.to_owned(), member: member.clone() });
+        }
+        Dump::from_file(path, file, None)
     }
 
-    fn from_file(path: PathBuf, file: MappedFile, member: Option<String>) -> Result<Dump, DumpError> {
+    fn from_file(opened: &Path, file: MappedFile, member: Option<String>) -> Result<Dump, DumpError> {
         let size = file.size();
+        // In messages a member stands with its cabinet.
+        let path = match &member {
+            Some(member) => PathBuf::from(format!("\"{member}\" in {}", opened.display())),
+            None => opened.to_owned(),
+        };
+        if size == 0 {
+            return Err(DumpError::Empty { path });
+        }
         let mut head = vec![0; usize::try_from(size.min(0x2000)).unwrap_or(0)];
-        file.read_at(0, &mut head);
+        let held = file.read_at(0, &mut head);
+        head.truncate(held);
         let header = match Header::parse(&head) {
             Ok(header) => header,
+            Err(HeaderError::Signature) if head.starts_with(b"MDMP") => {
+                let machine = foreign::minidump_machine(&file);
+                return Err(DumpError::UserModeMinidump { path, machine });
+            }
             Err(HeaderError::Signature) => {
-                return Err(DumpError::NotADump { path, found: "its signature is unknown".into() });
+                return Err(DumpError::NotADump { path, found: foreign::describe(&head) });
             }
             Err(HeaderError::Cut { needed }) => {
                 return Err(DumpError::Cut { path, what: "the dump header", size, needed });
@@ -102,10 +132,9 @@ impl Dump {
                 return Err(DumpError::UnknownKind { path, number, offset });
             }
         };
-        let file = Arc::new(file);
         let mut dump = Dump {
-            path,
-            file,
+            path: opened.to_owned(),
+            file: Arc::new(file),
             header,
             problems: Vec::new(),
             physical: None,
@@ -113,19 +142,41 @@ impl Dump {
             triage: None,
             tagged: Vec::new(),
             member,
+            streams: Vec::new(),
         };
         match dump.header.kind {
-            DumpKind::Triage => dump.open_triage()?,
+            DumpKind::Triage => dump.open_triage(path)?,
             DumpKind::HeaderOnly => {}
-            _ => {}
+            _ => dump.open_pages(path)?,
         }
         Ok(dump)
     }
 
-    fn open_triage(&mut self) -> Result<(), DumpError> {
+    fn open_pages(&mut self, path: PathBuf) -> Result<(), DumpError> {
+        let offset = self.header.size;
+        let opened = streams::open_pages(&self.file, &self.header).map_err(|why| DumpError::Broken {
+            path,
+            what: "the table of pages",
+            offset,
+            why,
+        })?;
+        // Secondary data follows the pages; some writers leave a gap up to the announced end.
+        self.tagged = tagged::parse(&self.file, opened.end);
+        if self.tagged.is_empty()
+            && let Some(end) = self.header.required_dump_space
+        {
+            self.tagged = tagged::parse(&self.file, end);
+        }
+        self.problems.extend(opened.problems);
+        self.streams = opened.layout;
+        self.physical = Some(Box::new(opened.pages));
+        Ok(())
+    }
+
+    fn open_triage(&mut self, path: PathBuf) -> Result<(), DumpError> {
         let Some(parsed) = triage::parse(&self.file, &self.header) else {
             return Err(DumpError::Cut {
-                path: self.path.clone(),
+                path,
                 what: "the triage header",
                 size: self.file.size(),
                 needed: self.header.size + if self.header.is_64_bit { 0x80 } else { 0x68 },
@@ -210,6 +261,39 @@ impl Dump {
 
     /// Every table, stream and block of the file, by offset.
     pub fn layout(&self) -> Vec<LayoutEntry> {
-        Vec::new()
+        let header = &self.header;
+        let mut layout = vec![LayoutEntry {
+            name: "dump header".into(),
+            offset: 0,
+            size: header.size,
+            note: format!("{}, type {:#x} ({})", header.machine, header.kind.number(), header.kind),
+        }];
+        if let Some(context) = header.context {
+            layout.push(entry("context record", context, String::new()));
+        }
+        layout.extend(self.streams.iter().cloned());
+        if let Some(triage) = &self.triage {
+            triage::layout(triage, header, &mut layout);
+        }
+        for block in self.blocks.iter().flat_map(|blocks| blocks.source()) {
+            if block.kind == BlockKind::Data {
+                layout.push(entry(block.kind.name(), block.file, format!("at {}", block.va)));
+            }
+        }
+        for blob in &self.tagged {
+            let range = FileRange { offset: blob.offset, size: blob.size };
+            layout.push(entry("tagged data", range, streams::guid(blob)));
+        }
+        for entry in &mut layout {
+            if entry.offset.saturating_add(entry.size) > self.file.size() {
+                entry.note.push_str(if entry.note.is_empty() { "cut" } else { ", cut" });
+            }
+        }
+        layout.sort_by_key(|entry| entry.offset);
+        layout
     }
+}
+
+fn entry(name: &str, range: FileRange, note: String) -> LayoutEntry {
+    LayoutEntry { name: name.into(), offset: range.offset, size: range.size, note }
 }

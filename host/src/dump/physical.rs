@@ -2,8 +2,13 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use kd_sdk::address::{PAGE_SIZE, Pa, Pfn};
+
+use super::bitmap::Bitmap;
+use super::mapped::MappedFile;
+use super::runs::Runs;
 
 /// Why memory cannot be read. The four answers are never mixed up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -78,5 +83,63 @@ pub trait PhysicalMemory: Send + Sync {
             done += count;
         }
         Ok(())
+    }
+}
+
+/// The most pages read at once when the file is not mapped, so that a copy stays small.
+const MOST_COPIED_PAGES: u64 = 256;
+
+/// How a file orders its frames.
+pub(crate) enum Frames {
+    /// By runs.
+    Runs(Runs),
+    /// By a bitmap.
+    Bitmap(Bitmap),
+}
+
+/// The pages of a dump file.
+pub(crate) struct Pages {
+    pub(crate) file: Arc<MappedFile>,
+    pub(crate) frames: Frames,
+}
+
+impl PhysicalMemory for Pages {
+    fn pages(&self, first: Pfn, max_pages: u64) -> Result<Cow<'_, [u8]>, Absent> {
+        let mut max = max_pages.max(1);
+        if !self.file.is_mapped() {
+            max = max.min(MOST_COPIED_PAGES);
+        }
+        let found = match &self.frames {
+            Frames::Runs(runs) => runs.find(first),
+            Frames::Bitmap(bitmap) => bitmap.find(first, max),
+        };
+        let (offset, count) = found.ok_or(Absent::NotCaptured)?;
+        let held = self.file.size().saturating_sub(offset) / PAGE_SIZE;
+        let bytes = count.min(max).min(held).saturating_mul(PAGE_SIZE);
+        if bytes == 0 {
+            return Err(Absent::Broken);
+        }
+        self.file.get(offset, usize::try_from(bytes).map_err(|_| Absent::Broken)?).ok_or(Absent::Broken)
+    }
+
+    fn runs(&self) -> Box<dyn Iterator<Item = PhysicalRun> + Send + '_> {
+        match &self.frames {
+            Frames::Runs(runs) => Box::new(runs.iter()),
+            Frames::Bitmap(bitmap) => Box::new(bitmap.iter()),
+        }
+    }
+
+    fn page_count(&self) -> u64 {
+        match &self.frames {
+            Frames::Runs(runs) => runs.pages(),
+            Frames::Bitmap(bitmap) => bitmap.count(),
+        }
+    }
+
+    fn end(&self) -> Pfn {
+        match &self.frames {
+            Frames::Runs(runs) => runs.end(),
+            Frames::Bitmap(bitmap) => Pfn(bitmap.bits),
+        }
     }
 }

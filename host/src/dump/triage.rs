@@ -7,6 +7,7 @@
 
 use kd_sdk::address::Va;
 
+use super::LayoutEntry;
 use super::blocks::{Block, BlockKind};
 use super::bytes::{u16_at, u32_at, u64_at, utf16};
 use super::error::Problem;
@@ -392,4 +393,35 @@ fn check(file: &MappedFile, triage: &Triage, blocks: &[Block], valid: u32, probl
             why: "TRGD is not there: Windows did not finish writing this dump".into(),
         });
     }
+}
+
+/// The tables of a small dump, for the list of everything in the file.
+pub(crate) fn layout(triage: &Triage, header: &Header, layout: &mut Vec<LayoutEntry>) {
+    let size = if header.is_64_bit { SHAPE_64.size } else { SHAPE_32.size } as u64;
+    let mut add = |name: &str, range: Option<FileRange>, note: String| {
+        if let Some(range) = range {
+            layout.push(LayoutEntry { name: name.into(), offset: range.offset, size: range.size, note });
+        }
+    };
+    add(
+        "triage header",
+        Some(FileRange { offset: header.size, size }),
+        format!("options {:#x}, {}", triage.options, if triage.valid { "complete" } else { "not complete" }),
+    );
+    add("memory manager data", triage.mm, String::new());
+    add(
+        "unloaded drivers",
+        triage.unloaded_drivers_table,
+        format!("{} drivers", triage.unloaded_drivers.len()),
+    );
+    add("processor control block", triage.prcb, String::new());
+    add("process", triage.process, String::new());
+    add("thread", triage.thread, String::new());
+    add("call stack", triage.call_stack, format!("at {}", triage.top_of_stack));
+    add("driver list", triage.driver_list, format!("{} drivers", triage.driver_count));
+    add("string pool", triage.string_pool, String::new());
+    add("data page", triage.data_page, format!("at {}", triage.data_page_address));
+    let at = header.kd_debugger_data_block.map(|va| format!("at {va}"));
+    add("debugger data", triage.debugger_data, at.unwrap_or_default());
+    add("table of data blocks", triage.data_blocks, format!("{} blocks", triage.data_blocks_count));
 }
