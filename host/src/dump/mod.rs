@@ -20,6 +20,8 @@ mod tagged;
 mod triage;
 
 #[cfg(test)]
+mod real_tests;
+#[cfg(test)]
 mod tests;
 
 use std::borrow::Cow;

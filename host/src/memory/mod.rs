@@ -9,3 +9,6 @@ mod view;
 pub use fault::{Absent, Detail, Level, ReadFault};
 pub use paging::{Entries, PageEntry, PageTables, PagingMode, Translation, TranslationKind, WalkFault};
 pub use view::{ReadOutcome, View};
+
+#[cfg(test)]
+mod tests;

@@ -108,12 +108,12 @@ pub struct Translation {
 }
 
 /// A walk that did not end at a page, and the entries it read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WalkFault {
     /// Why.
     pub fault: ReadFault,
     /// The entries read before it.
-    pub entries: Entries,
+    pub entries: Box<Entries>,
 }
 
 impl PageTables {
@@ -155,13 +155,13 @@ impl PageTables {
 
     /// Translates `va`; the fault says why not.
     pub fn translate(&self, physical: &dyn PhysicalMemory, va: Va) -> Result<Translation, ReadFault> {
-        self.walk(physical, va).map_err(|walk| walk.fault)
+        Walk::new(self, physical, va).run(true)
     }
 
     /// Translates `va` and keeps the entries also when it fails.
     pub fn walk(&self, physical: &dyn PhysicalMemory, va: Va) -> Result<Translation, WalkFault> {
-        Walk { tables: self, physical, va, entries: Entries::default(), kind: TranslationKind::Valid }
-            .run(true)
+        let mut walk = Walk::new(self, physical, va);
+        walk.run(true).map_err(|fault| WalkFault { fault, entries: Box::new(walk.entries) })
     }
 
     /// The lowest address above `va` that the walk of `va` did not rule out: the end of the hole or page that the
@@ -253,14 +253,18 @@ struct Walk<'a> {
     kind: TranslationKind,
 }
 
-impl Walk<'_> {
-    fn fault(&self, why: Absent, detail: Detail) -> WalkFault {
-        WalkFault { fault: ReadFault { at: self.va, why, detail }, entries: self.entries }
+impl<'a> Walk<'a> {
+    fn new(tables: &'a PageTables, physical: &'a dyn PhysicalMemory, va: Va) -> Walk<'a> {
+        Walk { tables, physical, va, entries: Entries::default(), kind: TranslationKind::Valid }
+    }
+
+    fn fault(&self, why: Absent, detail: Detail) -> ReadFault {
+        ReadFault { at: self.va, why, detail }
     }
 
     /// Walks down. The number of levels bounds it, so tables that refer to themselves cannot make it loop;
     /// `follow` allows one more walk for a prototype PTE, which may not ask for another.
-    fn run(mut self, follow: bool) -> Result<Translation, WalkFault> {
+    fn run(&mut self, follow: bool) -> Result<Translation, ReadFault> {
         let tables = self.tables;
         if !tables.is_canonical(self.va) {
             return Err(self.fault(Absent::NotMapped, Detail::NotCanonical));
@@ -334,7 +338,7 @@ impl Walk<'_> {
         }
     }
 
-    fn entry(&mut self, level: Level, at: Pa, width: u64) -> Result<u64, WalkFault> {
+    fn entry(&mut self, level: Level, at: Pa, width: u64) -> Result<u64, ReadFault> {
         let page = self.physical.page(at.pfn()).map_err(|why| match why {
             Absent::Broken => self.fault(why, Detail::TableBroken(level, at.pfn())),
             _ => self.fault(Absent::NotCaptured, Detail::Table(level, at.pfn())),
@@ -404,16 +408,10 @@ impl Walk<'_> {
     }
 
     /// Follows a prototype PTE: one read through the same tables.
-    fn prototype(mut self, value: u64, at: Va) -> Result<Translation, WalkFault> {
+    fn prototype(&mut self, value: u64, at: Va) -> Result<Translation, ReadFault> {
         let unreadable = Detail::Prototype(value, at);
-        let inner = Walk {
-            tables: self.tables,
-            physical: self.physical,
-            va: at,
-            entries: Entries::default(),
-            kind: TranslationKind::Valid,
-        };
-        let found = inner.run(false).map_err(|walk| self.fault(walk.fault.why, unreadable))?;
+        let mut inner = Walk::new(self.tables, self.physical, at);
+        let found = inner.run(false).map_err(|fault| self.fault(fault.why, unreadable))?;
         let mut bytes = [0u8; 8];
         self.physical.read(found.pa, &mut bytes).map_err(|(_, why)| self.fault(why, unreadable))?;
         let entry = u64::from_le_bytes(bytes);
