@@ -8,6 +8,10 @@ use super::bytes::{number_at, u32_at, u64_at, u128_at};
 use super::context::{Layout, Slot, layout};
 use crate::dump::Machine;
 
+/// Debug registers, and where the kernel keeps those of the processor.
+const DEBUG_REGISTERS: [(&str, &str); 6] =
+    [("dr0", "kdr0"), ("dr1", "kdr1"), ("dr2", "kdr2"), ("dr3", "kdr3"), ("dr6", "kdr6"), ("dr7", "kdr7")];
+
 /// Registers, with values as the dump has them.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Registers {
@@ -35,9 +39,15 @@ impl Registers {
         Registers { machine, context: vec![0; layout(machine).context_size], special: None }
     }
 
-    /// The same with the bytes of `KSPECIAL_REGISTERS` (arm64: with `KARM64_ARCH_STATE` after it).
+    /// The same with the bytes of `KSPECIAL_REGISTERS` (arm64: with `KARM64_ARCH_STATE` after it). As in KD, the
+    /// debug registers are then those of the processor, which the kernel keeps there.
     pub fn with_special(mut self, special: Option<Vec<u8>>) -> Registers {
         self.special = special;
+        for (own, kept) in DEBUG_REGISTERS {
+            if let Some(value) = self.get(kept) {
+                self.set(own, value);
+            }
+        }
         self
     }
 
