@@ -307,3 +307,33 @@ fn five_levels_are_found_by_what_maps_the_kernel() {
     assert_eq!(view.tables().unwrap().mode, PagingMode::X64L5);
     assert_eq!(view.read(Va(KERNEL), &mut [0; 8]).done, 8);
 }
+
+#[test]
+fn small_and_header_only_dumps() {
+    let mut frames = Frames::default();
+    frames.put(0, &[0]);
+    let view = View::new(dump_of(&frames, 0x1000));
+    assert!(view.blocks().is_none() && view.physical().is_some());
+
+    let dumps = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/dumps");
+    let dumps = std::env::var("KD_SHARED").map_or(dumps.to_owned(), |shared| format!("{shared}/dumps"));
+    let path = std::path::PathBuf::from(dumps).join("real/x64-19041-7e.dmp");
+    if !path.is_file() {
+        println!("skipped: no real dump at {}", path.display());
+        return;
+    }
+    let dump = crate::dump::Dump::open(&path, &crate::dump::OpenOptions::default()).unwrap();
+    let view = View::new(Arc::new(dump));
+    let at = view.dump().header().kd_debugger_data_block.unwrap();
+    let mut tag = [0; 4];
+    assert_eq!(view.read(at.add(0x10), &mut tag).done, 4);
+    assert_eq!(&tag, b"KDBG");
+    let fault = view.read(Va(0x10), &mut tag).fault.unwrap();
+    assert_eq!((fault.why, fault.detail), (Absent::NotCaptured, Detail::NoBlock));
+    assert!(view.next_readable(Va(0)).is_some() && view.tables().is_none() && view.walk(at).is_none());
+    // A block that a layer above adds becomes readable, and only in its view.
+    let file = view.dump().triage().unwrap().prcb.unwrap();
+    let more = crate::dump::Block { va: Va(0x10), file, kind: crate::dump::BlockKind::Prcb };
+    assert_eq!(view.with_blocks([more]).read(Va(0x10), &mut tag).done, 4);
+    assert_eq!(view.read(Va(0x10), &mut tag).done, 0);
+}
