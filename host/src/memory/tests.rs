@@ -55,7 +55,7 @@ impl PhysicalMemory for Frames {
 }
 
 fn tables(mode: PagingMode, root: u64) -> PageTables {
-    PageTables { mode, root: Pa(root), upper_root: Pa(root) }
+    PageTables { mode, root: Pa(root), upper_root: Pa(root), invalid_pte_mask: None }
 }
 
 const KERNEL: u64 = 0xffff_f800_0000_0000;
@@ -133,6 +133,21 @@ fn x64_prototype_entries_are_followed_once() {
 }
 
 #[test]
+fn the_mask_against_l1tf_is_used_or_guessed() {
+    let mut frames = x64();
+    let mut tables = tables(PagingMode::X64L4, 0x1000);
+    let mask = 1u64 << 45;
+    frames.u64(0x4008, (KERNEL + 8) << 16 | mask | 0x400).u64(0x5008, 0x6003).u64(0x4010, mask | 0x80);
+    assert_eq!(tables.translate(&frames, Va(KERNEL + 0x1000)).unwrap().pa, Pa(0x6000));
+    assert_eq!(why(&frames, &tables, KERNEL + 0x2000).0, Absent::PagedOut);
+    tables.invalid_pte_mask = Some(mask);
+    assert_eq!(tables.translate(&frames, Va(KERNEL + 0x1000)).unwrap().pa, Pa(0x6000));
+    assert_eq!(why(&frames, &tables, KERNEL + 0x2000).0, Absent::NotMapped);
+    tables.invalid_pte_mask = Some(0);
+    assert!(tables.translate(&frames, Va(KERNEL + 0x1000)).is_err());
+}
+
+#[test]
 fn five_levels() {
     let mut frames = x64();
     frames.u64(0x9000 + 511 * 8, 0x1003);
@@ -173,7 +188,12 @@ fn arm64_halves_and_blocks() {
     // Upper half at 0x1000, lower half at 0x8000.
     frames.u64(0x1000 + 0x1f0 * 8, 0x2003).u64(0x2000, 0x3003).u64(0x3000, 0x4003).u64(0x4000, 0x5403);
     frames.u64(0x3008, 0x0060_0000_0040_0401).u64(0x8000, 0x2003).u64(0x4008, 0x5880).put(0x5000, b"x");
-    let arm = PageTables { mode: PagingMode::Arm64, root: Pa(0x0001_0000_0000_8000), upper_root: Pa(0x1000) };
+    let arm = PageTables {
+        mode: PagingMode::Arm64,
+        root: Pa(0x0001_0000_0000_8000),
+        upper_root: Pa(0x1000),
+        invalid_pte_mask: None,
+    };
     assert_eq!(arm.translate(&frames, Va(KERNEL + 4)).unwrap().pa, Pa(0x5004));
     assert_eq!(arm.translate(&frames, Va(4)).unwrap().pa, Pa(0x5004));
     let block = arm.translate(&frames, Va(KERNEL + 0x20_0010)).unwrap();
