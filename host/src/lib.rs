@@ -7,4 +7,5 @@ pub mod extension;
 pub mod memory;
 pub mod pattern;
 pub mod symbols;
+pub mod target;
 pub mod ui;

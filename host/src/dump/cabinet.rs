@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use cab::{Cabinet, CompressionType};
@@ -38,7 +39,23 @@ struct Member {
 }
 
 /// Unpacks a dump of the cabinet at `path`.
+///
+/// The `cab` crate trusts the sizes in the table of blocks: one that contradicts itself makes it panic. The panic is
+/// caught here and becomes an error; nothing of the reader outlives it.
 pub(crate) fn unpack(
+    path: &Path,
+    wanted: Option<&str>,
+    progress: Option<&dyn Fn(u64, u64) -> bool>,
+) -> Result<Unpacked, DumpError> {
+    catch_unwind(AssertUnwindSafe(|| unpack_member(path, wanted, progress))).unwrap_or_else(|_| {
+        Err(DumpError::Cabinet {
+            path: path.to_owned(),
+            why: "the cabinet is damaged: its table of data blocks contradicts itself; copy it again".into(),
+        })
+    })
+}
+
+fn unpack_member(
     path: &Path,
     wanted: Option<&str>,
     progress: Option<&dyn Fn(u64, u64) -> bool>,

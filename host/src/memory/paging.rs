@@ -12,8 +12,10 @@
 //! | both clear, page offset (32..) not zero | in the page file of bits 12..16 (before Windows 10: 1..5) |
 //! | both clear, page offset zero | demand zero |
 //!
-//! Builds with the L1TF mitigation flip high frame bits of invalid entries unless the swizzle bit (4) is set. The
-//! mask is a kernel variable; without symbols, a frame above the end of memory has its bits above that end cleared.
+//! Builds with the L1TF mitigation set high bits of invalid entries unless the swizzle bit (4) is set. The bits are a
+//! kernel variable (`MiState.Hardware.InvalidPteMask`), which a layer with symbols can hand in. Without it, a frame
+//! above the end of memory has its bits above that end cleared, and a prototype address that cannot be read is tried
+//! with each single bit of 35 to 51 cleared.
 
 use kd_sdk::address::{PAGE_SIZE, Pa, Pfn, Va};
 
@@ -44,6 +46,8 @@ pub struct PageTables {
     pub root: Pa,
     /// The root of the upper half: `TTBR1` on arm64, elsewhere the same as `root`.
     pub upper_root: Pa,
+    /// The bits that the mitigation against L1TF sets in invalid entries; `None` when they are not known.
+    pub invalid_pte_mask: Option<u64>,
 }
 
 /// Where the entry stands that a walk read, and its value.
@@ -108,12 +112,12 @@ pub struct Translation {
 }
 
 /// A walk that did not end at a page, and the entries it read.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug)]
 pub struct WalkFault {
     /// Why.
     pub fault: ReadFault,
     /// The entries read before it.
-    pub entries: Entries,
+    pub entries: Box<Entries>,
 }
 
 impl PageTables {
@@ -127,7 +131,7 @@ impl PageTables {
             Machine::X86 if header.pae_enabled == Some(true) => PagingMode::X86Pae,
             Machine::X86 => PagingMode::X86,
         };
-        let tables = PageTables { mode, root, upper_root: root };
+        let tables = PageTables { mode, root, upper_root: root, invalid_pte_mask: None };
         let other = match mode {
             PagingMode::X64L4 => PagingMode::X64L5,
             // Old headers leave PaeEnabled unwritten.
@@ -155,13 +159,13 @@ impl PageTables {
 
     /// Translates `va`; the fault says why not.
     pub fn translate(&self, physical: &dyn PhysicalMemory, va: Va) -> Result<Translation, ReadFault> {
-        self.walk(physical, va).map_err(|walk| walk.fault)
+        Walk::new(self, physical, va).run(true)
     }
 
     /// Translates `va` and keeps the entries also when it fails.
     pub fn walk(&self, physical: &dyn PhysicalMemory, va: Va) -> Result<Translation, WalkFault> {
-        Walk { tables: self, physical, va, entries: Entries::default(), kind: TranslationKind::Valid }
-            .run(true)
+        let mut walk = Walk::new(self, physical, va);
+        walk.run(true).map_err(|fault| WalkFault { fault, entries: Box::new(walk.entries) })
     }
 
     /// The lowest address above `va` that the walk of `va` did not rule out: the end of the hole or page that the
@@ -245,6 +249,9 @@ enum Software {
     End(Absent, Detail),
 }
 
+/// The bit that says an invalid entry was left as it is.
+const SWIZZLE: u64 = 0x10;
+
 struct Walk<'a> {
     tables: &'a PageTables,
     physical: &'a dyn PhysicalMemory,
@@ -253,14 +260,18 @@ struct Walk<'a> {
     kind: TranslationKind,
 }
 
-impl Walk<'_> {
-    fn fault(&self, why: Absent, detail: Detail) -> WalkFault {
-        WalkFault { fault: ReadFault { at: self.va, why, detail }, entries: self.entries }
+impl<'a> Walk<'a> {
+    fn new(tables: &'a PageTables, physical: &'a dyn PhysicalMemory, va: Va) -> Walk<'a> {
+        Walk { tables, physical, va, entries: Entries::default(), kind: TranslationKind::Valid }
+    }
+
+    fn fault(&self, why: Absent, detail: Detail) -> ReadFault {
+        ReadFault { at: self.va, why, detail }
     }
 
     /// Walks down. The number of levels bounds it, so tables that refer to themselves cannot make it loop;
     /// `follow` allows one more walk for a prototype PTE, which may not ask for another.
-    fn run(mut self, follow: bool) -> Result<Translation, WalkFault> {
+    fn run(&mut self, follow: bool) -> Result<Translation, ReadFault> {
         let tables = self.tables;
         if !tables.is_canonical(self.va) {
             return Err(self.fault(Absent::NotMapped, Detail::NotCanonical));
@@ -334,7 +345,7 @@ impl Walk<'_> {
         }
     }
 
-    fn entry(&mut self, level: Level, at: Pa, width: u64) -> Result<u64, WalkFault> {
+    fn entry(&mut self, level: Level, at: Pa, width: u64) -> Result<u64, ReadFault> {
         let page = self.physical.page(at.pfn()).map_err(|why| match why {
             Absent::Broken => self.fault(why, Detail::TableBroken(level, at.pfn())),
             _ => self.fault(Absent::NotCaptured, Detail::Table(level, at.pfn())),
@@ -354,6 +365,10 @@ impl Walk<'_> {
         if value == 0 {
             return Software::End(Absent::NotMapped, Detail::Zero(level));
         }
+        let value = match self.tables.invalid_pte_mask {
+            Some(mask) if value & SWIZZLE == 0 && self.tables.is_64_bit() => value & !mask,
+            _ => value,
+        };
         let mode = self.tables.mode;
         let (prototype, transition) = (value & 0x400 != 0, value & 0x800 != 0);
         if prototype {
@@ -397,25 +412,39 @@ impl Walk<'_> {
     /// Takes the L1TF mitigation off a frame number, see the head of this file.
     fn unswizzle(&self, pfn: Pfn, value: u64) -> Pfn {
         let end = self.physical.end();
-        if value & 0x10 != 0 || pfn < end || end.0 == 0 || !self.tables.is_64_bit() {
+        if value & SWIZZLE != 0 || pfn < end || end.0 == 0 || !self.tables.is_64_bit() {
             return pfn;
         }
         Pfn(pfn.0 & (end.0.checked_next_power_of_two().unwrap_or(u64::MAX).wrapping_sub(1)))
     }
 
-    /// Follows a prototype PTE: one read through the same tables.
-    fn prototype(mut self, value: u64, at: Va) -> Result<Translation, WalkFault> {
-        let unreadable = Detail::Prototype(value, at);
-        let inner = Walk {
-            tables: self.tables,
-            physical: self.physical,
-            va: at,
-            entries: Entries::default(),
-            kind: TranslationKind::Valid,
-        };
-        let found = inner.run(false).map_err(|walk| self.fault(walk.fault.why, unreadable))?;
+    fn read_prototype(&self, at: Va) -> Result<[u8; 8], Absent> {
+        let found = Walk::new(self.tables, self.physical, at).run(false).map_err(|fault| fault.why)?;
         let mut bytes = [0u8; 8];
-        self.physical.read(found.pa, &mut bytes).map_err(|(_, why)| self.fault(why, unreadable))?;
+        self.physical.read(found.pa, &mut bytes).map_err(|(_, why)| why)?;
+        Ok(bytes)
+    }
+
+    /// The prototype PTE behind an address with the mitigation's bit in it, if exactly one bit makes sense.
+    fn guess_prototype(&self, value: u64, at: Va) -> Option<(Va, [u8; 8])> {
+        if value & SWIZZLE != 0 || self.tables.invalid_pte_mask.is_some() || !self.tables.is_64_bit() {
+            return None;
+        }
+        let mut readable = (35..52).filter(|bit| value >> bit & 1 == 1).filter_map(|bit| {
+            let at = Va(at.0 & !(1 << (bit - 16)));
+            self.read_prototype(at).ok().map(|bytes| (at, bytes))
+        });
+        let first = readable.next()?;
+        readable.next().is_none().then_some(first)
+    }
+
+    /// Follows a prototype PTE: one read through the same tables.
+    fn prototype(&mut self, value: u64, at: Va) -> Result<Translation, ReadFault> {
+        let unreadable = Detail::Prototype(value, at);
+        let (at, bytes) = match self.read_prototype(at) {
+            Ok(bytes) => (at, bytes),
+            Err(why) => self.guess_prototype(value, at).ok_or_else(|| self.fault(why, unreadable))?,
+        };
         let entry = u64::from_le_bytes(bytes);
         self.entries.push(PageEntry { level: Level::Prototype, at: at.0, value: entry });
         let offset = self.va.page_offset();
