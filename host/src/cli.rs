@@ -232,7 +232,7 @@ fn options(matches: &ArgMatches) -> Result<Options, UsageError> {
             _ => matches.contains_id(row.name),
         };
         if let (true, Effect::Later(why) | Effect::Ignored(why)) = (used, row.effect) {
-            notes.push(format!("-{} has no effect: {why}", row.name));
+            notes.push(format!("-{}: {why}", row.name));
         }
     }
     let mut scripts = paths("cf");

@@ -51,7 +51,7 @@ const GROUPS: [(Group, &str); 7] = [
     (Group::Startup, "Commands"),
     (Group::Output, "Output"),
     (Group::Session, "Session"),
-    (Group::Remote, "Remote sessions"),
+    (Group::Remote, "Remote sessions (kd has none)"),
     (Group::Live, "Live targets (kd opens dumps only)"),
 ];
 
@@ -252,7 +252,7 @@ pub fn help() -> String {
             match row.effect {
                 Effect::Now | Effect::Refused(_) => {}
                 Effect::Later(why) | Effect::Ignored(why) => {
-                    let _ = write!(text, " [no effect: {why}]");
+                    let _ = write!(text, " [{why}]");
                 }
             }
             text.push('\n');
