@@ -11,6 +11,8 @@ pub mod json;
 pub mod log;
 pub mod progress;
 pub mod repl;
+#[cfg(test)]
+mod tests;
 
 pub use capture::Capture;
 pub use repl::{Input, Repeat};

@@ -5,7 +5,8 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 /// The progress line.
 pub struct Progress {
     shown: bool,
-    bar: Option<ProgressBar>,
+    /// The line that is up, with its total.
+    bar: Option<(ProgressBar, u64)>,
 }
 
 impl Progress {
@@ -19,26 +20,31 @@ impl Progress {
         if !self.shown {
             return;
         }
-        let bar = self.bar.get_or_insert_with(|| {
-            ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr_with_hz(10))
-        });
-        if bar.length().unwrap_or(0) != total || bar.position() > done {
-            let template = if total == 0 { "{msg} {pos}" } else { "{msg} {bar:24} {percent}%" };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style.progress_chars("=> "));
-            }
-            bar.set_length(total);
+        if self.bar.as_ref().is_none_or(|(_, of)| *of != total) {
+            self.clear();
         }
+        let (bar, _) = self.bar.get_or_insert_with(|| (new_bar(total), total));
+        let label = super::console::sanitized(label);
         if bar.message() != label {
-            bar.set_message(super::console::sanitized(label).into_owned());
+            bar.set_message(label.into_owned());
         }
         bar.set_position(done);
     }
 
     /// Takes the line away.
     pub fn clear(&mut self) {
-        if let Some(bar) = self.bar.take() {
+        if let Some((bar, _)) = self.bar.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+fn new_bar(total: u64) -> ProgressBar {
+    let (length, template) =
+        if total == 0 { (None, "{msg} {pos}") } else { (Some(total), "{msg} [{bar:24}] {percent}%") };
+    let bar = ProgressBar::with_draw_target(length, ProgressDrawTarget::stderr_with_hz(10));
+    match ProgressStyle::with_template(template) {
+        Ok(style) => bar.with_style(style.progress_chars("=> ")),
+        Err(_) => bar,
     }
 }

@@ -66,7 +66,13 @@ impl Reader {
         let mut stdin = io::stdin().lock();
         match stdin.by_ref().take(MAX_LINE).read_until(b'\n', &mut bytes) {
             Ok(0) | Err(_) => Input::Eof,
-            Ok(_) => Input::Line(plain_line(&bytes)),
+            Ok(_) => {
+                if !bytes.ends_with(b"\n") {
+                    // Too long, or the last line: what follows is not a line of its own.
+                    let _ = stdin.skip_until(b'\n');
+                }
+                Input::Line(plain_line(&bytes))
+            }
         }
     }
 
