@@ -9,6 +9,7 @@
 
 mod decorate;
 mod error;
+mod expand;
 mod image;
 mod index;
 mod locate;
