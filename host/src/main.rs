@@ -97,7 +97,8 @@ fn start(session: &mut Session, options: &Options) {
     if options.registers && session.current_target().is_some() {
         session.execute_line("r");
     }
-    let scripts: Vec<_> = if options.scripts.is_empty() { vec!["ntsd.ini".into()] } else { options.scripts.clone() };
+    let scripts: Vec<_> =
+        if options.scripts.is_empty() { vec!["ntsd.ini".into()] } else { options.scripts.clone() };
     for script in &scripts {
         // As documented, a start-up script that does not exist is no error.
         let Ok(text) = std::fs::read_to_string(script) else { continue };

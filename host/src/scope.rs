@@ -33,7 +33,9 @@ pub struct Scope {
 impl Scope {
     /// The open target, or what to do about its absence.
     pub fn open(&self) -> Result<&Arc<OpenTarget>> {
-        self.open.as_ref().ok_or_else(|| Error::Unsupported("no dump is open: .opendump FILE, then g".to_owned()))
+        self.open
+            .as_ref()
+            .ok_or_else(|| Error::Unsupported("no dump is open: .opendump FILE, then g".to_owned()))
     }
 
     /// The machine.
@@ -111,7 +113,8 @@ impl expr::Context for Scope {
 
     fn symbol(&self, name: &str) -> Option<u64> {
         let open = self.open.as_ref()?;
-        let module = (!name.contains('!')).then(|| open.symbols.module_named(&open.target, name).ok()).flatten();
+        let module =
+            (!name.contains('!')).then(|| open.symbols.module_named(&open.target, name).ok()).flatten();
         match module.and_then(|index| open.target.modules().get(index)) {
             Some(module) => Some(module.base.0),
             None => open.symbols.find(&open.target, name).ok().map(|va| va.0),

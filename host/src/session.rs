@@ -13,7 +13,7 @@ use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{needs, status};
 use kd_sdk::error::{Error, Result};
-use kd_sdk::output::{Event, Out, Sink};
+use kd_sdk::output::{Event, Out};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -263,7 +263,8 @@ impl Session {
             if self.wants_to_quit() {
                 return;
             }
-            if matches!(Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()), Word::Nothing) {
+            if matches!(Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()), Word::Nothing)
+            {
                 continue;
             }
             let status = self.record(command, |session, out| session.run(command, out));
@@ -323,9 +324,11 @@ impl Session {
                 }
                 (row.run)(self, out, &Call { name, args, processor })
             }
-            Word::Unknown { word } => Err(Error::NotFound(commands::why_not(word).unwrap_or_else(|| {
-                format!("no command '{word}'; .help lists commands, .chain extensions")
-            }))),
+            Word::Unknown { word } => {
+                Err(Error::NotFound(commands::why_not(word).unwrap_or_else(|| {
+                    format!("no command '{word}'; .help lists commands, .chain extensions")
+                })))
+            }
         }
     }
 

@@ -81,7 +81,10 @@ fn explain(out: &Out<'_>, row: &Builtin) {
 /// Every name that may stand at the start of a line.
 pub fn completions(session: &Session) -> Vec<String> {
     let own = rows().flat_map(|row| row.names.iter().map(|name| (*name).to_owned()));
-    let extensions =
-        session.chain.loaded().iter().flat_map(|loaded| loaded.commands.iter().map(|row| format!("!{}", row.name)));
+    let extensions = session
+        .chain
+        .loaded()
+        .iter()
+        .flat_map(|loaded| loaded.commands.iter().map(|row| format!("!{}", row.name)));
     own.chain(extensions).collect()
 }

@@ -15,9 +15,7 @@ use kd_sdk::output::{Out, Style, Value};
 
 /// The rows of the table of commands.
 pub const ROWS: &[Builtin] = &[Builtin {
-    names: &[
-        "d", "db", "dw", "dW", "dd", "dq", "dp", "dc", "da", "du", "dyb", "dyd", "dds", "dqs", "dps",
-    ],
+    names: &["d", "db", "dw", "dW", "dd", "dq", "dp", "dc", "da", "du", "dyb", "dyd", "dds", "dqs", "dps"],
     usage: "[RANGE]",
     summary: "Display memory",
     help: "d[b|w|W|d|q|p|c] bytes, words, words with characters, double words, quad words, pointers, double words\n\

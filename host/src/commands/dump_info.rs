@@ -102,10 +102,13 @@ pub fn print_banner(session: &Session, open: &OpenTarget, out: &Out<'_>) {
     path_line(out, "Executable search path is: ", "image_path", &session.settings.image_path);
     show_version(open, out);
     out.line("Loading Kernel Symbols");
-    dots(out, "modules", target.modules().len());
+    // The kernel itself is loaded before KD starts to count.
+    out.data("modules", Value::UInt(target.modules().len() as u64));
+    dots(out, target.modules().len().saturating_sub(1));
     out.line("Loading User Symbols");
     out.line("Loading unloaded module list");
-    dots(out, "unloaded_modules", target.unloaded().len());
+    out.data("unloaded_modules", Value::UInt(target.unloaded().len() as u64));
+    dots(out, target.unloaded().len());
     let problems: Vec<String> = dump.problems().iter().map(ToString::to_string).collect();
     for problem in problems.into_iter().chain(target.problems().iter().map(ToString::to_string)) {
         out.warning(&problem);
@@ -134,8 +137,7 @@ fn path_line(out: &Out<'_>, title: &str, key: &str, path: &str) {
 }
 
 /// KD prints a dot for each module, 63 in the first line, 64 in the others.
-fn dots(out: &Out<'_>, key: &str, count: usize) {
-    out.data(key, Value::UInt(count as u64));
+fn dots(out: &Out<'_>, count: usize) {
     let mut left = count;
     let mut room = 63;
     while left > 0 {
@@ -167,7 +169,8 @@ pub fn show_version(open: &OpenTarget, out: &Out<'_>) {
         out.end_line();
     }
     out.line("Machine Name:");
-    let shown = |va: Option<Va>| va.map_or_else(|| "not available".to_owned(), |va| format!("0x{}", va.show(size)));
+    let shown =
+        |va: Option<Va>| va.map_or_else(|| "not available".to_owned(), |va| format!("0x{}", va.show(size)));
     let value = |va: Option<Va>| va.map_or(Value::Null, |va| Value::Hex(va.0));
     let base = facts.kernel_base;
     out.text("Kernel base = ");
@@ -315,7 +318,8 @@ fn header_fields(header: &Header) -> Vec<(String, Number)> {
     let long = |value: u64| if wide { Number::Long(value) } else { Number::Word(value) };
     let va = |value: Option<Va>| value.map(|value| long(value.0));
     let check = header.bug_check.as_ref();
-    let parameter = |index: usize| check.and_then(|check| check.parameters.get(index)).map(|&value| long(value));
+    let parameter =
+        |index: usize| check.and_then(|check| check.parameters.get(index)).map(|&value| long(value));
     [
         ("MajorVersion", word(header.major_version)),
         ("MinorVersion", word(header.minor_version)),
@@ -355,7 +359,10 @@ fn title(name: &str) -> String {
     name.split(' ')
         .map(|word| {
             let mut letters = word.chars();
-            letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
+            letters
+                .next()
+                .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+                .unwrap_or_default()
         })
         .collect::<Vec<_>>()
         .join(" ")

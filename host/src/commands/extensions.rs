@@ -84,7 +84,11 @@ pub const ROWS: &[Builtin] = &[
 
 fn wanted<'a>(call: &Call<'a>) -> Result<&'a str> {
     let name = call.args.trim_matches('"');
-    if name.is_empty() { Err(Error::Usage(format!("{} NAME: the name is missing", call.name))) } else { Ok(name) }
+    if name.is_empty() {
+        Err(Error::Usage(format!("{} NAME: the name is missing", call.name)))
+    } else {
+        Ok(name)
+    }
 }
 
 fn load(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
@@ -115,7 +119,10 @@ fn load_by(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
         .find(|known| known.name.eq_ignore_ascii_case(module))
         .ok_or_else(|| Error::NotFound(format!("no module '{module}' in the target; lm lists them")))?;
     let folder = Path::new(&module.path).parent().filter(|folder| folder.is_dir()).ok_or_else(|| {
-        Error::NotFound(format!("{} is at {}, a folder that this machine does not have", module.name, module.path))
+        Error::NotFound(format!(
+            "{} is at {}, a folder that this machine does not have",
+            module.name, module.path
+        ))
     })?;
     let file = folder.join(name).display().to_string();
     let loaded = session.chain.load(&file).map_err(|error| Error::Other(error.to_string()))?;
@@ -130,7 +137,8 @@ fn unload(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         Some(extension) => {
             out.text("Unloading ");
             out.name("unloaded", &extension.name);
-            let kept = if extension.is_stuck() { " (an abandoned command keeps its image in memory)" } else { "" };
+            let kept =
+                if extension.is_stuck() { " (an abandoned command keeps its image in memory)" } else { "" };
             out.line(&format!(" extension{kept}"));
             Ok(())
         }
@@ -161,10 +169,18 @@ pub fn show_chain(session: &Session, out: &Out<'_>) {
             out.record("", |out| {
                 out.text("    ");
                 out.styled_field("name", Value::Text(&extension.name), Style::Symbol, &extension.name);
-                out.field("version", Value::Text(&extension.version), &format!(": image {}", extension.version));
+                out.field(
+                    "version",
+                    Value::Text(&extension.version),
+                    &format!(": image {}", extension.version),
+                );
                 let abi = format!("{}.{}", extension.abi.0, extension.abi.1);
                 out.field("abi", Value::Text(&abi), &format!(", API {abi}"));
-                out.field("built_by", Value::Text(&extension.built_by), &format!(", built by {}", extension.built_by));
+                out.field(
+                    "built_by",
+                    Value::Text(&extension.built_by),
+                    &format!(", built by {}", extension.built_by),
+                );
                 out.field(
                     "layout_proved",
                     Value::Bool(extension.proved),
@@ -174,7 +190,11 @@ pub fn show_chain(session: &Session, out: &Out<'_>) {
                 out.field(
                     "replaced",
                     Value::Bool(replaced),
-                    if replaced { ", the file has changed since: .unload and .load get the new one" } else { "" },
+                    if replaced {
+                        ", the file has changed since: .unload and .load get the new one"
+                    } else {
+                        ""
+                    },
                 );
                 out.data("stuck", Value::Bool(extension.is_stuck()));
                 out.end_line();

@@ -11,9 +11,9 @@ mod systems;
 mod word;
 
 pub use builtin_help::completions;
-pub use extensions::extension_help;
 pub use display::LastDisplay;
 pub use dump_info::print_banner;
+pub use extensions::extension_help;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -84,7 +84,10 @@ const NOT_YET: &[(&str, &str)] = &[
     ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),
     (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),
     (".frame .cxr .trap .exr .thread .process .context .tss .ecxr .effmach", "explicit contexts"),
-    (".if .elsif .else .for .while .do .break .continue .foreach .block .catch .leave j z", "command programs"),
+    (
+        ".if .elsif .else .for .while .do .break .continue .foreach .block .catch .leave j z",
+        "command programs",
+    ),
     ("as aS al ad n rm sq so", "aliases and settings"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
     (".shell .push .pop .prompt_allow .outmask .imgscan .fnent", "this command"),

@@ -97,7 +97,10 @@ impl<'a> Options<'a> {
                     continue;
                 }
                 other => {
-                    return Err(Error::Usage(format!("lm has no option '{other}' (in 'lm {}')", text.trim())));
+                    return Err(Error::Usage(format!(
+                        "lm has no option '{other}' (in 'lm {}')",
+                        text.trim()
+                    )));
                 }
             }
             rest = after.trim_start();
@@ -148,7 +151,7 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         return Ok(());
     }
     let width = if scope.pointer_size() == 8 { 17 } else { 8 };
-    out.styled(Style::Heading, &format!("{:width$} {:width$} module name", "start", "end"));
+    out.styled(Style::Heading, &format!("{:width$} {:width$}   module name", "start", "end"));
     out.end_line();
     let listing = Listing { scope: &scope, open, options: &options };
     let mut result = Ok(());
@@ -218,11 +221,15 @@ impl Listing<'_> {
             String::new()
         };
         out.field("image", Value::Text(&module.image), &image);
-        let path =
-            if self.options.path && !self.options.verbose { format!(" {}", module.path) } else { String::new() };
+        let path = if self.options.path && !self.options.verbose {
+            format!(" {}", module.path)
+        } else {
+            String::new()
+        };
         out.field("path", Value::Text(&module.path), &path);
         let stamp = time::time_stamp(module.time_stamp);
-        let shown = if self.options.time && !self.options.verbose { format!(" {stamp}") } else { String::new() };
+        let shown =
+            if self.options.time && !self.options.verbose { format!(" {stamp}") } else { String::new() };
         out.field("time_stamp", Value::Hex(module.time_stamp.into()), &shown);
         let sum = if self.options.check_sums && !self.options.verbose {
             format!(" CheckSum {:08X}", module.check_sum)
@@ -230,7 +237,8 @@ impl Listing<'_> {
             String::new()
         };
         out.field("check_sum", Value::Hex(module.check_sum.into()), &sum);
-        let shown = if detail && !self.options.verbose { String::new() } else { format!(" {mark} {text:<22}") };
+        let shown =
+            if detail && !self.options.verbose { String::new() } else { format!(" {mark} {text:<22}") };
         out.field("symbols", Value::Text(text), shown.trim_end());
         if let ModuleState::Loaded { pdb, id, matched } = &state {
             let pdb = pdb.display().to_string();

@@ -4,8 +4,8 @@ use super::{Builtin, Call, Needs};
 use crate::dump::Machine;
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::target::rows::{self, mask};
 use crate::target::Registers;
+use crate::target::rows::{self, mask};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -106,9 +106,9 @@ fn named(registers: &Registers, out: &Out<'_>, scope: &Scope, names: &str) -> Re
 
 /// True for a register of any machine.
 pub fn is_register_name(name: &str) -> bool {
-    [Machine::X86, Machine::X64, Machine::Arm64].into_iter().any(|machine| {
-        Registers::names(machine).any(|known| known.eq_ignore_ascii_case(name))
-    })
+    [Machine::X86, Machine::X64, Machine::Arm64]
+        .into_iter()
+        .any(|machine| Registers::names(machine).any(|known| known.eq_ignore_ascii_case(name)))
 }
 
 /// The symbol line and the instruction at the current processor's instruction pointer.

@@ -69,7 +69,8 @@ fn systems(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     let args = call.args.trim();
     let current = session.current_target().map(|open| open.number);
     let number = |text: &str| -> Result<u32> {
-        text.parse().map_err(|_| Error::Usage(format!("'{text}' is not the number of a target; || lists them")))
+        text.parse()
+            .map_err(|_| Error::Usage(format!("'{text}' is not the number of a target; || lists them")))
     };
     let index_of = |session: &Session, wanted: u32| {
         session
@@ -152,7 +153,11 @@ fn processors(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
             out.record("", |out| {
                 let current = processor.number == scope.processor;
                 out.field("current", Value::Bool(current), if current { "." } else { " " });
-                out.field("number", Value::UInt(processor.number.into()), &format!(" {:2}", processor.number));
+                out.field(
+                    "number",
+                    Value::UInt(processor.number.into()),
+                    &format!(" {:2}", processor.number),
+                );
                 let show = |key: &str, title: &str, va: Option<kd_sdk::address::Va>| match va {
                     Some(va) => {
                         out.text(&format!("  {title} "));
@@ -181,10 +186,9 @@ fn open_dump(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()
     let mut member = None;
     if let Some(text) = call.args.strip_prefix("/c") {
         args = Args::new(text);
-        member = Some(
-            args.word()
-                .ok_or_else(|| Error::Usage(".opendump /c \"MEMBER\" [CABFILE]: the member is missing".to_owned()))?,
-        );
+        member = Some(args.word().ok_or_else(|| {
+            Error::Usage(".opendump /c \"MEMBER\" [CABFILE]: the member is missing".to_owned())
+        })?);
     }
     let rest = args.rest().trim_matches('"');
     let path = match (rest, member) {

@@ -138,7 +138,9 @@ mod tests {
 
     fn is(command: &str, name: &str, args: &str) {
         match parse(command) {
-            Word::Builtin { name: found, args: rest, .. } => assert_eq!((found, rest), (name, args), "{command}"),
+            Word::Builtin { name: found, args: rest, .. } => {
+                assert_eq!((found, rest), (name, args), "{command}")
+            }
             other => panic!("{command}: {other:?}"),
         }
     }

@@ -1,38 +1,15 @@
 //! Physical pages of a dump: what every kind with pages offers, and why a byte can be absent.
 
 use std::borrow::Cow;
-use std::fmt;
 use std::sync::Arc;
 
 use kd_sdk::address::{PAGE_SIZE, Pa, Pfn};
 
+pub use kd_sdk::error::Absent;
+
 use super::bitmap::Bitmap;
 use super::mapped::MappedFile;
 use super::runs::Runs;
-
-/// Why memory cannot be read. The four answers are never mixed up.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
-pub enum Absent {
-    /// The target had it; the dump does not hold it.
-    NotCaptured,
-    /// The target had it outside of physical memory: in a page file or a mapped file.
-    PagedOut,
-    /// The target had nothing at this address.
-    NotMapped,
-    /// The file should hold it, and is cut or damaged there.
-    Broken,
-}
-
-impl fmt::Display for Absent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Absent::NotCaptured => "not captured in this dump",
-            Absent::PagedOut => "paged out",
-            Absent::NotMapped => "not mapped",
-            Absent::Broken => "the file is broken",
-        })
-    }
-}
 
 /// Frames that are present and lie one after another in the file as well.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

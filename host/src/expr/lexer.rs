@@ -129,9 +129,8 @@ mod tests {
 
     #[test]
     fn names_stay_whole() {
-        let kinds = |text: &str| -> Vec<TokenKind> {
-            tokens(text).0.into_iter().map(|token| token.kind).collect()
-        };
+        let kinds =
+            |text: &str| -> Vec<TokenKind> { tokens(text).0.into_iter().map(|token| token.kind).collect() };
         assert_eq!(
             kinds("nt!Ps_x+@rip"),
             [TokenKind::Word("nt!Ps_x".into()), TokenKind::Operator("+"), TokenKind::Register("rip".into())]

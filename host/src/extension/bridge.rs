@@ -35,9 +35,9 @@ struct Failure(i32, String);
 impl From<SymbolError> for Failure {
     fn from(error: SymbolError) -> Failure {
         let code = match error {
-            SymbolError::NotFound { .. } | SymbolError::NotFoundAnywhere { .. } | SymbolError::NoType { .. } => {
-                status::NOT_FOUND
-            }
+            SymbolError::NotFound { .. }
+            | SymbolError::NotFoundAnywhere { .. }
+            | SymbolError::NoType { .. } => status::NOT_FOUND,
             _ => status::NO_SYMBOLS,
         };
         Failure(code, error.to_string())
@@ -232,7 +232,7 @@ fn space_of(target: &Target, root: u64) -> View {
 
 /// Reports an absence; the status of the call.
 unsafe fn faulted(place: *mut abi::ReadFault, done: u64, at: u64, why: crate::memory::Absent) -> Outcome {
-    let fault = abi::ReadFault { done, at, why: kd_sdk::error::Absent::from(why).to_abi(), reserved: 0 };
+    let fault = abi::ReadFault { done, at, why: why.to_abi(), reserved: 0 };
     // SAFETY: the caller's place.
     let _ = unsafe { put(place, fault) };
     Err(Failure(status::UNREADABLE, String::new()))
@@ -282,7 +282,13 @@ unsafe extern "C" fn read_physical(
     }
 }
 
-unsafe extern "C" fn translate(ctx: Ctx, space: u64, va: u64, pa: *mut u64, fault: *mut abi::ReadFault) -> i32 {
+unsafe extern "C" fn translate(
+    ctx: Ctx,
+    space: u64,
+    va: u64,
+    pa: *mut u64,
+    fault: *mut abi::ReadFault,
+) -> i32 {
     // SAFETY: as above.
     unsafe {
         guard(ctx, |bridge| {
@@ -317,7 +323,17 @@ table!(
     TARGET,
     TargetService,
     TargetV1 {
-        info, text, module, module_at, unloaded, register, exception, processor, kd_data, tagged, read_tagged
+        info,
+        text,
+        module,
+        module_at,
+        unloaded,
+        register,
+        exception,
+        processor,
+        kd_data,
+        tagged,
+        read_tagged
     }
 );
 
@@ -500,7 +516,8 @@ unsafe extern "C" fn processor(ctx: Ctx, number: u32, place: *mut abi::Processor
     unsafe {
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
-            let found = target.processors().get(number as usize).ok_or_else(|| not_found("no such processor"))?;
+            let found =
+                target.processors().get(number as usize).ok_or_else(|| not_found("no such processor"))?;
             let or_zero = |va: Option<Va>| va.map_or(0, |va| va.0);
             put(
                 place,
@@ -562,7 +579,8 @@ unsafe extern "C" fn read_tagged(
             let blob = usize::try_from(index).ok().and_then(|index| dump.tagged_data().get(index));
             let blob = blob.ok_or_else(|| not_found("no tagged data of that index"))?;
             let bytes = dump.tagged_bytes(blob).ok_or_else(|| not_found("the file ends before this data"))?;
-            let rest = usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
+            let rest =
+                usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
             let count = rest.len().min(buffer.len());
             for (place, byte) in buffer.iter_mut().zip(rest) {
                 *place = *byte;

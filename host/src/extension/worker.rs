@@ -123,14 +123,16 @@ pub fn run(
     let shared = Arc::new(Shared::new());
     let thread = {
         let (shared, extension, args) = (Arc::clone(&shared), Arc::clone(extension), args.to_owned());
-        std::thread::Builder::new().name(format!("!{}", extension.name)).stack_size(STACK).spawn(move || {
-            let bridge = Bridge::new(Arc::clone(&shared), scope);
-            let code = bridge.with_host(|host| extension.run(host, index, &args));
-            // The library may be closed as soon as the main thread hears of the end.
-            drop(extension);
-            shared.lock().finished = Some(code);
-            shared.to_main.notify_one();
-        })?
+        std::thread::Builder::new().name(format!("!{}", extension.name)).stack_size(STACK).spawn(
+            move || {
+                let bridge = Bridge::new(Arc::clone(&shared), scope);
+                let code = bridge.with_host(|host| extension.run(host, index, &args));
+                // The library may be closed as soon as the main thread hears of the end.
+                drop(extension);
+                shared.lock().finished = Some(code);
+                shared.to_main.notify_one();
+            },
+        )?
     };
     let mut asked_to_stop: Option<Instant> = None;
     let mut state = shared.lock();

@@ -114,9 +114,14 @@ impl Target {
 
     /// The module that holds `va`.
     pub fn module_at(&self, va: Va) -> Option<&Module> {
+        self.modules().get(self.module_index_at(va)?)
+    }
+
+    /// The index in [`Target::modules`] of the module that holds `va`.
+    pub fn module_index_at(&self, va: Va) -> Option<usize> {
         let modules = self.modules();
-        let after = modules.partition_point(|module| module.base <= va);
-        modules.get(after.checked_sub(1)?).filter(|module| module.contains(va))
+        let index = modules.partition_point(|module| module.base <= va).checked_sub(1)?;
+        modules.get(index).filter(|module| module.contains(va)).map(|_| index)
     }
 
     /// The module of this name, in any case: KD's name or the file name.

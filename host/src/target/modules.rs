@@ -283,7 +283,8 @@ impl Target {
             let mut bytes = vec![0; size * UNLOADED_ENTRIES];
             self.read(table, &mut bytes).complete().map_err(|fault| (table, fault))?;
             // The newest first, as KD lists them.
-            let order = (0..UNLOADED_ENTRIES).map(|back| (last + UNLOADED_ENTRIES - 1 - back) % UNLOADED_ENTRIES);
+            let order =
+                (0..UNLOADED_ENTRIES).map(|back| (last + UNLOADED_ENTRIES - 1 - back) % UNLOADED_ENTRIES);
             Ok(order
                 .filter_map(|index| {
                     let record = bytes.get(index * size..(index + 1) * size)?;

@@ -10,7 +10,8 @@ const PER_SECOND: u64 = 10_000_000;
 /// Seconds from 1601 to 1970.
 const UNIX_EPOCH: u64 = 11_644_473_600;
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A moment as a date and time of day, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
