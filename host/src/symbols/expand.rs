@@ -1,0 +1,38 @@
+//! Files that a symbol store keeps compressed: `ntoskrnl.ex_` and `ntkrnlmp.pd_` are cabinets with one file.
+
+use cab::Cabinet;
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+/// The largest file that is expanded into memory.
+pub(super) const LIMIT: u64 = 1 << 30;
+
+/// Expands the first file of a cabinet.
+pub(super) fn expand(path: &Path) -> io::Result<Vec<u8>> {
+    let mut cabinet = Cabinet::new(File::open(path)?)?;
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let (name, size) = cabinet
+        .folder_entries()
+        .flat_map(|folder| folder.file_entries())
+        .map(|file| (file.name().to_owned(), u64::from(file.uncompressed_size())))
+        .next()
+        .ok_or_else(|| invalid("it holds no file".to_owned()))?;
+    if size > LIMIT {
+        return Err(invalid(format!("it holds {size} bytes, more than {LIMIT}")));
+    }
+    let mut bytes = Vec::new();
+    cabinet.read_file(&name)?.take(size).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 != size {
+        return Err(invalid(format!("it ends after {} of {size} bytes", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+/// `ntkrnlmp.pd_` for `ntkrnlmp.pdb`.
+pub(super) fn compressed_name(name: &str) -> String {
+    let mut short = name.to_owned();
+    short.pop();
+    short.push('_');
+    short
+}

@@ -1,0 +1,228 @@
+//! The names of one module, sorted for both questions: what stands at an address, where a name is.
+//!
+//! All names lie in one text; an entry is twelve bytes. The order by name is made when a name is first asked for.
+
+use super::decorate::undecorate;
+use super::{Hit, Module, Pattern};
+use std::ops::{ControlFlow, Range};
+use std::sync::OnceLock;
+
+/// A module's names.
+#[derive(Default)]
+pub(super) struct Index {
+    names: String,
+    /// Sorted by RVA; the one to show first stands first among those at one RVA.
+    slots: Vec<Slot>,
+    /// (hash of the name without case, slot), sorted.
+    by_name: OnceLock<Vec<(u32, u32)>>,
+}
+
+#[derive(Clone, Copy)]
+struct Slot {
+    rva: u32,
+    start: u32,
+    length: u32,
+}
+
+/// A name and its place in the module.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Entry<'a> {
+    /// Bytes from the module's base.
+    pub rva: u32,
+    /// As KD shows it.
+    pub name: &'a str,
+}
+
+impl Entry<'_> {
+    /// This name as the answer for an address `rva` bytes into the module.
+    pub(super) fn hit(&self, number: usize, module: &Module<'_>, rva: u64) -> Hit {
+        Hit {
+            module: number,
+            module_name: module.name.to_owned(),
+            name: self.name.to_owned(),
+            address: module.base.add(u64::from(self.rva)),
+            displacement: rva.wrapping_sub(u64::from(self.rva)),
+        }
+    }
+}
+
+/// Collects names for an [`Index`].
+#[derive(Default)]
+pub(super) struct Builder {
+    names: String,
+    slots: Vec<Slot>,
+}
+
+impl Builder {
+    /// Adds the decorated name of a public symbol.
+    pub(super) fn public(&mut self, rva: u32, raw: &[u8]) {
+        self.add(rva, &undecorate(&String::from_utf8_lossy(raw)));
+    }
+
+    /// Adds a name that is not decorated.
+    pub(super) fn plain(&mut self, rva: u32, name: &[u8]) {
+        self.add(rva, &String::from_utf8_lossy(name));
+    }
+
+    fn add(&mut self, rva: u32, name: &str) {
+        // Names past 4 GiB of text have nowhere to stand; no real file comes near.
+        if let (Ok(start), Ok(length)) = (u32::try_from(self.names.len()), u32::try_from(name.len()))
+            && length > 0
+            && start.checked_add(length).is_some()
+        {
+            self.names.push_str(name);
+            self.slots.push(Slot { rva, start, length });
+        }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty()
+    }
+
+    /// Sorts what was collected; a name given twice for one place stays once.
+    pub(super) fn build(self) -> Index {
+        let Builder { names, mut slots } = self;
+        let name = |slot: &Slot| text(&names, slot);
+        slots.sort_by(|a, b| a.rva.cmp(&b.rva).then_with(|| name(a).cmp(name(b))));
+        slots.dedup_by(|a, b| a.rva == b.rva && name(a) == name(b));
+        slots.shrink_to_fit();
+        Index { names, slots, by_name: OnceLock::new() }
+    }
+}
+
+fn text<'a>(names: &'a str, slot: &Slot) -> &'a str {
+    let start = slot.start as usize;
+    names.get(start..start.saturating_add(slot.length as usize)).unwrap_or_default()
+}
+
+/// FNV-1a over the name in lower case.
+pub(super) fn hash(name: &str) -> u32 {
+    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
+}
+
+impl Index {
+    fn entry(&self, slot: &Slot) -> Entry<'_> {
+        Entry { rva: slot.rva, name: text(&self.names, slot) }
+    }
+
+    fn group(&self, rva: u32) -> Range<usize> {
+        self.slots.partition_point(|slot| slot.rva < rva)..self.slots.partition_point(|slot| slot.rva <= rva)
+    }
+
+    /// The last name at or before an RVA.
+    pub(super) fn at_or_before(&self, rva: u32) -> Option<Entry<'_>> {
+        let last = self.slots.get(self.group(rva).end.checked_sub(1)?)?;
+        self.slots.get(self.group(last.rva).start).map(|slot| self.entry(slot))
+    }
+
+    /// The first name after an RVA.
+    pub(super) fn after(&self, rva: u32) -> Option<Entry<'_>> {
+        self.slots.get(self.group(rva).end).map(|slot| self.entry(slot))
+    }
+
+    /// Every name at an RVA.
+    pub(super) fn exactly(&self, rva: u32) -> impl Iterator<Item = Entry<'_>> {
+        self.slots.get(self.group(rva)).unwrap_or_default().iter().map(|slot| self.entry(slot))
+    }
+
+    /// The RVA of a name: the exact spelling if there is one, else one that differs in case, else the name it has
+    /// without decoration.
+    pub(super) fn find(&self, name: &str) -> Option<u32> {
+        self.spelled(name).or_else(|| {
+            let bare = undecorate(name);
+            if bare == name { None } else { self.spelled(&bare) }
+        })
+    }
+
+    fn spelled(&self, name: &str) -> Option<u32> {
+        let by_name = self.by_name.get_or_init(|| {
+            let numbered = self.slots.iter().zip(0u32..);
+            let mut all: Vec<(u32, u32)> =
+                numbered.map(|(slot, n)| (hash(text(&self.names, slot)), n)).collect();
+            all.sort_unstable();
+            all
+        });
+        let wanted = hash(name);
+        let first = by_name.partition_point(|(hash, _)| *hash < wanted);
+        let mut folded = None;
+        for (_, n) in by_name.iter().skip(first).take_while(|(hash, _)| *hash == wanted) {
+            let Some(slot) = self.slots.get(*n as usize) else { continue };
+            let known = text(&self.names, slot);
+            if known == name {
+                return Some(slot.rva);
+            }
+            if folded.is_none() && known.eq_ignore_ascii_case(name) {
+                folded = Some(slot.rva);
+            }
+        }
+        folded
+    }
+
+    /// Gives every name that matches to the visitor, in order of names.
+    pub(super) fn each(
+        &self,
+        pattern: &Pattern,
+        visit: &mut dyn FnMut(&str, u32) -> ControlFlow<()>,
+    ) -> ControlFlow<()> {
+        let mut found: Vec<Entry<'_>> = self
+            .slots
+            .iter()
+            .map(|slot| self.entry(slot))
+            .filter(|entry| match pattern.literal() {
+                Some(literal) => entry.name.eq_ignore_ascii_case(literal),
+                None => pattern.matches(entry.name),
+            })
+            .collect();
+        found.sort_by(|a, b| a.name.cmp(b.name).then(a.rva.cmp(&b.rva)));
+        for entry in found {
+            visit(entry.name, entry.rva)?;
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Number of names.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.slots.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn index() -> Index {
+        let mut builder = Builder::default();
+        builder.public(0x2000, b"_KeBugCheckEx@20");
+        builder.plain(0x1000, b"PsActiveProcessHead");
+        builder.public(0x1000, b"_PsActiveProcessHead");
+        builder.public(0x3000, b"_b");
+        builder.public(0x3000, b"_a");
+        builder.public(0x4000, b"A");
+        builder.build()
+    }
+
+    #[test]
+    fn by_address() {
+        let index = index();
+        assert_eq!(index.len(), 5);
+        assert!(index.at_or_before(0xfff).is_none());
+        assert_eq!(index.at_or_before(0x1fff).unwrap().name, "PsActiveProcessHead");
+        assert_eq!(index.at_or_before(0x3001).unwrap().name, "a");
+        assert_eq!(index.after(0x2000).unwrap().name, "a");
+        assert!(index.after(0x4000).is_none());
+        assert_eq!(index.exactly(0x3000).map(|e| e.name).collect::<Vec<_>>(), ["a", "b"]);
+    }
+
+    #[test]
+    fn by_name_the_exact_spelling_wins() {
+        let index = index();
+        assert_eq!(index.find("a"), Some(0x3000));
+        assert_eq!(index.find("A"), Some(0x4000));
+        assert_eq!(index.find("kebugcheckex"), Some(0x2000));
+        assert_eq!(index.find("_KeBugCheckEx@20"), Some(0x2000));
+        assert_eq!(index.find("KeBugCheck"), None);
+    }
+}

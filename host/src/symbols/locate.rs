@@ -1,0 +1,217 @@
+//! Which PDB belongs to a module, and where it is.
+//!
+//! Three ways, from the surest to the last resort. The image in the target's memory names its PDB. Where that part
+//! of memory was not captured (always so for the kernel of a small dump), the image file does, found in a store by
+//! the module's time stamp and size. For the kernel alone, the dump header also tells the addresses of four
+//! variables: a kernel PDB on this machine that has all of them at those places is the right one.
+
+use super::error::{Search, SymbolError};
+use super::image::{self, DebugRecord, InFile, InMemory};
+use super::path::SymbolPath;
+use super::pdb::PdbFile;
+use super::store::{self, Found, Wanted};
+use super::{Loaded, Module, ModuleSource};
+use kd_sdk::address::Va;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+
+/// How a PDB is known to belong to a module.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Matched {
+    /// The image in the target's memory names it.
+    ImageInMemory,
+    /// This image file, which has the module's time stamp and size, names it.
+    ImageFile(PathBuf),
+    /// It has the kernel's variables where the dump header says they are.
+    HeaderAddresses,
+}
+
+impl std::fmt::Display for Matched {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Matched::ImageInMemory => f.write_str("matched by the image in memory"),
+            Matched::ImageFile(path) => write!(f, "matched by the image file {}", path.display()),
+            Matched::HeaderAddresses => f.write_str("matched by the addresses in the dump header"),
+        }
+    }
+}
+
+/// Names of the kernel's image and PDB over the versions; in memory it is always called ntoskrnl.exe.
+const KERNEL_IMAGES: &[&str] = &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe"];
+const KERNEL_PDBS: &[&str] = &["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntkrla57.pdb"];
+
+/// Kernel PDBs that are tried by address.
+const CANDIDATES: usize = 256;
+
+/// Finds a module's PDB.
+pub(super) fn locate(
+    path: &SymbolPath,
+    source: &dyn ModuleSource,
+    module: &Module<'_>,
+) -> Result<Loaded, SymbolError> {
+    let mut search = Search::default();
+    let no_symbols = |search| SymbolError::NoSymbols { module: module.name.to_owned(), search };
+    if path.is_empty() {
+        search.wanted = "the symbol path is empty".to_owned();
+        search.next = "set one with -y or .sympath, such as srv*FOLDER".to_owned();
+        return Err(no_symbols(search));
+    }
+    let record = match from_memory(source, module) {
+        Ok(record) => Some((record, Matched::ImageInMemory)),
+        Err(why) => {
+            search.look(format_args!("image of {} in the dump", module.name), why);
+            from_image_file(path, module, &mut search)
+        }
+    };
+    let Some((record, matched)) = record else {
+        if module.is_kernel
+            && let Some(loaded) = by_addresses(path, source, module, &mut search)
+        {
+            return Ok(loaded);
+        }
+        search.wanted = format!(
+            "its PDB is not known, because its image {} {} was not found",
+            image::file_name(module.image),
+            image::image_key(module.time_stamp, module.size)
+        );
+        search.next = "add a store that holds the image or the PDB with -y or .sympath+".to_owned();
+        return Err(no_symbols(search));
+    };
+    let key = record.id.to_string();
+    let wanted = Wanted { name: &record.name, key: &key, extension: extension(module) };
+    let found = store::find(path, &wanted, &mut search, &mut |found| {
+        let pdb = open(found).map_err(|error| error.to_string())?;
+        if pdb.id() == record.id {
+            Ok((found.path().to_owned(), pdb))
+        } else {
+            Err(format!("belongs to another build ({})", pdb.id()))
+        }
+    });
+    match found {
+        Some((file, pdb)) => Ok(loaded(file, pdb, matched)),
+        None => {
+            search.wanted = format!("{} {key} was not found", record.name);
+            search.next = match path.servers().next() {
+                Some(server) => {
+                    let server = server.trim_end_matches('/');
+                    let name = &record.name;
+                    format!("get {server}/{name}/{key}/{name} and put it into a store as {name}/{key}/{name}")
+                }
+                None => "add the store or folder that holds it with -y or .sympath+".to_owned(),
+            };
+            Err(no_symbols(search))
+        }
+    }
+}
+
+fn loaded(path: PathBuf, pdb: PdbFile, matched: Matched) -> Loaded {
+    Loaded { path, id: pdb.id(), matched, pdb, index: OnceLock::new(), types: OnceLock::new() }
+}
+
+fn open(found: &Found) -> Result<PdbFile, SymbolError> {
+    match found {
+        Found::File(path) => PdbFile::open(path),
+        Found::Expanded { from, bytes } => PdbFile::from_bytes(from, Arc::clone(bytes)),
+    }
+}
+
+fn from_memory(source: &dyn ModuleSource, module: &Module<'_>) -> Result<DebugRecord, image::ImageError> {
+    let image = InMemory(|at: u64, into: &mut [u8]| {
+        // What an image points to outside itself is not its own.
+        let end = at.checked_add(into.len() as u64);
+        end.is_some_and(|end| end <= module.size) && source.read(module.base.add(at), into)
+    });
+    image::debug_record(&image, None)
+}
+
+fn from_image_file(
+    path: &SymbolPath,
+    module: &Module<'_>,
+    search: &mut Search,
+) -> Option<(DebugRecord, Matched)> {
+    if module.time_stamp == 0 {
+        return None;
+    }
+    let own = image::file_name(module.image);
+    let others = if module.is_kernel { KERNEL_IMAGES } else { &[] };
+    let names = [own].into_iter().chain(others.iter().copied().filter(|name| !name.eq_ignore_ascii_case(own)));
+    let key = image::image_key(module.time_stamp, module.size);
+    for name in names.filter(|name| image::is_plain_name(name)) {
+        let wanted = Wanted { name, key: &key, extension: extension(module) };
+        let found = store::find(path, &wanted, search, &mut |found| {
+            let record = match found {
+                Found::Expanded { bytes, .. } => record_of(bytes, module),
+                Found::File(file) => record_of(&read_bounded(file)?, module),
+            }?;
+            Ok((record, Matched::ImageFile(found.path().to_owned())))
+        });
+        if found.is_some() {
+            return found;
+        }
+    }
+    None
+}
+
+fn record_of(bytes: &[u8], module: &Module<'_>) -> Result<DebugRecord, String> {
+    image::debug_record(&InFile(bytes), Some((module.time_stamp, module.size))).map_err(|why| why.to_string())
+}
+
+fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
+    let limit = super::expand::LIMIT;
+    let file = File::open(path).map_err(|error| error.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    Ok(bytes)
+}
+
+/// The kernel by its variables' addresses.
+fn by_addresses(
+    path: &SymbolPath,
+    source: &dyn ModuleSource,
+    module: &Module<'_>,
+    search: &mut Search,
+) -> Option<Loaded> {
+    let hints = source.kernel_hints();
+    let known = [
+        ("PsLoadedModuleList", hints.ps_loaded_module_list),
+        ("PsActiveProcessHead", hints.ps_active_process_head),
+        ("KdDebuggerDataBlock", hints.kd_debugger_data_block),
+        ("MmPfnDatabase", hints.pfn_database),
+    ];
+    // A header may leave some out. One address that agrees could be chance; two are not.
+    let known: Vec<(&str, Va)> = known.into_iter().filter(|(_, va)| module.holds(*va)).collect();
+    if known.len() < 2 {
+        search.look("the dump header", "gives too few addresses of kernel variables to know its PDB by them");
+        return None;
+    }
+    for name in KERNEL_PDBS {
+        for found in store::all(path, name, search, CANDIDATES) {
+            let candidate = open(&found).map(|pdb| loaded(found.path().to_owned(), pdb, Matched::HeaderAddresses));
+            let differs = candidate.as_ref().map_err(Clone::clone).and_then(|loaded| {
+                let index = loaded.index()?;
+                Ok(known.iter().find(|(name, va)| {
+                    let rva = va.0.wrapping_sub(module.base.0);
+                    index.find(name).map(u64::from) != Some(rva)
+                }))
+            });
+            match (candidate, differs) {
+                (Ok(loaded), Ok(None)) => return Some(loaded),
+                (_, Ok(Some((name, _)))) => {
+                    search.look(found.path().display(), format_args!("has {name} elsewhere"));
+                }
+                (_, Err(error)) | (Err(error), _) => search.look(found.path().display(), error),
+            }
+        }
+    }
+    None
+}
+
+/// The extension of a module's image: `sys`.
+fn extension<'a>(module: &Module<'a>) -> &'a str {
+    match image::file_name(module.image).rsplit_once('.') {
+        Some((_, extension)) if image::is_plain_name(extension) => extension,
+        _ => "",
+    }
+}

@@ -1,0 +1,510 @@
+//! Names for addresses, addresses for names, and the types of a target's modules.
+//!
+//! One [`Symbols`] stands beside each target. It asks the target through [`ModuleSource`] and nothing else, finds
+//! a module's PDB when that module is first asked about, and keeps what it found. One file an idea: the search path
+//! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `image` for
+//! the identity written into an image), the library that reads PDB files stands behind `pdb`, names are `index`
+//! and `decorate`, types are `types` over `records`, KD's wildcards are `pattern`.
+//! Asking servers, source lines and locals are not here yet.
+
+mod decorate;
+mod error;
+mod expand;
+mod image;
+mod index;
+mod locate;
+mod path;
+mod pattern;
+mod pdb;
+mod records;
+mod store;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use error::{Looked, Search, SymbolError};
+pub use image::PdbId;
+pub use locate::Matched;
+pub use path::{Element, ElementKind, Place, SymbolPath};
+pub use pattern::{Pattern, PatternError};
+pub use types::{EnumValue, Field, Kind, ModuleTypes, TypeId};
+
+use kd_sdk::address::Va;
+use std::collections::HashMap;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+/// What symbols need of a target.
+pub trait ModuleSource {
+    /// Number of loaded modules; indexes run from 0.
+    fn modules(&self) -> usize;
+    /// A loaded module; `None` past the end.
+    fn module(&self, index: usize) -> Option<Module<'_>>;
+    /// The module that holds an address.
+    fn module_at(&self, va: Va) -> Option<usize> {
+        (0..self.modules()).find(|index| self.module(*index).is_some_and(|module| module.holds(va)))
+    }
+    /// Fills `into` with memory of the target; false (and any content) where a byte of it cannot be had.
+    fn read(&self, va: Va, into: &mut [u8]) -> bool;
+    /// What the dump header says about the kernel.
+    fn kernel_hints(&self) -> KernelHints {
+        KernelHints::default()
+    }
+}
+
+/// A loaded module as symbols see it.
+#[derive(Clone, Copy, Debug)]
+pub struct Module<'a> {
+    /// First address.
+    pub base: Va,
+    /// Bytes (SizeOfImage).
+    pub size: u64,
+    /// The debugger's name for it: `nt`, `amdppm`.
+    pub name: &'a str,
+    /// The image's name, with or without a path: `ntoskrnl.exe`, `\SystemRoot\System32\drivers\amdppm.sys`.
+    pub image: &'a str,
+    /// TimeDateStamp of the image; 0 if unknown.
+    pub time_stamp: u32,
+    /// True for the kernel itself (`nt`), false for every other module.
+    pub is_kernel: bool,
+}
+
+impl Module<'_> {
+    /// True where the address lies in this module.
+    pub fn holds(&self, va: Va) -> bool {
+        va.0.wrapping_sub(self.base.0) < self.size
+    }
+}
+
+/// Addresses of the kernel's variables from the dump header. `Va::NULL` where the header does not say
+/// (the filler `PAGE` of unwritten fields must not come here).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KernelHints {
+    /// Address of `PsLoadedModuleList`.
+    pub ps_loaded_module_list: Va,
+    /// Address of `PsActiveProcessHead`.
+    pub ps_active_process_head: Va,
+    /// Address of `KdDebuggerDataBlock`.
+    pub kd_debugger_data_block: Va,
+    /// Address of the variable `MmPfnDatabase` (header field PfnDatabase).
+    pub pfn_database: Va,
+}
+
+/// What stands at an address.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// Index of the module.
+    pub module: usize,
+    /// The module's name, `nt`.
+    pub module_name: String,
+    /// The symbol's name as KD shows it; empty where the module has no symbol at or before the address.
+    pub name: String,
+    /// Address of the symbol, or the module's base where `name` is empty.
+    pub address: Va,
+    /// Bytes from `address`.
+    pub displacement: u64,
+}
+
+impl fmt::Display for Hit {
+    /// `nt!KeBugCheckEx+0x20`, `amdppm+0x334c`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.module_name)?;
+        if !self.name.is_empty() {
+            write!(f, "!{}", self.name)?;
+        }
+        if self.displacement != 0 {
+            write!(f, "+{:#x}", self.displacement)?;
+        }
+        Ok(())
+    }
+}
+
+/// The neighbourhood of an address, for `ln`.
+#[derive(Clone, Debug)]
+pub struct Near {
+    /// The symbol at or before the address.
+    pub at: Hit,
+    /// The first symbol after it.
+    pub next: Option<Hit>,
+    /// Every symbol exactly at the address.
+    pub exact: Vec<Hit>,
+}
+
+/// A symbol given to the visitor of [`Symbols::each`].
+#[derive(Clone, Copy, Debug)]
+pub struct Named<'a> {
+    /// Index of the module.
+    pub module: usize,
+    /// The module's name, `nt`.
+    pub module_name: &'a str,
+    /// The symbol's name as KD shows it.
+    pub name: &'a str,
+    /// Its address.
+    pub address: Va,
+}
+
+/// What is known of a module's symbols.
+#[derive(Clone, Debug)]
+pub enum ModuleState {
+    /// Nobody has asked yet.
+    Deferred,
+    /// A PDB stands behind the module.
+    Loaded {
+        /// The PDB, where it was found (a compressed one: the compressed file).
+        pdb: PathBuf,
+        /// Its identity.
+        id: PdbId,
+        /// How it is known to be the right one.
+        matched: Matched,
+    },
+    /// There is none; the error says why.
+    None {
+        /// Why.
+        reason: Arc<SymbolError>,
+    },
+}
+
+/// A module's symbols, found.
+struct Loaded {
+    path: PathBuf,
+    id: PdbId,
+    matched: Matched,
+    pdb: pdb::PdbFile,
+    index: OnceLock<Result<index::Index, SymbolError>>,
+    types: OnceLock<Result<Arc<ModuleTypes>, SymbolError>>,
+}
+
+impl Loaded {
+    fn index(&self) -> Result<&index::Index, SymbolError> {
+        self.index.get_or_init(|| self.pdb.index()).as_ref().map_err(Clone::clone)
+    }
+}
+
+type Outcome = Result<Loaded, Arc<SymbolError>>;
+type Slot = Arc<OnceLock<Outcome>>;
+
+/// The symbols of one target.
+#[derive(Default)]
+pub struct Symbols {
+    path: Mutex<SymbolPath>,
+    /// By base, size and time stamp: an index may change its meaning, an image does not.
+    slots: Mutex<HashMap<(u64, u64, u32), Slot>>,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Symbols {
+    /// Symbols that will be looked for on `path`; nothing is opened yet.
+    pub fn new(path: SymbolPath) -> Symbols {
+        Symbols { path: Mutex::new(path), slots: Mutex::default() }
+    }
+
+    /// The search path.
+    pub fn path(&self) -> SymbolPath {
+        lock(&self.path).clone()
+    }
+
+    /// Sets the search path. As in KD this reloads nothing; modules that had no symbols are tried again.
+    pub fn set_path(&self, path: SymbolPath) {
+        *lock(&self.path) = path;
+        lock(&self.slots).retain(|_, slot| matches!(slot.get(), Some(Ok(_))));
+    }
+
+    /// Forgets a module's symbols, or every module's.
+    pub fn unload(&self, source: &dyn ModuleSource, module: Option<usize>) {
+        match module.map(|index| source.module(index)) {
+            Some(Some(module)) => {
+                lock(&self.slots).remove(&key(&module));
+            }
+            Some(None) => {}
+            None => lock(&self.slots).clear(),
+        }
+    }
+
+    /// What is known of a module's symbols, without looking for them.
+    pub fn state(&self, source: &dyn ModuleSource, module: usize) -> ModuleState {
+        let slot = source.module(module).and_then(|module| lock(&self.slots).get(&key(&module)).cloned());
+        match slot.as_ref().and_then(|slot| slot.get()) {
+            None => ModuleState::Deferred,
+            Some(outcome) => state_of(outcome),
+        }
+    }
+
+    /// Looks for a module's symbols if nobody has yet.
+    pub fn load(&self, source: &dyn ModuleSource, module: usize) -> ModuleState {
+        match source.module(module) {
+            Some(module) => {
+                let slot = self.slot(source, &module);
+                slot.get().map_or(ModuleState::Deferred, state_of)
+            }
+            None => ModuleState::None {
+                reason: Arc::new(SymbolError::NoModule { name: format!("number {module}") }),
+            },
+        }
+    }
+
+    /// What stands at an address; `None` where no module holds it. Loads that module's symbols.
+    pub fn at(&self, source: &dyn ModuleSource, va: Va) -> Option<Hit> {
+        let number = source.module_at(va)?;
+        let module = source.module(number)?;
+        let rva = va.0.wrapping_sub(module.base.0);
+        let slot = self.slot(source, &module);
+        let found = index_of(&slot).and_then(|index| index.at_or_before(u32::try_from(rva).ok()?));
+        Some(match found {
+            Some(entry) => entry.hit(number, &module, rva),
+            None => bare(number, &module, rva),
+        })
+    }
+
+    /// What stands at an address and around it.
+    pub fn near(&self, source: &dyn ModuleSource, va: Va) -> Option<Near> {
+        let at = self.at(source, va)?;
+        let module = source.module(at.module)?;
+        let rva = va.0.wrapping_sub(module.base.0);
+        let slot = self.slot(source, &module);
+        let (mut next, mut exact) = (None, Vec::new());
+        if let (Some(index), Ok(rva)) = (index_of(&slot), u32::try_from(rva)) {
+            let hit = |entry: index::Entry<'_>| entry.hit(at.module, &module, u64::from(entry.rva));
+            next = index.after(rva).map(hit);
+            exact = index.exactly(rva).map(hit).collect();
+        }
+        Some(Near { at, next, exact })
+    }
+
+    /// The address of `module!name`, of a module, or of a bare name: the kernel is asked first, then every module
+    /// whose symbols are loaded.
+    pub fn find(&self, source: &dyn ModuleSource, name: &str) -> Result<Va, SymbolError> {
+        if let Some((module, symbol)) = split(name) {
+            let number = module_named(source, module)?;
+            return match self.find_in(source, number, symbol)? {
+                Some(va) => Ok(va),
+                None => {
+                    Err(SymbolError::NotFound { module: module.to_owned(), name: symbol.to_owned() })
+                }
+            };
+        }
+        let symbol = name.trim_start_matches('!');
+        let mut kernel_error = None;
+        for number in self.search_order(source) {
+            match self.find_in(source, number, symbol) {
+                Ok(Some(va)) => return Ok(va),
+                Ok(None) => {}
+                Err(error) => kernel_error = kernel_error.or(Some(error)),
+            }
+        }
+        if let Ok(number) = module_named(source, name)
+            && let Some(module) = source.module(number)
+        {
+            return Ok(module.base);
+        }
+        Err(kernel_error.unwrap_or_else(|| SymbolError::NotFoundAnywhere { name: symbol.to_owned() }))
+    }
+
+    /// Gives every symbol that matches `module!pattern` to the visitor, module by module in order of names, until it
+    /// breaks. Both sides may hold wildcards. Modules without symbols are an error only where just one was named.
+    pub fn each(
+        &self,
+        source: &dyn ModuleSource,
+        pattern: &str,
+        visit: &mut dyn FnMut(Named<'_>) -> ControlFlow<()>,
+    ) -> Result<(), SymbolError> {
+        let (numbers, symbol, exact) = self.named_by(source, pattern)?;
+        let symbol = Pattern::parse(symbol)?;
+        for number in numbers {
+            let Some(module) = source.module(number) else { continue };
+            let slot = self.slot(source, &module);
+            let index = match slot.get() {
+                Some(Ok(loaded)) => loaded.index(),
+                Some(Err(error)) => Err((**error).clone()),
+                None => continue,
+            };
+            let index = match index {
+                Ok(index) => index,
+                Err(error) if exact => return Err(error),
+                Err(_) => continue,
+            };
+            let flow = index.each(&symbol, &mut |name, rva| {
+                visit(Named {
+                    module: number,
+                    module_name: module.name,
+                    name,
+                    address: module.base.add(u64::from(rva)),
+                })
+            });
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// The types of a module, by the module's name.
+    pub fn types(&self, source: &dyn ModuleSource, module: &str) -> Result<Arc<ModuleTypes>, SymbolError> {
+        self.types_of(source, module_named(source, module)?)
+    }
+
+    /// The types of a module, by its index.
+    pub fn types_of(&self, source: &dyn ModuleSource, module: usize) -> Result<Arc<ModuleTypes>, SymbolError> {
+        let module = source
+            .module(module)
+            .ok_or_else(|| SymbolError::NoModule { name: format!("number {module}") })?;
+        let slot = self.slot(source, &module);
+        match slot.get() {
+            Some(Ok(loaded)) => loaded
+                .types
+                .get_or_init(|| loaded.pdb.types(module.name).map(Arc::new))
+                .as_ref()
+                .map(Arc::clone)
+                .map_err(Clone::clone),
+            Some(Err(error)) => Err((**error).clone()),
+            None => Err(SymbolError::NoModule { name: module.name.to_owned() }),
+        }
+    }
+
+    /// A type by name: `nt!_EPROCESS`, or a bare name looked for in the kernel and then in every module whose
+    /// symbols are loaded.
+    pub fn find_type(
+        &self,
+        source: &dyn ModuleSource,
+        name: &str,
+    ) -> Result<(Arc<ModuleTypes>, TypeId), SymbolError> {
+        if let Some((module, name)) = split(name) {
+            let types = self.types(source, module)?;
+            let id = types.find(name);
+            return match id {
+                Some(id) => Ok((types, id)),
+                None => Err(SymbolError::NoType { module: module.to_owned(), name: name.to_owned() }),
+            };
+        }
+        let name = name.trim_start_matches('!');
+        let mut first = None;
+        for number in self.search_order(source) {
+            match self.types_of(source, number) {
+                Ok(types) => {
+                    if let Some(id) = types.find(name) {
+                        return Ok((types, id));
+                    }
+                }
+                Err(error) => first = first.or(Some(error)),
+            }
+        }
+        Err(first.unwrap_or_else(|| SymbolError::NoType {
+            module: "any loaded module".to_owned(),
+            name: name.to_owned(),
+        }))
+    }
+
+    /// The index of a module by its name or its image's name, without case.
+    pub fn module_named(&self, source: &dyn ModuleSource, name: &str) -> Result<usize, SymbolError> {
+        module_named(source, name)
+    }
+
+    fn find_in(
+        &self,
+        source: &dyn ModuleSource,
+        number: usize,
+        symbol: &str,
+    ) -> Result<Option<Va>, SymbolError> {
+        let Some(module) = source.module(number) else { return Ok(None) };
+        let slot = self.slot(source, &module);
+        match slot.get() {
+            Some(Ok(loaded)) => {
+                Ok(loaded.index()?.find(symbol).map(|rva| module.base.add(u64::from(rva))))
+            }
+            Some(Err(error)) => Err((**error).clone()),
+            None => Ok(None),
+        }
+    }
+
+    /// The kernel, then the modules with loaded symbols.
+    fn search_order(&self, source: &dyn ModuleSource) -> Vec<usize> {
+        let all = || (0..source.modules()).filter_map(|n| Some((n, source.module(n)?)));
+        let kernel = all().filter(|(_, module)| module.is_kernel).map(|(n, _)| n);
+        let others = all()
+            .filter(|(n, module)| {
+                !module.is_kernel && matches!(self.state(source, *n), ModuleState::Loaded { .. })
+            })
+            .map(|(n, _)| n);
+        kernel.chain(others).collect()
+    }
+
+    /// The modules of a pattern, the pattern of the symbol, and whether just one module was named outright.
+    fn named_by<'p>(
+        &self,
+        source: &dyn ModuleSource,
+        pattern: &'p str,
+    ) -> Result<(Vec<usize>, &'p str, bool), SymbolError> {
+        let Some((module, symbol)) = split(pattern) else {
+            return Ok((self.search_order(source), pattern.trim_start_matches('!'), false));
+        };
+        let parsed = Pattern::parse(module)?;
+        if parsed.literal().is_some() {
+            return Ok((vec![module_named(source, module)?], symbol, true));
+        }
+        let numbers = (0..source.modules())
+            .filter(|n| source.module(*n).is_some_and(|module| parsed.matches(module.name)))
+            .collect();
+        Ok((numbers, symbol, false))
+    }
+
+    /// The module's slot, filled.
+    fn slot(&self, source: &dyn ModuleSource, module: &Module<'_>) -> Slot {
+        let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
+        slot.get_or_init(|| locate::locate(&self.path(), source, module).map_err(Arc::new));
+        slot
+    }
+}
+
+fn key(module: &Module<'_>) -> (u64, u64, u32) {
+    (module.base.0, module.size, module.time_stamp)
+}
+
+fn index_of(slot: &Slot) -> Option<&index::Index> {
+    slot.get()?.as_ref().ok()?.index().ok()
+}
+
+fn state_of(outcome: &Outcome) -> ModuleState {
+    match outcome {
+        Ok(loaded) => {
+            ModuleState::Loaded { pdb: loaded.path.clone(), id: loaded.id, matched: loaded.matched.clone() }
+        }
+        Err(reason) => ModuleState::None { reason: Arc::clone(reason) },
+    }
+}
+
+/// The module itself, where it has no symbol to offer.
+fn bare(number: usize, module: &Module<'_>, rva: u64) -> Hit {
+    Hit {
+        module: number,
+        module_name: module.name.to_owned(),
+        name: String::new(),
+        address: module.base,
+        displacement: rva,
+    }
+}
+
+/// `module!symbol`; `None` for a bare name and for `!symbol`.
+fn split(name: &str) -> Option<(&str, &str)> {
+    name.split_once('!').filter(|(module, _)| !module.is_empty())
+}
+
+fn module_named(source: &dyn ModuleSource, name: &str) -> Result<usize, SymbolError> {
+    let by = |matches: &dyn Fn(&Module<'_>) -> bool| {
+        (0..source.modules()).find(|n| source.module(*n).is_some_and(|module| matches(&module)))
+    };
+    by(&|module| module.name.eq_ignore_ascii_case(name))
+        .or_else(|| by(&|module| module.is_kernel && name.eq_ignore_ascii_case("nt")))
+        .or_else(|| {
+            by(&|module| {
+                let file = image::file_name(module.image);
+                let stem = Path::new(file).file_stem().and_then(|stem| stem.to_str()).unwrap_or(file);
+                file.eq_ignore_ascii_case(name) || stem.eq_ignore_ascii_case(name)
+            })
+        })
+        .ok_or_else(|| SymbolError::NoModule { name: name.to_owned() })
+}

@@ -1,0 +1,235 @@
+//! The wall around the library that reads PDB files: the only file that names the crate `pdb`.
+//!
+//! The library finds streams, identity, sections, OMAP and symbol records; names and types go into our own
+//! [`Index`] and [`ModuleTypes`]. A symbol file may be hostile: every call into the library is made under one
+//! `catch_unwind`, and a stream can never be asked to be larger than the file.
+
+use super::error::SymbolError;
+use super::image::PdbId;
+use super::index::{Builder, Index};
+use super::types::ModuleTypes;
+use ::pdb::{FallibleIterator, PDB, Source, SourceSlice, SourceView, StreamIndex, SymbolData};
+use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// The type stream's number in every PDB.
+const TYPE_STREAM: StreamIndex = StreamIndex(2);
+
+/// An open PDB.
+pub(super) struct PdbFile {
+    path: PathBuf,
+    id: PdbId,
+    pointer_size: u64,
+    reader: Mutex<PDB<'static, Pages>>,
+}
+
+/// The bytes of a stream.
+pub(super) struct StreamBytes(Box<dyn Deref<Target = [u8]> + Send + Sync>);
+
+impl Deref for StreamBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl PdbFile {
+    /// Opens a PDB and reads its identity, nothing more.
+    pub(super) fn open(path: &Path) -> Result<PdbFile, SymbolError> {
+        let broken = |error: io::Error| SymbolError::Broken { path: path.to_owned(), why: error.to_string() };
+        let file = File::open(path).map_err(broken)?;
+        let length = file.metadata().map_err(broken)?.len();
+        PdbFile::from_pages(path, Pages { length, from: Backing::File(file) })
+    }
+
+    /// A PDB in memory; `path` is what it is called in messages.
+    pub(super) fn from_bytes(path: &Path, bytes: Arc<[u8]>) -> Result<PdbFile, SymbolError> {
+        PdbFile::from_pages(path, Pages { length: bytes.len() as u64, from: Backing::Bytes(bytes) })
+    }
+
+    fn from_pages(path: &Path, pages: Pages) -> Result<PdbFile, SymbolError> {
+        guarded(path, || {
+            let mut reader = PDB::open(pages)?;
+            let information = reader.pdb_information()?;
+            let (guid, first_age) = (information.guid.to_bytes_le(), information.age);
+            // The age an image carries is the one the linker wrote into the debug information stream; tools that
+            // touch the file later count up only the other one.
+            let (age, pointer_size) = match reader.debug_information() {
+                Ok(debug) => {
+                    let small = matches!(
+                        debug.machine_type(),
+                        Ok(::pdb::MachineType::X86 | ::pdb::MachineType::Arm | ::pdb::MachineType::ArmNT)
+                    );
+                    (debug.age().unwrap_or(first_age), if small { 4 } else { 8 })
+                }
+                Err(_) => (first_age, 8),
+            };
+            Ok(PdbFile {
+                path: path.to_owned(),
+                id: PdbId { guid, age },
+                pointer_size,
+                reader: Mutex::new(reader),
+            })
+        })
+    }
+
+    /// GUID, and the age that images carry.
+    pub(super) fn id(&self) -> PdbId {
+        self.id
+    }
+
+    /// Reads all names that have an address.
+    pub(super) fn index(&self) -> Result<Index, SymbolError> {
+        guarded(&self.path, || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = reader.address_map()?;
+            let mut names = Builder::default();
+            let globals = reader.global_symbols()?;
+            let mut symbols = globals.iter();
+            // A damaged record ends the list; what stands before it is still true.
+            while let Ok(Some(symbol)) = symbols.next() {
+                collect(&symbol, &addresses, &mut names);
+            }
+            // Private PDBs name static functions and variables only in the modules' own streams.
+            if let Ok(debug) = reader.debug_information()
+                && let Ok(mut modules) = debug.modules()
+            {
+                while let Ok(Some(module)) = modules.next() {
+                    let Ok(Some(information)) = reader.module_info(&module) else { continue };
+                    let Ok(mut symbols) = information.symbols() else { continue };
+                    while let Ok(Some(symbol)) = symbols.next() {
+                        collect(&symbol, &addresses, &mut names);
+                    }
+                }
+            }
+            if names.is_empty() {
+                return Err(::pdb::Error::GlobalSymbolsNotFound);
+            }
+            Ok(names.build())
+        })
+    }
+
+    /// The module's types; `module` is its name for messages.
+    pub(super) fn types(&self, module: &str) -> Result<ModuleTypes, SymbolError> {
+        let stream = guarded(&self.path, || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            match reader.raw_stream(TYPE_STREAM) {
+                Err(::pdb::Error::StreamNotFound(_)) => Ok(None),
+                other => other,
+            }
+        })?;
+        let none = || SymbolError::NoTypes { module: module.to_owned(), path: self.path.clone() };
+        let stream = StreamBytes(Box::new(stream.ok_or_else(none)?));
+        let types = ModuleTypes::new(stream, self.pointer_size)
+            .map_err(|why| SymbolError::Broken { path: self.path.clone(), why })?;
+        if types.is_empty() { Err(none()) } else { Ok(types) }
+    }
+}
+
+/// Takes a symbol's name if it is of a kind that has an address.
+fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names: &mut Builder) {
+    // S_PUB32, S_GDATA32/S_LDATA32 and S_GPROC32/S_LPROC32 with their older and newer forms; parsing the others
+    // would cost most of the time.
+    const KINDS: [u16; 20] = [
+        0x110e, 0x110c, 0x110d, 0x110f, 0x1110, 0x1146, 0x1147, 0x1155, 0x1156, 0x1172, 0x1173, 0x1174, 0x1175,
+        0x1009, 0x1007, 0x1008, 0x100a, 0x100b, 0x0203, 0x1012,
+    ];
+    if !KINDS.contains(&symbol.raw_kind()) {
+        return;
+    }
+    match symbol.parse() {
+        Ok(SymbolData::Public(public)) => {
+            if let Some(rva) = public.offset.to_rva(addresses) {
+                names.public(rva.0, public.name.as_bytes());
+            }
+        }
+        Ok(SymbolData::Data(data)) => {
+            if let Some(rva) = data.offset.to_rva(addresses) {
+                names.plain(rva.0, data.name.as_bytes());
+            }
+        }
+        Ok(SymbolData::Procedure(procedure)) => {
+            if let Some(rva) = procedure.offset.to_rva(addresses) {
+                names.plain(rva.0, procedure.name.as_bytes());
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Runs calls into the library; a panic inside it becomes an error like any other.
+fn guarded<T>(path: &Path, work: impl FnOnce() -> ::pdb::Result<T>) -> Result<T, SymbolError> {
+    let why = match catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(value)) => return Ok(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "its structure makes no sense".to_owned(),
+    };
+    Err(SymbolError::Broken { path: path.to_owned(), why })
+}
+
+/// Where the library reads from.
+struct Pages {
+    length: u64,
+    from: Backing,
+}
+
+enum Backing {
+    File(File),
+    Bytes(Arc<[u8]>),
+}
+
+impl fmt::Debug for Pages {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pages({} bytes)", self.length)
+    }
+}
+
+#[derive(Debug)]
+struct View(Vec<u8>);
+
+impl SourceView<'_> for View {
+    fn as_slice(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Source<'static> for Pages {
+    fn view(&mut self, slices: &[SourceSlice]) -> io::Result<Box<dyn SourceView<'static> + Send + Sync>> {
+        let total = slices.iter().try_fold(0u64, |sum, slice| sum.checked_add(slice.size as u64));
+        // No page belongs to a stream twice, so no stream is larger than the file.
+        let total = total
+            .filter(|total| *total <= self.length)
+            .and_then(|total| usize::try_from(total).ok())
+            .ok_or(io::ErrorKind::UnexpectedEof)?;
+        let mut bytes = vec![0; total];
+        let mut rest = bytes.as_mut_slice();
+        let mut slices = slices.iter().copied().peekable();
+        while let Some(mut run) = slices.next() {
+            while let Some(next) =
+                slices.next_if(|next| run.offset.checked_add(run.size as u64) == Some(next.offset))
+            {
+                run.size = run.size.saturating_add(next.size);
+            }
+            let (place, after) = rest.split_at_mut_checked(run.size).ok_or(io::ErrorKind::UnexpectedEof)?;
+            rest = after;
+            match &mut self.from {
+                Backing::File(file) => {
+                    file.seek(SeekFrom::Start(run.offset))?;
+                    file.read_exact(place)?;
+                }
+                Backing::Bytes(all) => {
+                    let start = usize::try_from(run.offset).map_err(|_| io::ErrorKind::UnexpectedEof)?;
+                    let from = start.checked_add(run.size).and_then(|end| all.get(start..end));
+                    place.copy_from_slice(from.ok_or(io::ErrorKind::UnexpectedEof)?);
+                }
+            }
+        }
+        Ok(Box::new(View(bytes)))
+    }
+}
