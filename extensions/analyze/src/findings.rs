@@ -8,9 +8,9 @@ use crate::machine::Exception;
 use crate::model::{Crash, From};
 use crate::roles::{Nature, Role, nature};
 use crate::status;
+use crate::weigh::Case;
 use crate::windows::{Class, class};
 use kd_sdk::address::Va;
-use kd_sdk::target::Machine;
 
 /// How far a verdict may be trusted.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -114,16 +114,9 @@ pub struct Findings {
     pub bucket: String,
 }
 
-/// A piece of evidence that points at a module; heavier ones win.
-struct Lead {
-    weight: u8,
-    culprit: Culprit,
-}
-
 /// Concludes. `name` spells an address with its symbol or module.
 pub fn conclude(crash: &Crash, name: &dyn Fn(Va) -> String) -> Findings {
-    let mut case =
-        Case { crash, name, nature: nature(crash.bug_check.code()), leads: Vec::new(), notes: Vec::new() };
+    let mut case = Case::new(crash, name);
     let faulting_ip = faulting_ip(crash);
     let access = access(crash);
     case.weigh_instruction(faulting_ip.as_ref(), access);
@@ -206,241 +199,6 @@ pub fn exception_access(exception: &Exception) -> Option<(Access, Va)> {
         _ => return None,
     };
     Some((kind, Va(*address)))
-}
-
-struct Case<'c> {
-    crash: &'c Crash,
-    name: &'c dyn Fn(Va) -> String,
-    nature: Nature,
-    leads: Vec<Lead>,
-    notes: Vec<String>,
-}
-
-impl Case<'_> {
-    fn class(&self, module: usize) -> Class {
-        self.crash.modules.get(module).map_or(Class::ThirdParty, |module| {
-            if module.is_kernel { Class::Core } else { class(&module.image) }
-        })
-    }
-
-    fn image(&self, module: usize) -> &str {
-        self.crash.modules.get(module).map_or("?", |module| module.image.as_str())
-    }
-
-    fn show(&self, va: Va) -> String {
-        va.show(self.crash.pointer_size).to_string()
-    }
-
-    fn blame(&mut self, weight: u8, confidence: Confidence, who: Who, at: Option<Va>, reason: String) {
-        self.leads.push(Lead { weight, culprit: Culprit { who, confidence, at, reason } });
-    }
-
-    /// The unloaded driver that once was at an address.
-    fn unloaded_at(&self, va: Va) -> Option<usize> {
-        self.crash.unloaded.iter().position(|module| module.start <= va && va < module.end)
-    }
-
-    fn weigh_instruction(&mut self, ip: Option<&(Va, String)>, access: Option<(Access, Va)>) {
-        let Some((ip, source)) = ip else { return };
-        let ip = *ip;
-        let Some(module) = self.crash.module_at(ip) else {
-            if let Some(index) = self.unloaded_at(ip) {
-                let who = self.crash.unloaded.get(index).map_or("?", |module| module.name.as_str());
-                let text = format!(
-                    "the faulting instruction {} ({source}) lies where {who} was before it was unloaded",
-                    self.show(ip)
-                );
-                self.blame(100, Confidence::High, Who::Unloaded(index), Some(ip), text);
-            } else {
-                let text = format!(
-                    "the faulting instruction {} ({source}) is in no module: a call or jump went astray",
-                    self.show(ip)
-                );
-                self.notes.push(text);
-            }
-            return;
-        };
-        let (image, place) = (self.image(module).to_owned(), (self.name)(ip));
-        let says = |rest: &str| format!("the faulting instruction {place} ({source}) is in {image}{rest}");
-        match self.class(module) {
-            Class::ThirdParty => {
-                let text = says(", which is not part of Windows");
-                self.blame(88, Confidence::High, Who::Loaded(module), Some(ip), text);
-            }
-            Class::Inbox => {
-                let text = says(", a driver of Windows");
-                self.blame(70, Confidence::Medium, Who::Loaded(module), Some(ip), text);
-            }
-            Class::Framework => {
-                let text = says(", which runs on behalf of other drivers; their data may be what broke it");
-                self.blame(30, Confidence::Low, Who::Loaded(module), Some(ip), text);
-            }
-            Class::Core => {
-                let text = says(": the kernel is where the fault showed, rarely the cause");
-                self.blame(10, Confidence::Low, Who::Loaded(module), Some(ip), text);
-            }
-        }
-        let raised = self.crash.raised.as_ref().map(|raised| raised.exception.code);
-        let stated = self.crash.argument(Role::Status).map(|(_, value)| value as u32);
-        if self.class(module) != Class::ThirdParty && raised.or(stated) == Some(0xc000_001d) {
-            self.notes.push(format!(
-                "{image} holds no illegal instructions: the code in memory was changed, or the processor or RAM \
-                 failed (overclocking, heat, faulty memory), or something jumped into the middle of an instruction"
-            ));
-        }
-        if access.is_some_and(|(kind, va)| kind != Access::Execute && va == ip) {
-            self.notes.push("the instruction's own address could not be read".to_owned());
-        }
-    }
-
-    fn weigh_address(&mut self, access: Option<(Access, Va)>) {
-        let Some((kind, va)) = access else { return };
-        let (shown, word) = (self.show(va), kind.word());
-        if let Some(index) = self.unloaded_at(va) {
-            let who = self.crash.unloaded.get(index).map_or("?", |module| module.name.as_str());
-            let text =
-                format!("the address referenced, {shown}, lies where {who} was before it was unloaded");
-            let strong = matches!(self.crash.bug_check.code(), 0xce | 0xd4 | 0x50 | 0xa | 0xd1 | 0x7e | 0x1e);
-            let (weight, confidence) = if strong { (95, Confidence::High) } else { (65, Confidence::Medium) };
-            self.blame(weight, confidence, Who::Unloaded(index), Some(va), text);
-        }
-        let small = va.0 < 0x1_0000;
-        let wraps =
-            if self.crash.pointer_size == 4 { va.0 >= 0xffff_f000 } else { va.0 >= 0xffff_ffff_ffff_0000 };
-        if small || wraps {
-            self.notes.push(format!(
-                "the address to {word}, {shown}, is next to zero: a null pointer, or a small number used as one"
-            ));
-        } else if self.crash.machine == Machine::X64 && !matches!(va.0 >> 47, 0 | 0x1_ffff) {
-            self.notes.push(format!(
-                "the address to {word}, {shown}, is not canonical: the pointer holds something else, or is damaged"
-            ));
-        } else if let Some(module) = self.crash.module_at(va) {
-            let text = format!("the address to {word} is in {}: {}", self.image(module), (self.name)(va));
-            self.notes.push(text);
-        }
-    }
-
-    /// Arguments that are places in modules, and drivers they lead to.
-    fn weigh_arguments(&mut self) {
-        for led in &self.crash.led {
-            match led.module {
-                Some(module) if self.class(module) >= Class::Inbox => {
-                    let third = self.class(module) == Class::ThirdParty;
-                    let confidence = if third { Confidence::Medium } else { Confidence::Low };
-                    let weight = if third { 80 } else { 40 };
-                    self.blame(weight, confidence, Who::Loaded(module), None, led.text.clone());
-                }
-                _ => self.notes.push(led.text.clone()),
-            }
-        }
-        let roles = self.crash.roles();
-        for (index, (&value, role)) in self.crash.bug_check.parameters.iter().zip(roles).enumerate() {
-            let va = Va(value);
-            if let Some(text) = self.crash.texts.get(index).and_then(Option::as_ref) {
-                self.weigh_text(index, role, text);
-            }
-            if !matches!(role, Role::Code | Role::None) {
-                continue;
-            }
-            let Some(module) = self.crash.module_at(va) else {
-                if let Some(unloaded) = self.unloaded_at(va).filter(|_| role == Role::Code) {
-                    let text = format!("Arg{} is a place in a driver that was unloaded", index + 1);
-                    self.blame(97, Confidence::High, Who::Unloaded(unloaded), Some(va), text);
-                }
-                continue;
-            };
-            let class = self.class(module);
-            let text = format!("Arg{} is a place in {}: {}", index + 1, self.image(module), (self.name)(va));
-            match (role, class) {
-                (Role::Code, Class::ThirdParty) => {
-                    self.blame(90, Confidence::High, Who::Loaded(module), Some(va), text);
-                }
-                (Role::Code, Class::Inbox) => {
-                    self.blame(72, Confidence::Medium, Who::Loaded(module), Some(va), text);
-                }
-                (Role::None, Class::ThirdParty) => {
-                    self.blame(60, Confidence::Medium, Who::Loaded(module), Some(va), text);
-                }
-                (Role::Code, _) => self.notes.push(text),
-                _ => {}
-            }
-        }
-    }
-
-    fn weigh_text(&mut self, index: usize, role: Role, text: &str) {
-        if role != Role::DriverName {
-            self.notes.push(format!("Arg{} points at the text \"{text}\"", index + 1));
-            return;
-        }
-        let file = text.rsplit('\\').next().unwrap_or(text);
-        let stem = file.rsplit_once('.').map_or(file, |(stem, _)| stem);
-        let named = self.crash.modules.iter().position(|module| {
-            module.image.eq_ignore_ascii_case(file) || module.name.eq_ignore_ascii_case(stem)
-        });
-        let says = format!("Arg{} names the driver {text}", index + 1);
-        match named {
-            Some(module) => self.blame(85, Confidence::High, Who::Loaded(module), None, says),
-            None => self.notes.push(says),
-        }
-    }
-
-    /// Code that was interrupted by what crashed.
-    fn weigh_frames(&mut self) {
-        if self.nature != Nature::Direct {
-            return;
-        }
-        for frame in self.crash.frames.iter().take(8) {
-            let ip = frame.registers.ip;
-            let Some(module) = self.crash.module_at(ip) else { continue };
-            if self.class(module) == Class::ThirdParty {
-                let text = format!(
-                    "a trap frame on the stack ({}) says that {} was interrupted in {}",
-                    self.show(frame.at),
-                    self.image(module),
-                    (self.name)(ip)
-                );
-                self.blame(55, Confidence::Medium, Who::Loaded(module), Some(ip), text);
-            }
-        }
-    }
-
-    /// The first module of each class on the stack.
-    fn weigh_stack(&mut self) {
-        if matches!(
-            self.nature,
-            Nature::Hardware | Nature::Requested | Nature::Elsewhere | Nature::ProcessEnded
-        ) {
-            return;
-        }
-        for wanted in [Class::ThirdParty, Class::Inbox, Class::Framework] {
-            let stack = &self.crash.stack;
-            let Some(depth) = stack.iter().position(|slot| self.class(slot.module) == wanted) else {
-                continue;
-            };
-            let Some(slot) = stack.get(depth).cloned() else { continue };
-            let near = depth < 10;
-            let checked = if slot.checked { "follows a call" } else { "not checked against its code" };
-            let image = self.image(slot.module).to_owned();
-            let place = (self.name)(slot.value);
-            let text = match wanted {
-                Class::ThirdParty => format!(
-                    "the first module on the stack that is not part of Windows is {image}: {place}, \
-                     candidate {} ({checked})",
-                    depth + 1
-                ),
-                _ => format!("{image} is on the stack: {place}, candidate {} ({checked})", depth + 1),
-            };
-            let (weight, confidence) = match wanted {
-                Class::ThirdParty if self.nature == Nature::Corruption => (45, Confidence::Low),
-                Class::ThirdParty if near || slot.checked => (50, Confidence::Medium),
-                Class::ThirdParty => (45, Confidence::Low),
-                Class::Inbox => (25, Confidence::Low),
-                _ => (20, Confidence::Low),
-            };
-            self.blame(weight, confidence, Who::Loaded(slot.module), Some(slot.value), text);
-        }
-    }
 }
 
 /// Modules on the stack, not part of Windows, beside the culprit.
@@ -533,4 +291,169 @@ fn bucket(
         None => text.push_str("_UNKNOWN"),
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Registers;
+    use crate::model::{Context, Led, Raised};
+    use crate::stack::tests::module;
+    use crate::stack::{Candidate, FoundFrame};
+    use kd_sdk::target::{BugCheck, Machine, Module, UnloadedModule};
+
+    const NT: u64 = 0xffff_f800_0000_0000;
+    const BAD: u64 = 0xffff_f800_1000_0000;
+    const NTFS: u64 = 0xffff_f800_2000_0000;
+    const PPM: u64 = 0xffff_f800_3000_0000;
+    const GONE: u64 = 0xffff_f800_4000_0000;
+
+    fn crash(code: u32, parameters: [u64; 4]) -> Crash {
+        let modules: Vec<Module> = [("nt", NT), ("bad", BAD), ("Ntfs", NTFS), ("amdppm", PPM)]
+            .iter()
+            .map(|&(name, base)| module(name, base, 0x10_0000))
+            .collect();
+        let name = "gone.sys".to_owned();
+        Crash {
+            machine: Machine::X64,
+            pointer_size: 8,
+            build: 19041,
+            bug_check: BugCheck { raw_code: code, parameters },
+            modules,
+            unloaded: vec![UnloadedModule { start: Va(GONE), end: Va(GONE + 0x1000), unload_time: 0, name }],
+            raised: None,
+            context: None,
+            trap_frame: None,
+            irql: None,
+            process: None,
+            thread: None,
+            stack_start: None,
+            stack: Vec::new(),
+            frames: Vec::new(),
+            led: Vec::new(),
+            texts: [const { None }; 4],
+            missing: Vec::new(),
+        }
+    }
+
+    fn on_stack(crash: &mut Crash, values: &[u64]) {
+        for (index, &value) in values.iter().enumerate() {
+            let module = crash.module_at(Va(value)).unwrap();
+            crash.stack.push(Candidate {
+                at: Va(0x1000 + 8 * index as u64),
+                value: Va(value),
+                module,
+                checked: false,
+            });
+        }
+    }
+
+    fn blamed(crash: &Crash) -> (String, Option<Confidence>) {
+        let name = |va: Va| match crash.module_at(va) {
+            Some(index) => format!("{}+{:#x}", crash.modules[index].name, va.0 - crash.modules[index].base.0),
+            None => va.to_string(),
+        };
+        let found = conclude(crash, &name);
+        match found.culprit {
+            Some(culprit) => (image(crash, culprit.who).to_owned(), Some(culprit.confidence)),
+            None => (found.verdict, None),
+        }
+    }
+
+    #[test]
+    fn the_faulting_instruction_names_its_driver() {
+        let crash = crash(0xd1, [0x10, 2, 0, BAD + 0x1234]);
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::High)));
+        let found = conclude(&crash, &|va| va.to_string());
+        assert_eq!(found.access, Some((Access::Read, Va(0x10))));
+        assert_eq!(found.bucket, "0xD1_R_IMAGE_bad.sys");
+        assert!(found.evidence.iter().any(|text| text.contains("null pointer")));
+    }
+
+    #[test]
+    fn a_driver_of_windows_is_named_with_less_trust() {
+        let mut crash = crash(0x1000_007e, [0xffff_ffff_c000_0005, PPM + 0x334c, 0, 0]);
+        on_stack(&mut crash, &[NT + 0x5000, BAD + 0x5000]);
+        assert_eq!(blamed(&crash), ("amdppm.sys".to_owned(), Some(Confidence::Medium)));
+        assert_eq!(conclude(&crash, &|va| va.to_string()).others, [(1, 1)]);
+    }
+
+    #[test]
+    fn behind_a_file_system_the_stack_is_searched() {
+        let mut crash = crash(0x50, [0x1234_5678, 0, NTFS + 0x5000, 2]);
+        assert_eq!(blamed(&crash), ("Ntfs.sys".to_owned(), Some(Confidence::Low)));
+        on_stack(&mut crash, &[NT + 0x5000, NTFS + 0x6000, BAD + 0x5000]);
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::Medium)));
+    }
+
+    #[test]
+    fn an_unloaded_driver_counts_most() {
+        let mut crash = crash(0xce, [GONE + 0x10, 8, GONE + 0x10, 0]);
+        on_stack(&mut crash, &[BAD + 0x5000]);
+        assert_eq!(blamed(&crash), ("gone.sys".to_owned(), Some(Confidence::High)));
+    }
+
+    #[test]
+    fn the_stack_is_not_blamed_for_hardware_people_and_damage() {
+        for (code, word) in
+            [(0x124, "hardware"), (0x1c8, "asked for"), (0x101, "another one"), (0xef, "process")]
+        {
+            let mut crash = crash(code, [0; 4]);
+            on_stack(&mut crash, &[BAD + 0x5000]);
+            let (verdict, confidence) = blamed(&crash);
+            assert!(confidence.is_none() && verdict.contains(word), "{code:x}: {verdict}");
+        }
+        let mut crash = crash(0x19, [0x20, 0, 0, 0]);
+        on_stack(&mut crash, &[BAD + 0x5000]);
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::Low)));
+    }
+
+    #[test]
+    fn arguments_lead_to_drivers() {
+        let crash_116 = crash(0x116, [1, BAD + 0x77, 0, 0]);
+        assert_eq!(blamed(&crash_116), ("bad.sys".to_owned(), Some(Confidence::High)));
+        let mut held = crash(0x9f, [3, 1, 2, 3]);
+        held.led.push(Led {
+            argument: 1,
+            text: "Arg2 is a device object of bad.sys".to_owned(),
+            module: Some(1),
+        });
+        assert_eq!(blamed(&held), ("bad.sys".to_owned(), Some(Confidence::Medium)));
+        let verifier = crash(0xc4, [0x2000, BAD + 0x10, 0, 0]);
+        assert_eq!(blamed(&verifier), ("bad.sys".to_owned(), Some(Confidence::Medium)));
+    }
+
+    #[test]
+    fn interrupted_code_counts() {
+        let mut crash = crash(0x133, [0, 0x501, 0x500, 0]);
+        let registers = Registers { ip: Va(BAD + 0x99), sp: Va(0x2000), values: Vec::new() };
+        crash.frames.push(FoundFrame { at: Va(0x1000), registers });
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::Medium)));
+    }
+
+    #[test]
+    fn an_exception_record_tells_instruction_and_access() {
+        let mut crash = crash(0x7e, [0xffff_ffff_c000_0005, 0, 0x1000, 0x2000]);
+        let exception = Exception {
+            code: 0xc000_0005,
+            flags: 0,
+            address: Va(BAD + 8),
+            parameters: vec![1, 0x8000_0000_0000_0000],
+        };
+        crash.raised = Some(Raised { from: From::Argument(2), at: Some(Va(0x1000)), exception });
+        let registers = Registers { ip: Va(BAD + 8), sp: Va(0), values: Vec::new() };
+        crash.context = Some(Context { from: From::Argument(3), at: Some(Va(0x2000)), registers });
+        let found = conclude(&crash, &|va| va.to_string());
+        assert_eq!(found.faulting_ip.map(|ip| ip.0), Some(Va(BAD + 8)));
+        assert_eq!(found.access, Some((Access::Write, Va(0x8000_0000_0000_0000))));
+        assert!(found.evidence.iter().any(|text| text.contains("not canonical")));
+        assert_eq!(found.bucket, "0x7E_AV_W_IMAGE_bad.sys");
+    }
+
+    #[test]
+    fn an_unknown_code_without_anything_is_said_plainly() {
+        let crash = crash(0xa000_0001, [5, 0, 0, 0]);
+        let (verdict, confidence) = blamed(&crash);
+        assert!(confidence.is_none() && verdict.starts_with("unknown"), "{verdict}");
+    }
 }

@@ -12,6 +12,7 @@ mod print;
 mod roles;
 mod stack;
 mod status;
+mod weigh;
 mod windows;
 
 use kd_sdk::prelude::*;
