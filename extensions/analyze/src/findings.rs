@@ -122,6 +122,7 @@ pub fn conclude(crash: &Crash, name: &dyn Fn(Va) -> String) -> Findings {
     case.weigh_instruction(faulting_ip.as_ref(), access);
     case.weigh_address(access);
     case.weigh_arguments();
+    case.weigh_hung_processor();
     case.weigh_frames();
     case.weigh_stack();
     let Case { mut leads, notes, .. } = case;

@@ -15,11 +15,18 @@ const KD_SIZE_EPROCESS: u32 = 0x2a8;
 /// Offset of KDDEBUGGER_DATA64.OffsetEprocessParentCID.
 const KD_PARENT_CID: u32 = 0x2ac;
 
+/// Offset of KDDEBUGGER_DATA64.OffsetPrcbContext: the pointer to the saved CONTEXT, since Windows 8.
+const KD_PRCB_CONTEXT: u32 = 0x338;
+/// Offset of KDDEBUGGER_DATA64.OffsetPrcbProcStateContext: the CONTEXT inside the KPRCB, before.
+const KD_PRCB_PROC_STATE: u32 = 0x2bc;
+
 /// Where a record or a register set comes from.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum From {
     /// A bug check argument, 0 to 3, points at it.
     Argument(usize),
+    /// The processor whose KPRCB is in an argument, 0 to 3, saved it.
+    Processor(usize),
     /// Found on the stack by its shape.
     Stack,
     /// The dump's header.
@@ -163,6 +170,7 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
     };
     crash.modules.sort_by_key(|module| module.base);
     read_arguments(&mut crash, &memory);
+    read_hung_processor(&mut crash, session);
     let (saved, header) = (named(session, registers::PROCESSOR), named(session, registers::HEADER));
     read_contexts(&mut crash, &memory, saved.as_ref(), header.as_ref());
     read_exception(&mut crash, session);
@@ -208,6 +216,28 @@ fn read_arguments(crash: &mut Crash, memory: &Memory<'_>) {
             }
             _ => {}
         }
+    }
+}
+
+/// The registers of a processor that hangs, as its KPRCB keeps them.
+fn read_hung_processor(crash: &mut Crash, session: &Session<'_>) {
+    let Some((index, prcb)) = crash.argument(Role::Prcb).filter(|&(_, prcb)| prcb != 0) else { return };
+    let (target, memory) = (session.target(), session.memory());
+    let at = match target.kd_data_offset(KD_PRCB_CONTEXT) {
+        Some(offset) => memory.pointer(Va(prcb).add(offset)).ok(),
+        None => target.kd_data_offset(KD_PRCB_PROC_STATE).map(|offset| Va(prcb).add(offset)),
+    };
+    let Some(at) = at.filter(|at| !at.is_null()) else {
+        crash
+            .missing
+            .push(format!("registers of the processor in Arg{}: not captured in this dump", index + 1));
+        return;
+    };
+    match machine::parse_context(crash.machine, &memory.gather(at, RECORD_BYTES)) {
+        Some(registers) => {
+            crash.context = Some(Context { from: From::Processor(index), at: Some(at), registers });
+        }
+        None => missing(crash, &memory, "registers of the processor", index, at),
     }
 }
 

@@ -408,6 +408,7 @@ fn registers(
 ) {
     let origin = match context.from {
         From::Argument(index) => format!("from Arg{}", index + 1),
+        From::Processor(index) => format!("saved by the processor in Arg{}, the one that hangs", index + 1),
         From::Stack => "found on the stack by its shape".to_owned(),
         From::Header => "from the dump's header".to_owned(),
         From::Saved => "as the crashing processor saved them when it stopped".to_owned(),
@@ -499,7 +500,8 @@ fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn F
                 out.text(" ");
                 out.field("value", Value::Hex(slot.value.0), &show(slot.value));
                 out.field("checked", Value::Bool(slot.checked), if slot.checked { " * " } else { "   " });
-                out.styled_field("symbol", Value::Text(&name(slot.value)), Style::Symbol, &name(slot.value));
+                let symbol = name(slot.value);
+                out.styled_field("symbol", Value::Text(&symbol), Style::Symbol, &symbol);
                 out.end_line();
             });
         }

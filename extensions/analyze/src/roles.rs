@@ -36,13 +36,15 @@ pub enum Role {
     Process,
     /// ANSI text in memory.
     AnsiText,
+    /// KPRCB of a processor that hangs.
+    Prcb,
     /// A module's name, text in memory (ANSI or UNICODE_STRING).
     DriverName,
 }
 
 use Role::{
     Access, Address, AnsiText, Code, Context, Device, Driver, DriverName, ExceptionRecord, FaultAccess, Ip,
-    Irp, Irql, None as No, Process, Status, TrapFrame,
+    Irp, Irql, None as No, Prcb, Process, Status, TrapFrame,
 };
 
 /// Where the trouble comes from, by the nature of the code: it bounds how much a stack may be blamed.
@@ -150,6 +152,8 @@ const ROLES: &[(u32, [Role; 4])] = &[
     (0xf4, [No, Process, AnsiText, AnsiText]),
     (0xf9, [Device, Device, No, No]),
     (0xfc, [Ip, No, TrapFrame, No]),
+    (0x101, [No, No, Prcb, No]),
+    (0x102, [No, Prcb, No, No]),
     (0x108, [No, ExceptionRecord, Context, No]),
     (0x10f, [ExceptionRecord, Context, No, No]),
     (0x116, [No, Code, No, No]),

@@ -3,7 +3,7 @@
 //! The weights order the evidence; where they come from is said in [`crate::findings`].
 
 use crate::findings::{Access, Confidence, Culprit, Who};
-use crate::model::Crash;
+use crate::model::{Crash, From};
 use crate::roles::{Nature, Role, nature};
 use crate::windows::{Class, class};
 use kd_sdk::address::Va;
@@ -31,7 +31,12 @@ pub struct Case<'c> {
 impl<'c> Case<'c> {
     /// An empty case. `name` spells an address with its symbol or module.
     pub fn new(crash: &'c Crash, name: &'c dyn Fn(Va) -> String) -> Case<'c> {
-        let nature = nature(crash.bug_check.code());
+        let hung = crash.context.as_ref().is_some_and(|context| matches!(context.from, From::Processor(_)));
+        let nature = match nature(crash.bug_check.code()) {
+            // The stack of the processor that hangs is in the dump: that one may be blamed.
+            Nature::Elsewhere if hung => Nature::Direct,
+            nature => nature,
+        };
         Case { crash, name, nature, leads: Vec::new(), notes: Vec::new() }
     }
 
@@ -202,6 +207,23 @@ impl<'c> Case<'c> {
         match named {
             Some(module) => self.blame(85, Confidence::High, Who::Loaded(module), None, says),
             None => self.notes.push(says),
+        }
+    }
+
+    /// Where the processor that hangs was last seen.
+    pub fn weigh_hung_processor(&mut self) {
+        let Some(context) = self.crash.context.as_ref() else { return };
+        let From::Processor(_) = context.from else { return };
+        let ip = context.registers.ip;
+        let text = format!("the processor that hangs was last seen at {}", (self.name)(ip));
+        match self.crash.module_at(ip) {
+            Some(module) if self.class(module) >= Class::Inbox => {
+                let third = self.class(module) == Class::ThirdParty;
+                let (weight, confidence) =
+                    if third { (75, Confidence::Medium) } else { (40, Confidence::Low) };
+                self.blame(weight, confidence, Who::Loaded(module), Some(ip), text);
+            }
+            _ => self.notes.push(text),
         }
     }
 
