@@ -56,7 +56,10 @@ impl Scope {
 
     /// The registers of the current processor.
     pub fn registers(&self) -> Result<Registers> {
-        self.target()?.registers(self.processor).map_err(|error| Error::NotFound(error.to_string()))
+        match self.target()?.registers(self.processor) {
+            Ok(found) => Ok(found.registers),
+            Err(error) => Err(Error::NotFound(crate::chained(&error))),
+        }
     }
 
     /// A register or pseudo-register by name, without `@`.
@@ -67,15 +70,15 @@ impl Scope {
             None => self.registers().ok()?.get(name),
             Some("ip") => Some(self.registers().ok()?.ip().0),
             Some("csp") => Some(self.registers().ok()?.sp().0),
-            Some("proc") => target.processor(self.processor)?.current_process.map(|va| va.0),
-            Some("thread") => target.processor(self.processor)?.current_thread.map(|va| va.0),
-            Some("pcrb" | "prcb") => target.processor(self.processor)?.prcb.map(|va| va.0),
+            Some("proc") => target.processors().get(self.processor as usize)?.current_process.map(|va| va.0),
+            Some("thread") => target.processors().get(self.processor as usize)?.current_thread.map(|va| va.0),
+            Some("pcrb" | "prcb") => target.processors().get(self.processor as usize)?.prcb.map(|va| va.0),
             Some("ptrsize") => Some(target.pointer_size().into()),
             Some("pagesize") => Some(0x1000),
-            Some("bug_code") => target.bug_check().map(|check| check.code.into()),
+            Some("bug_code") => target.header().bug_check.map(|check| check.code.into()),
             Some(other) => {
                 let index: usize = other.strip_prefix("bug_param")?.parse().ok()?;
-                target.bug_check()?.parameters.get(index.checked_sub(1)?).copied()
+                target.header().bug_check?.parameters.get(index.checked_sub(1)?).copied()
             }
         }
     }
@@ -152,7 +155,7 @@ impl ModuleSource for Target {
     }
 
     fn module_at(&self, va: Va) -> Option<usize> {
-        Target::module_at(self, va)
+        self.module_index_at(va)
     }
 
     fn read(&self, va: Va, into: &mut [u8]) -> bool {
@@ -160,7 +163,7 @@ impl ModuleSource for Target {
     }
 
     fn kernel_hints(&self) -> KernelHints {
-        let header = self.dump().header();
+        let header = self.header();
         let or_null = |va: Option<Va>| va.unwrap_or(Va::NULL);
         KernelHints {
             ps_loaded_module_list: or_null(header.ps_loaded_module_list),

@@ -65,7 +65,7 @@ impl Session {
     /// A session without a target.
     pub fn new(ui: Arc<Ui>, options: &Options, environment: &Environment) -> Session {
         let executable = std::env::current_exe().ok();
-        let path = ExtensionPath::new(environment.extension_path.as_deref(), executable.as_deref());
+        let path = ExtensionPath::new(environment.extensions.as_deref(), executable.as_deref());
         Session {
             ui,
             targets: Vec::new(),
@@ -79,12 +79,8 @@ impl Session {
                 radix: 16,
                 ignore_missing_pages: false,
                 no_mmap: options.no_mmap,
-                symbol_path: options.symbol_path.clone().or_else(|| environment.symbol_path()).unwrap_or_default(),
-                image_path: options
-                    .image_path
-                    .clone()
-                    .or_else(|| environment.image_path.clone())
-                    .unwrap_or_default(),
+                symbol_path: options.symbol_path(environment),
+                image_path: options.image_path(environment),
                 analyze_at_load: !environment.no_bugcheck_analysis,
             },
             last_display: LastDisplay::default(),
@@ -149,7 +145,7 @@ impl Session {
     }
 
     fn has_bug_check(&self) -> bool {
-        self.current_target().is_some_and(|open| open.target.bug_check().is_some_and(|check| check.code != 0))
+        self.current_target().is_some_and(|open| open.target.header().bug_check.is_some())
     }
 
     /// The short analysis that KD prints at load. Its absence is not an error: the extension may not be there.
@@ -212,7 +208,7 @@ impl Session {
             radix: self.settings.radix,
         };
         if let (Some(open), Some(processor)) = (&scope.open, processor) {
-            let count = open.target.processor_count();
+            let count = open.target.processors().len() as u32;
             if processor >= count {
                 return Err(Error::Usage(format!(
                     "processor {processor} does not exist; this target has {count}"
@@ -226,7 +222,7 @@ impl Session {
     pub fn prompt(&self) -> String {
         let Some(open) = self.current_target() else { return "kd> ".to_owned() };
         let system = if self.targets.len() > 1 { format!("||{}:", open.number) } else { String::new() };
-        if open.target.processor_count() > 1 {
+        if open.target.processors().len() as u32 > 1 {
             format!("{system}{}: kd> ", self.processor)
         } else {
             format!("{system}{}kd> ", if system.is_empty() { "" } else { " " })
@@ -248,6 +244,11 @@ impl Session {
     /// True if any command failed.
     pub fn has_failed(&self) -> bool {
         self.failed
+    }
+
+    /// Makes the names of extension commands known to completion.
+    pub fn prepare_completion(&mut self) {
+        self.load_own_extensions();
     }
 
     /// True once for each Ctrl+C.

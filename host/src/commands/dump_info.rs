@@ -2,9 +2,10 @@
 //! `.lastevent`, `.dumpdebug`, `.enumtag`, `.ignore_missing_pages`.
 
 use super::{Builtin, Call, Needs};
+use crate::dump::Header;
 use crate::scope::OpenTarget;
 use crate::session::Session;
-use crate::target::{Target, time};
+use crate::target::{Target, time, version};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -89,7 +90,7 @@ pub fn print_banner(session: &Session, open: &OpenTarget, out: &Out<'_>) {
     out.data("target", Value::UInt(open.number.into()));
     out.data("machine", Value::Text(target.machine().name()));
     out.data("dump_kind", Value::Text(dump.kind().name()));
-    out.name("kind", &target.kind_text());
+    out.name("kind", version::kind_line(target.kind()));
     out.end_line();
     if let Some(comment) = dump.header().comment.as_deref().filter(|text| !text.is_empty()) {
         out.text("Comment: '");
@@ -109,7 +110,7 @@ pub fn print_banner(session: &Session, open: &OpenTarget, out: &Out<'_>) {
     for problem in problems.into_iter().chain(target.problems().iter().map(ToString::to_string)) {
         out.warning(&problem);
     }
-    if let Some(check) = target.bug_check() {
+    if let Some(check) = target.header().bug_check.as_ref() {
         out.text("BugCheck ");
         out.record("bug_check", |out| {
             out.data("code", Value::Hex(check.code.into()));
@@ -149,17 +150,18 @@ fn dots(out: &Out<'_>, key: &str, count: usize) {
 pub fn show_version(open: &OpenTarget, out: &Out<'_>) {
     let target = &open.target;
     let size = target.pointer_size();
-    let header = target.dump().header();
-    out.name("version", &target.version_text());
+    let header = target.header();
+    let facts = target.version();
+    out.name("version", &facts.windows_line());
     out.end_line();
     out.data("build", header.minor_version.map_or(Value::Null, |build| Value::UInt(build.into())));
-    out.data("processors", Value::UInt(target.processor_count().into()));
-    if let Some(product) = target.product_text() {
-        out.text("Product: ");
-        out.name("product", &product);
+    out.data("processors", Value::UInt(facts.processors.into()));
+    if let Some(product) = facts.product_line() {
+        let name = product.trim_start_matches("Product: ");
+        out.field("product", Value::Text(name), &product);
         out.end_line();
     }
-    if let Some(lab) = target.build_lab() {
+    if let Some(lab) = facts.build_lab {
         out.text("Built by: ");
         out.name("build_lab", &lab);
         out.end_line();
@@ -167,11 +169,11 @@ pub fn show_version(open: &OpenTarget, out: &Out<'_>) {
     out.line("Machine Name:");
     let shown = |va: Option<Va>| va.map_or_else(|| "not available".to_owned(), |va| format!("0x{}", va.show(size)));
     let value = |va: Option<Va>| va.map_or(Value::Null, |va| Value::Hex(va.0));
-    let base = target.kernel_base();
+    let base = facts.kernel_base;
     out.text("Kernel base = ");
     out.field("kernel_base", value(base), &shown(base));
     out.text(" PsLoadedModuleList = ");
-    let list = header.ps_loaded_module_list;
+    let list = facts.ps_loaded_module_list;
     out.field("ps_loaded_module_list", value(list), &shown(list));
     out.end_line();
     show_times(target, out, None);
@@ -181,7 +183,7 @@ fn show_times(target: &Target, out: &Out<'_>, zone: Option<i64>) {
     let header = target.dump().header();
     out.text("Debug session time: ");
     match header.system_time {
-        Some(time) => out.field("time", Value::Time(time), &time::session_time_in(time, zone.unwrap_or(0))),
+        Some(time) => out.field("time", Value::Time(time), &time::session_time(time)),
         None => out.field("time", Value::Null, "not available"),
     }
     out.end_line();
@@ -215,7 +217,7 @@ fn show_time(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()
 fn bug_check(session: &mut Session, out: &Out<'_>, _: &Call<'_>) -> Result<()> {
     let scope = session.scope(None)?;
     let target = scope.target()?;
-    let Some(check) = target.bug_check() else {
+    let Some(check) = target.header().bug_check.as_ref() else {
         out.line("This dump holds no bug check: it was not written by a crash.");
         return Ok(());
     };
@@ -224,7 +226,7 @@ fn bug_check(session: &mut Session, out: &Out<'_>, _: &Call<'_>) -> Result<()> {
     out.end_line();
     out.text("Arguments");
     out.list("parameters", |out| {
-        for value in check.parameters {
+        for &value in &check.parameters {
             out.text(" ");
             out.field("", Value::Hex(value), &Va(value).show(target.pointer_size()).to_string());
         }
@@ -237,7 +239,7 @@ fn last_event(session: &mut Session, out: &Out<'_>, _: &Call<'_>) -> Result<()> 
     let scope = session.scope(None)?;
     let target = scope.target()?;
     out.text("Last event: ");
-    match (target.bug_check(), target.exception()) {
+    match (target.header().bug_check.as_ref(), target.exception()) {
         (Some(check), _) => {
             out.field("bug_check", Value::Hex(check.code.into()), &format!("Bug check {:X}", check.code));
         }
@@ -263,10 +265,14 @@ fn dump_debug(session: &mut Session, out: &Out<'_>, _: &Call<'_>) -> Result<()> 
     out.data("file_size", Value::UInt(dump.file_size()));
     out.line(&format!("DUMP_HEADER{bits}:"));
     out.record("header", |out| {
-        for row in target.header_rows() {
-            let width = if row.name.starts_with("BugCheckParameter") { 19 } else { 19 };
-            out.text(&format!("{:<width$} ", row.name));
-            out.field(row.name, row.value.as_value(), &row.text);
+        for (name, number) in header_fields(dump.header()) {
+            let text = match number {
+                Number::Word(value) => format!("{value:08x}"),
+                Number::Long(value) => Va(value).to_string(),
+            };
+            let (Number::Word(value) | Number::Long(value)) = number;
+            out.text(&format!("{name:<19} "));
+            out.field(&name, Value::Hex(value), &text);
             out.end_line();
         }
     });
@@ -295,6 +301,53 @@ fn dump_debug(session: &mut Session, out: &Out<'_>, _: &Call<'_>) -> Result<()> 
         out.warning(&problem.to_string());
     }
     result
+}
+
+enum Number {
+    Word(u64),
+    Long(u64),
+}
+
+/// The fields of the header that were written, by KD's names.
+fn header_fields(header: &Header) -> Vec<(String, Number)> {
+    let wide = header.is_64_bit;
+    let word = |value: Option<u32>| value.map(|value| Number::Word(value.into()));
+    let long = |value: u64| if wide { Number::Long(value) } else { Number::Word(value) };
+    let va = |value: Option<Va>| value.map(|value| long(value.0));
+    let check = header.bug_check.as_ref();
+    let parameter = |index: usize| check.and_then(|check| check.parameters.get(index)).map(|&value| long(value));
+    [
+        ("MajorVersion", word(header.major_version)),
+        ("MinorVersion", word(header.minor_version)),
+        ("KdSecondaryVersion", word(header.kd_secondary_version.map(u32::from))),
+        ("DirectoryTableBase", header.directory_table_base.map(|pa| long(pa.0))),
+        ("PfnDataBase", va(header.pfn_database)),
+        ("PsLoadedModuleList", va(header.ps_loaded_module_list)),
+        ("PsActiveProcessHead", va(header.ps_active_process_head)),
+        ("MachineImageType", Some(Number::Word(header.machine.number().into()))),
+        ("NumberProcessors", word(header.number_processors)),
+        ("BugCheckCode", word(check.map(|check| check.code))),
+        ("BugCheckParameter1", parameter(0)),
+        ("BugCheckParameter2", parameter(1)),
+        ("BugCheckParameter3", parameter(2)),
+        ("BugCheckParameter4", parameter(3)),
+        ("PaeEnabled", header.pae_enabled.map(|on| Number::Word(on.into()))),
+        ("KdDebuggerDataBlock", va(header.kd_debugger_data_block)),
+        ("DumpType", Some(Number::Word(header.kind.number().into()))),
+        ("RequiredDumpSpace", header.required_dump_space.map(Number::Long)),
+        ("SystemTime", header.system_time.map(Number::Long)),
+        ("SystemUpTime", header.system_up_time.map(Number::Long)),
+        ("SecondaryDataState", word(header.secondary_data_state)),
+        ("ProductType", word(header.product_type)),
+        ("SuiteMask", word(header.suite_mask)),
+        ("WriterStatus", word(header.writer_status)),
+        ("MiniDumpFields", word(header.mini_dump_fields)),
+        ("Attributes", word(header.attributes)),
+        ("BootId", word(header.boot_id)),
+    ]
+    .into_iter()
+    .filter_map(|(name, value)| Some((name.to_owned(), value?)))
+    .collect()
 }
 
 fn title(name: &str) -> String {

@@ -1,11 +1,11 @@
 //! `r`, `rM`, `rF`, `rX`: registers of the current processor, and the instruction they stand at.
 
 use super::{Builtin, Call, Needs};
-use crate::disasm;
+use crate::dump::Machine;
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::target::rows::{self, mask};
-use crate::target::{Registers, is_register_name};
+use crate::target::Registers;
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -76,7 +76,7 @@ fn named(registers: &Registers, out: &Out<'_>, scope: &Scope, names: &str) -> Re
     let mut line = Vec::new();
     for name in names.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty()) {
         let name = name.strip_prefix('@').unwrap_or(name).to_ascii_lowercase();
-        let width = registers.digits(&name).unwrap_or(scope.pointer_size() as usize * 2);
+        let width = registers.raw(&name).map_or(scope.pointer_size() as usize, <[u8]>::len) * 2;
         if let Some(value) = registers.get_wide(&name) {
             line.push((name, Some(value), format!("{value:0width$x}")));
         } else if let Some(value) = scope.register(&name) {
@@ -104,6 +104,13 @@ fn named(registers: &Registers, out: &Out<'_>, scope: &Scope, names: &str) -> Re
     Ok(())
 }
 
+/// True for a register of any machine.
+pub fn is_register_name(name: &str) -> bool {
+    [Machine::X86, Machine::X64, Machine::Arm64].into_iter().any(|machine| {
+        Registers::names(machine).any(|known| known.eq_ignore_ascii_case(name))
+    })
+}
+
 /// The symbol line and the instruction at the current processor's instruction pointer.
 pub fn show_instruction(session: &Session, out: &Out<'_>, processor: Option<u32>) -> Result<()> {
     let scope = session.scope(processor)?;
@@ -125,22 +132,6 @@ fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>) {
             let symbol = symbol.to_string();
             out.styled_field("symbol", Value::Text(&symbol), Style::Symbol, &symbol);
             out.line(":");
-        }
-        let mut bytes = [0; 16];
-        let outcome = scope.read(ip, &mut bytes);
-        let code = bytes.get(..outcome.done).unwrap_or_default();
-        let resolve = |va: Va| scope.name_of(va).map(|hit| hit.to_string());
-        let read = |va: Va, buffer: &mut [u8]| scope.read(va, buffer).fault.is_none();
-        match disasm::decode(registers.machine(), ip, code, &resolve) {
-            Some(instruction) => {
-                let line = instruction.line_with_operand(registers, size, &read);
-                out.field("text", Value::Text(&instruction.text), &line);
-            }
-            None => {
-                let why = outcome.fault.map_or("no valid instruction".to_owned(), |fault| fault.why.to_string());
-                let line = format!("{} ??              ??? ({why})", ip.show(size));
-                out.field("missing", Value::Text(&why), &line);
-            }
         }
         out.end_line();
     });

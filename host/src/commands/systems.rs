@@ -2,6 +2,7 @@
 
 use super::{Builtin, Call, Needs};
 use crate::session::Session;
+use crate::target::version;
 use kd_sdk::args::Args;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Value};
@@ -108,7 +109,7 @@ fn list(session: &Session, out: &Out<'_>, only: Option<u32>) {
                 out.text("  ");
                 out.field("number", Value::UInt(open.number.into()), &open.number.to_string());
                 out.text(" ");
-                out.name("kind", &open.target.system_kind_text());
+                out.name("kind", &version::system_kind(open.target.kind(), open.target.header().is_64_bit));
                 out.text(": ");
                 out.name("file", &open.target.dump().path().display().to_string());
                 if let Some(member) = open.target.dump().archive_member() {
@@ -163,9 +164,9 @@ fn processors(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
                 show("thread", "Thread", processor.current_thread);
                 show("process", "Process", processor.current_process);
                 match target.registers(processor.number) {
-                    Ok(registers) => show("ip", "ip", Some(registers.ip())),
+                    Ok(found) => show("ip", "ip", Some(found.registers.ip())),
                     Err(error) => {
-                        out.field("registers", Value::Null, &format!("  registers: {error}"));
+                        out.field("registers", Value::Null, &format!("  {}", crate::chained(&error)));
                     }
                 }
                 out.end_line();

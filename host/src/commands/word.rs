@@ -125,7 +125,7 @@ fn begins_with(command: &str, name: &str) -> bool {
 /// `rrax`, `recx`: a register right after the `r`.
 fn glued_register(command: &str) -> bool {
     let name: String = command.chars().skip(1).take_while(char::is_ascii_alphanumeric).collect();
-    crate::target::is_register_name(&name.to_ascii_lowercase())
+    super::registers::is_register_name(&name.to_ascii_lowercase())
 }
 
 #[cfg(test)]

@@ -4,10 +4,10 @@
 #![allow(unsafe_code)]
 
 use super::worker::Shared;
-use crate::memory::ReadFault;
+use crate::memory::{ReadFault, View};
 use crate::scope::{OpenTarget, Scope};
 use crate::symbols::{Field, Kind, ModuleTypes, SymbolError, TypeId};
-use crate::target::text_facts;
+use crate::target::{Target, version};
 use kd_sdk::abi::{self, RStr, status};
 use kd_sdk::address::{Pa, Va};
 use kd_sdk::output::{Event, Severity, Shape, Style, Value};
@@ -221,6 +221,15 @@ macro_rules! table {
 
 table!(MEMORY, MemoryService, MemoryV1 { read_virtual, read_physical, translate, next_readable });
 
+/// The address space with this directory table base; 0: the current one.
+fn space_of(target: &Target, root: u64) -> View {
+    let view = target.view();
+    match view.tables().filter(|_| root != 0) {
+        Some(tables) => view.with_tables(&tables.with_root(Pa(root))),
+        None => view.clone(),
+    }
+}
+
 /// Reports an absence; the status of the call.
 unsafe fn faulted(place: *mut abi::ReadFault, done: u64, at: u64, why: crate::memory::Absent) -> Outcome {
     let fault = abi::ReadFault { done, at, why: kd_sdk::error::Absent::from(why).to_abi(), reserved: 0 };
@@ -244,7 +253,7 @@ unsafe extern "C" fn read_virtual(
             let open = bridge.open()?;
             let outcome = match space {
                 0 => open.target.read(Va(va), buffer),
-                root => open.target.space(Pa(root)).read(Va(va), buffer),
+                root => space_of(&open.target, root).read(Va(va), buffer),
             };
             match outcome.fault {
                 None => Ok(()),
@@ -266,8 +275,8 @@ unsafe extern "C" fn read_physical(
         guard(ctx, |bridge| {
             let buffer = buffer_of(buffer, len)?;
             match bridge.open()?.target.read_physical(Pa(pa), buffer) {
-                (_, None) => Ok(()),
-                (done, Some(why)) => faulted(fault, done as u64, pa.wrapping_add(done as u64), why),
+                Ok(()) => Ok(()),
+                Err((done, why)) => faulted(fault, done as u64, pa.wrapping_add(done as u64), why),
             }
         })
     }
@@ -278,7 +287,7 @@ unsafe extern "C" fn translate(ctx: Ctx, space: u64, va: u64, pa: *mut u64, faul
     unsafe {
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
-            let view = if space == 0 { target.view().clone() } else { target.space(Pa(space)) };
+            let view = space_of(target, space);
             match view.walk(Va(va)) {
                 None => Err(Failure(status::UNSUPPORTED, "a small dump has no page tables".to_owned())),
                 Some(Ok(found)) => put(pa, found.pa.0),
@@ -293,7 +302,7 @@ unsafe extern "C" fn next_readable(ctx: Ctx, space: u64, va: u64, found: *mut u6
     unsafe {
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
-            let view = if space == 0 { target.view().clone() } else { target.space(Pa(space)) };
+            let view = space_of(target, space);
             match view.next_readable(Va(va)) {
                 Some(va) => put(found, va.0),
                 None => Err(not_found("nothing readable from there on")),
@@ -318,8 +327,8 @@ unsafe extern "C" fn info(ctx: Ctx, place: *mut abi::TargetInfo) -> i32 {
         guard(ctx, |bridge| {
             let open = bridge.open()?;
             let (target, header) = (&open.target, open.target.dump().header());
-            let check = target.bug_check();
-            let processor = target.processor(bridge.scope.processor);
+            let check = header.bug_check.as_ref();
+            let processor = target.processors().get(bridge.scope.processor as usize);
             let or_zero = |va: Option<Va>| va.map_or(0, |va| va.0);
             let present = [
                 (check.is_some(), 1),
@@ -337,10 +346,10 @@ unsafe extern "C" fn info(ctx: Ctx, place: *mut abi::TargetInfo) -> i32 {
                     pointer_size: target.pointer_size(),
                     dump_kind: target.dump().kind().number(),
                     target: open.number,
-                    processors: target.processor_count(),
+                    processors: target.processors().len() as u32,
                     current_processor: bridge.scope.processor,
-                    build: header.minor_version,
-                    major_version: header.major_version,
+                    build: header.minor_version.unwrap_or(0),
+                    major_version: header.major_version.unwrap_or(0),
                     present: present.iter().filter(|(is, _)| *is).map(|(_, bit)| bit).sum(),
                     bug_check: check.map_or(0, |check| check.code),
                     product_type: header.product_type.unwrap_or(0),
@@ -367,7 +376,16 @@ unsafe extern "C" fn text(ctx: Ctx, id: u32, sink: abi::TextSink) -> i32 {
     unsafe {
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
-            let text = text_facts(target, id).ok_or_else(|| not_found("the dump does not say"))?;
+            let text = match id {
+                abi::text::FILE => Some(target.dump().path().display().to_string()),
+                abi::text::KIND => Some(version::kind_line(target.kind()).to_owned()),
+                abi::text::VERSION => Some(target.version().windows_line()),
+                abi::text::BUILD_LAB => target.version().build_lab,
+                abi::text::COMMENT => target.header().comment.clone(),
+                abi::text::MACHINE => Some(target.machine().name().to_owned()),
+                _ => None,
+            };
+            let text = text.ok_or_else(|| not_found("the dump does not say"))?;
             tell(sink, &text);
             Ok(())
         })
@@ -403,7 +421,7 @@ unsafe extern "C" fn module(ctx: Ctx, index: u64, place: *mut abi::ModuleInfo<'s
 unsafe extern "C" fn module_at(ctx: Ctx, va: u64, index: *mut u64) -> i32 {
     // SAFETY: as above.
     unsafe {
-        guard(ctx, |bridge| match bridge.open()?.target.module_at(Va(va)) {
+        guard(ctx, |bridge| match bridge.open()?.target.module_index_at(Va(va)) {
             Some(found) => put(index, found as u64),
             None => Err(not_found("no module there")),
         })
@@ -441,10 +459,8 @@ unsafe extern "C" fn register(ctx: Ctx, set: u32, name: RStr<'_>, value: *mut u6
             } else if name.starts_with('$') {
                 bridge.scope.register(&name)
             } else {
-                let registers = target
-                    .registers(bridge.scope.processor)
-                    .map_err(|error| not_found(error.to_string()))?;
-                registers.get(&name)
+                let found = target.registers(bridge.scope.processor);
+                found.map_err(|error| not_found(crate::chained(&error)))?.registers.get(&name)
             };
             match found {
                 Some(found) => put(value, found),
@@ -484,7 +500,7 @@ unsafe extern "C" fn processor(ctx: Ctx, number: u32, place: *mut abi::Processor
     unsafe {
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
-            let found = target.processor(number).ok_or_else(|| not_found("no such processor"))?;
+            let found = target.processors().get(number as usize).ok_or_else(|| not_found("no such processor"))?;
             let or_zero = |va: Option<Va>| va.map_or(0, |va| va.0);
             put(
                 place,
@@ -505,7 +521,7 @@ unsafe extern "C" fn kd_data(ctx: Ctx, offset: u32, size: u32, value: *mut u64) 
     unsafe {
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
-            let data = target.kd_data().map_err(|error| not_found(error.to_string()))?;
+            let data = target.kd_data().ok_or_else(|| not_found("the dump has no KD data block"))?;
             let start = offset as usize;
             let bytes = start.checked_add(size as usize).and_then(|end| data.bytes().get(start..end));
             let mut whole = [0; 8];

@@ -5,7 +5,9 @@
 //!                    └► worker ─► bridge    its command on a thread of its own, the host's services behind a table
 //! ```
 
+mod bridge;
 pub mod chain;
 pub mod events;
 pub mod loader;
 pub mod path;
+pub mod worker;
