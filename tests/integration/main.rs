@@ -1,2 +1,5 @@
-//! Integration tests.
-fn main() {}
+//! The integration tests: one binary, one module an area.
+#![allow(missing_docs)]
+
+mod dump_kinds;
+mod lab;

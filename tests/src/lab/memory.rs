@@ -85,6 +85,11 @@ impl PhysicalMemory {
         self.frames.get(&pfn.0).map(|f| &*f.bytes)
     }
 
+    /// The frames of a run that have contents, in ascending order.
+    pub fn frames(&self, run: Run) -> impl Iterator<Item = (Pfn, &[u8; PAGE])> {
+        self.frames.range(run.base..run.base + run.count).map(|(&pfn, f)| (Pfn(pfn), &*f.bytes))
+    }
+
     /// The frames with contents, in ascending order; without user memory if `kernel_only`.
     pub fn captured(&self, kernel_only: bool) -> impl Iterator<Item = (Pfn, &[u8; PAGE])> {
         let wanted = move |f: &Frame| !kernel_only || f.owner == Owner::Kernel;

@@ -11,3 +11,4 @@ pub mod layout;
 pub mod memory;
 pub mod paging;
 pub mod world;
+pub mod writer;

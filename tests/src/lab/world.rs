@@ -7,6 +7,8 @@ mod crash;
 mod parts;
 mod truth;
 
+pub use parts::physical_memory_descriptor;
+
 use super::cpu::Registers;
 use super::image::Image;
 use super::kdbg;
