@@ -6,5 +6,7 @@
 
 pub mod lab;
 mod outside;
+mod sample;
 
 pub use outside::{fixtures, kd_exe, shared};
+pub use sample::{make_fixtures, sample_world};

@@ -10,5 +10,6 @@ pub mod kdbg;
 pub mod layout;
 pub mod memory;
 pub mod paging;
+pub mod pdb;
 pub mod world;
 pub mod writer;
