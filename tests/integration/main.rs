@@ -2,4 +2,5 @@
 #![allow(missing_docs)]
 
 mod dump_kinds;
+mod kd_dump;
 mod lab;

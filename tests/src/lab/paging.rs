@@ -113,7 +113,8 @@ impl Scheme {
             Leaf::DemandZero => 0x80,
             Leaf::Prototype(va) if wide => (va.0 << 16) | PROTOTYPE,
             Leaf::Prototype(va) if self == Scheme::X86Pae => (va.0 << 32) | PROTOTYPE,
-            Leaf::Prototype(va) => ((va.0 >> 9) << 11 & 0xffff_f800) | ((va.0 >> 2) & 0x7f) << 1 | PROTOTYPE,
+            // An offset from the start of paged pool, whose place only the kernel knows: 30 bits in two parts.
+            Leaf::Prototype(va) => ((va.0 >> 9) & 0x1f_ffff) << 11 | ((va.0 >> 2) & 0x7f) << 1 | PROTOTYPE,
         }
     }
 }
@@ -144,6 +145,11 @@ impl AddressSpace {
         };
         let entry = self.entry(memory, va, up);
         self.store(memory, entry, (pfn.0 << 12) | self.scheme.page_bits(owner, true));
+    }
+
+    /// The value of an entry of the last level, as it also stands in a prototype entry.
+    pub fn leaf(&self, leaf: Leaf, owner: Owner) -> u64 {
+        self.scheme.leaf(leaf, owner, self.swizzle)
     }
 
     /// Writes the entry of the last level for `va`.

@@ -124,6 +124,8 @@ pub struct Probe {
     pub state: &'static str,
     /// What the memory begins with, where it can be read.
     pub text: &'static str,
+    /// Whose memory it is.
+    pub owner: Owner,
 }
 
 /// The system.

@@ -344,15 +344,23 @@ impl World {
         let wide = self.options.generation.machine != Machine::X86;
         let user = Va(if wide { 0x7ff6_1230_0000 } else { 0x0123_0000 });
         let kernel = Va(if wide { 0xffff_bf0a_0010_0000 } else { 0x9b00_0000 });
+        let prototype = self.allocate(8);
         let memory = &mut self.memory;
         let mut fill = |owner, text: &str| {
             let frame = memory.allocate(owner);
             memory.write(frame.pa(), text.as_bytes());
             frame
         };
-        let [valid, transition] = ["user page", "user page in transition"].map(|t| fill(Owner::User, t));
+        let [valid, transition, shared] =
+            ["user page", "user page in transition", "shared page"].map(|t| fill(Owner::User, t));
         let kernel_transition = fill(Owner::Kernel, "kernel page in transition");
         let absent = memory.reserve(1, 1);
+        let value = self.user.leaf(Leaf::Transition(shared), Owner::User);
+        let size = self.user.scheme.entry_size() as usize;
+        self.write(prototype, &value.to_le_bytes()[..size]);
+
+        // Two-level tables keep an offset that cannot be followed without the kernel's symbols.
+        let shared_text = if size == 8 { "shared page" } else { "" };
         let page_file = Leaf::PageFile { file: 2, page: 0x1234 };
         let pages = [
             (user, Leaf::Valid(valid), Owner::User, "valid", "user page"),
@@ -365,7 +373,7 @@ impl World {
             ),
             (user.add(0x2000), page_file, Owner::User, "page file", ""),
             (user.add(0x3000), Leaf::DemandZero, Owner::User, "demand zero", ""),
-            (user.add(0x4000), Leaf::Prototype(kernel), Owner::User, "prototype", ""),
+            (user.add(0x4000), Leaf::Prototype(prototype), Owner::User, "prototype", shared_text),
             (
                 kernel,
                 Leaf::Transition(kernel_transition),
@@ -379,10 +387,11 @@ impl World {
         for (va, leaf, owner, state, text) in pages {
             let space = if owner == Owner::User { &self.user } else { &self.system };
             space.set(&mut self.memory, va, leaf, owner);
-            self.probes.push(Probe { va, state, text });
+            self.probes.push(Probe { va, state, text, owner });
         }
-        self.probes.push(Probe { va: user.add(0x1000_0000), state: "not mapped", text: "" });
-        self.probes.push(Probe { va: kernel.add(0x100_0000), state: "not mapped", text: "" });
+        for va in [user.add(0x1000_0000), kernel.add(0x100_0000)] {
+            self.probes.push(Probe { va, state: "not mapped", text: "", owner: Owner::User });
+        }
     }
 }
 
