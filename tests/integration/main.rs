@@ -4,3 +4,4 @@
 mod dump_kinds;
 mod kd_dump;
 mod lab;
+mod symbols;
