@@ -94,3 +94,43 @@ fn truth_is_told() {
     assert_eq!(truth["bug_check"]["code"], 0xd1);
     assert_eq!(truth["stack"][0]["symbol"], "nt!KeBugCheckEx");
 }
+
+/// Undoes what `kdbg::encode` does, from the public description of it.
+#[test]
+fn hidden_debugger_data_can_be_found_again() {
+    let world = World::build(Options { encoded: true, ..Options::new("x64-19041") });
+    let value = |name: &str| u64::from_le_bytes(world.read(world.nt(name), 8).unwrap().try_into().unwrap());
+    let (never, always, flag) =
+        (value("KiWaitNever"), value("KiWaitAlways"), world.nt("KdpDataBlockEncoded"));
+    let hidden = world.read(world.nt("KdDebuggerDataBlock"), 0x380).unwrap();
+    assert_ne!(hidden, world.debugger_data);
+    let plain = hidden.as_chunks::<8>().0.iter().flat_map(|word| {
+        let word = (u64::from_le_bytes(*word) ^ never).rotate_left(never as u32 & 63);
+        ((word ^ flag.0).swap_bytes() ^ always).to_le_bytes()
+    });
+    assert_eq!(plain.collect::<Vec<_>>(), world.debugger_data);
+}
+
+/// The return addresses of the crash stand where the sizes of the frames say.
+#[test]
+fn the_stack_of_the_crash_is_whole() {
+    for world in worlds() {
+        let stack = &world.crash.stack;
+        assert_eq!(stack.len(), 10);
+        let top = Va(stack[0].sp);
+        let size = (world.stack.1.0 - top.0) as usize;
+        let words = world.read(top, size).unwrap();
+        let width = world.options.generation.machine.pointer_size();
+        // From the innermost out, every caller's address is further up the stack. Arm64 holds the first in `lr`.
+        let in_register = world.processors[0].registers.get("lr").is_some_and(|lr| *lr == stack[1].pc);
+        let mut at = 0;
+        for frame in &stack[1 + usize::from(in_register)..] {
+            let wanted = &frame.pc.to_le_bytes()[..width];
+            let found = words[at..].chunks_exact(width).position(|w| w == wanted);
+            let found =
+                found.unwrap_or_else(|| panic!("{}: {}", world.options.generation.name, frame.symbol));
+            at += found * width;
+            assert!(top.0 + at as u64 <= frame.sp, "{}: {}", world.options.generation.name, frame.symbol);
+        }
+    }
+}

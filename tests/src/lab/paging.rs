@@ -200,8 +200,8 @@ impl AddressSpace {
             };
             if value & 1 == 0 {
                 let transition = last && value & 0xc00 == 0x800;
-                return transition
-                    .then(|| Pa((frame ^ (self.swizzle & 0x000f_ffff_ffff_f000)) | (va.0 & 0xfff)));
+                let found = Pa((frame ^ (self.swizzle & 0x000f_ffff_ffff_f000)) | (va.0 & 0xfff));
+                return transition.then_some(found);
             }
             if is_page {
                 let inside = (1u64 << shift) - 1;
