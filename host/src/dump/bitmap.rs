@@ -24,6 +24,9 @@ const BLOCK_BITS: u64 = 512;
 /// The most frames a bitmap may have: 64 TiB of memory. It bounds what a damaged file can make us build.
 const MOST_BITS: u64 = 1 << 34;
 
+/// No first page stands behind this offset (16 TiB).
+const FARTHEST_PAGE: u64 = 1 << 44;
+
 /// A page bitmap in the file.
 pub(crate) struct Bitmap {
     file: Arc<MappedFile>,
@@ -50,26 +53,33 @@ impl Bitmap {
         let wide = |at| u64_at(&head, at).unwrap_or(0);
         let short = |at| u64::from(u32_at(&head, at).unwrap_or(0));
         let fits = |at: u64, bits: u64, first_page: u64| {
-            bits > 0 && bits <= MOST_BITS && at.saturating_add(bits.div_ceil(8)) <= first_page
+            (1..=MOST_BITS).contains(&bits)
+                && first_page < FARTHEST_PAGE
+                && at.saturating_add(bits.div_ceil(8)) <= first_page
         };
 
+        // In the old header these fields are a kernel address and the bitmap itself: no aligned file offset.
         let (first_page, present, bits, at) = (wide(0x20), wide(0x28), wide(0x30), header.size + 0x38);
-        if fits(at, bits, first_page) && present <= bits {
+        let new_fits = fits(at, bits, first_page) && present <= bits;
+        if new_fits && first_page % PAGE_SIZE == 0 {
             return Bitmap::new(file.clone(), at, bits, first_page, present);
         }
-        let (first_page, bits, present) = (short(0xc), short(0x10), short(0x14));
+        let (old_first_page, old_bits, old_present) = (short(0xc), short(0x10), short(0x14));
         let mut found = None;
         // The place whose bits add up to the count of pages is right; else the one of the header's width.
         let places = if header.is_64_bit { [0x28, 0x20] } else { [0x20, 0x28] };
         for place in places {
             let at = header.size + place;
-            if fits(at, bits, first_page) && present <= bits {
-                let bitmap = Bitmap::new(file.clone(), at, bits, first_page, present)?;
-                if bitmap.count() == present {
+            if fits(at, old_bits, old_first_page) && old_present <= old_bits {
+                let bitmap = Bitmap::new(file.clone(), at, old_bits, old_first_page, old_present)?;
+                if bitmap.count() == old_present {
                     return Ok(bitmap);
                 }
                 found.get_or_insert(bitmap);
             }
+        }
+        if new_fits {
+            return Bitmap::new(file.clone(), at, bits, first_page, present);
         }
         found.ok_or_else(|| "no version of Windows writes a bitmap header like this one".into())
     }

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use cab::{Cabinet, CompressionType};
@@ -38,16 +39,32 @@ struct Member {
 }
 
 /// Unpacks a dump of the cabinet at `path`.
+///
+/// The `cab` crate trusts the sizes in the table of blocks: one that contradicts itself makes it panic. The panic is
+/// caught here and becomes an error; nothing of the reader outlives it.
 pub(crate) fn unpack(
     path: &Path,
     wanted: Option<&str>,
     progress: Option<&dyn Fn(u64, u64) -> bool>,
 ) -> Result<Unpacked, DumpError> {
+    catch_unwind(AssertUnwindSafe(|| unpack_member(path, wanted, progress))).unwrap_or_else(|_| {
+        Err(DumpError::Cabinet {
+            path: path.to_owned(),
+            why: "the cabinet is damaged: its table of data blocks contradicts itself; copy it again".into(),
+        })
+    })
+}
+
+fn unpack_member(
+    path: &Path,
+    wanted: Option<&str>,
+    progress: Option<&dyn Fn(u64, u64) -> bool>,
+) -> Result<Unpacked, DumpError> {
     let fail = |why: String| DumpError::Cabinet { path: path.to_owned(), why };
-    let mut file = File::open(path).map_err(|source| DumpError::Io { path: path.to_owned(), source })?;
+    let mut file = File::open(path).map_err(|error| DumpError::Io { path: path.to_owned(), error })?;
     let size = file.metadata().map_or(0, |metadata| metadata.len());
     refuse_parts(&mut file).map_err(fail)?;
-    file.seek(SeekFrom::Start(0)).map_err(|source| DumpError::Io { path: path.to_owned(), source })?;
+    file.seek(SeekFrom::Start(0)).map_err(|error| DumpError::Io { path: path.to_owned(), error })?;
 
     let mut cabinet = Cabinet::new(BufReader::with_capacity(1 << 16, file)).map_err(|error| {
         fail(match error.kind() {

@@ -51,10 +51,11 @@ pub trait PhysicalMemory: Send + Sync {
     /// the file. Borrowed without a copy when the file is mapped.
     fn pages(&self, first: Pfn, max_pages: u64) -> Result<Cow<'_, [u8]>, Absent>;
 
-    /// Runs of present frames, in ascending order, found as the iterator advances.
+    /// Runs of present frames, in ascending order, found as the iterator advances. [`PhysicalMemory::pages`] gives
+    /// the bytes of a run; in a cut file its end may be [`Absent::Broken`].
     fn runs(&self) -> Box<dyn Iterator<Item = PhysicalRun> + Send + '_>;
 
-    /// Count of frames present.
+    /// Count of frames that the file should hold.
     fn page_count(&self) -> u64;
 
     /// One above the highest frame that can be present; zero when there is none.

@@ -361,6 +361,12 @@ proptest! {
             for blob in dump.tagged_data() {
                 dump.tagged_bytes(blob);
             }
+            let dump = std::sync::Arc::new(dump);
+            let view = crate::memory::View::new(dump.clone());
+            let mut buffer = [0; 64];
+            for va in [dump.header().ps_loaded_module_list, dump.header().kd_debugger_data_block] {
+                view.read(va.unwrap_or(Va(0xffff_f800_0000_0000)), &mut buffer);
+            }
             if let Some(memory) = dump.physical() {
                 for run in memory.runs().take(100) {
                     let _ = memory.page(run.first);
@@ -380,5 +386,84 @@ proptest! {
     fn arbitrary_bytes_never_panic(bytes in proptest::collection::vec(any::<u8>(), 1..300)) {
         let text = Builder { bytes }.open_with(false).err().map(|error| error.to_string());
         prop_assert!(text.is_some());
+    }
+}
+
+/// A cabinet with a text and a dump, made by the `cab` crate's writer.
+fn built_cabinet(dump: &[u8], compression: cab::CompressionType) -> Vec<u8> {
+    let mut builder = cab::CabinetBuilder::new();
+    let folder = builder.add_folder(compression);
+    folder.add_file("notes\\read.txt");
+    folder.add_file("dumps\\memory.dmp");
+    let mut writer = builder.build(std::io::Cursor::new(Vec::new())).unwrap();
+    while let Some(mut file) = writer.next_file().unwrap() {
+        let bytes = if file.file_name().ends_with("dmp") { dump } else { b"text".as_slice() };
+        file.write_all(bytes).unwrap();
+    }
+    writer.finish().unwrap().into_inner()
+}
+
+fn open_bytes(bytes: &[u8], options: &OpenOptions<'_>) -> Result<Dump, DumpError> {
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(bytes).unwrap();
+    Dump::open(file.path(), options)
+}
+
+#[test]
+fn a_member_is_found_by_its_name_without_folders() {
+    for compression in [cab::CompressionType::None, cab::CompressionType::MsZip] {
+        let bytes = built_cabinet(&triage(true).bytes, compression);
+        let calls = std::cell::Cell::new(0);
+        let progress = |done: u64, all: u64| {
+            calls.set(calls.get() + 1);
+            done <= all
+        };
+        for member in [None, Some("memory.dmp"), Some("MEMORY.DMP"), Some("dumps\\memory.dmp")] {
+            let options = OpenOptions {
+                member: member.map(str::to_owned),
+                progress: Some(&progress),
+                ..OpenOptions::default()
+            };
+            let dump = open_bytes(&bytes, &options).unwrap();
+            assert_eq!(dump.archive_member(), Some("dumps\\memory.dmp"));
+            assert_eq!(dump.triage().unwrap().drivers[0].name, "nt");
+        }
+        assert_eq!(calls.get(), 8);
+    }
+}
+
+#[test]
+fn parts_and_quantum_are_refused_plainly() {
+    let bytes = built_cabinet(&triage(true).bytes, cab::CompressionType::MsZip);
+    let mut part = bytes.clone();
+    part[30] |= 2;
+    let text = open_bytes(&part, &OpenOptions::default()).err().unwrap().to_string();
+    assert!(text.contains("part 1 of a multi-part cabinet"), "{text}");
+    // The first folder entry stands at 36; its compression at 42.
+    let mut quantum = bytes;
+    quantum[42..44].copy_from_slice(&(2u16 | 1 << 4 | 10 << 8).to_le_bytes());
+    let text = open_bytes(&quantum, &OpenOptions::default()).err().unwrap().to_string();
+    assert!(text.contains("Quantum"), "{text}");
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(300))]
+    #[test]
+    fn damaged_cabinets_never_panic(
+        edits in proptest::collection::vec((any::<prop::sample::Index>(), any::<u8>(), any::<bool>()), 1..8),
+        cut in any::<prop::sample::Index>(),
+        cuts: bool,
+        compression in prop_oneof![Just(0u16), Just(1), Just(2), Just(0x1503), Just(0x0f03)],
+    ) {
+        let mut bytes = built_cabinet(&triage(false).bytes, cab::CompressionType::MsZip);
+        bytes[42..44].copy_from_slice(&compression.to_le_bytes());
+        for (index, value, early) in edits {
+            let at = if early { 4 + index.index(120) } else { 4 + index.index(bytes.len() - 4) };
+            bytes[at] = value;
+        }
+        if cuts {
+            bytes.truncate(4 + cut.index(bytes.len() - 4));
+        }
+        let _ = open_bytes(&bytes, &OpenOptions::default()).map_err(|error| error.to_string());
     }
 }

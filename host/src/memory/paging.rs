@@ -12,8 +12,10 @@
 //! | both clear, page offset (32..) not zero | in the page file of bits 12..16 (before Windows 10: 1..5) |
 //! | both clear, page offset zero | demand zero |
 //!
-//! Builds with the L1TF mitigation flip high frame bits of invalid entries unless the swizzle bit (4) is set. The
-//! mask is a kernel variable; without symbols, a frame above the end of memory has its bits above that end cleared.
+//! Builds with the L1TF mitigation set high bits of invalid entries unless the swizzle bit (4) is set. The bits are a
+//! kernel variable (`MiState.Hardware.InvalidPteMask`), which a layer with symbols can hand in. Without it, a frame
+//! above the end of memory has its bits above that end cleared, and a prototype address that cannot be read is tried
+//! with each single bit of 35 to 51 cleared.
 
 use kd_sdk::address::{PAGE_SIZE, Pa, Pfn, Va};
 
@@ -44,6 +46,8 @@ pub struct PageTables {
     pub root: Pa,
     /// The root of the upper half: `TTBR1` on arm64, elsewhere the same as `root`.
     pub upper_root: Pa,
+    /// The bits that the mitigation against L1TF sets in invalid entries; `None` when they are not known.
+    pub invalid_pte_mask: Option<u64>,
 }
 
 /// Where the entry stands that a walk read, and its value.
@@ -127,7 +131,7 @@ impl PageTables {
             Machine::X86 if header.pae_enabled == Some(true) => PagingMode::X86Pae,
             Machine::X86 => PagingMode::X86,
         };
-        let tables = PageTables { mode, root, upper_root: root };
+        let tables = PageTables { mode, root, upper_root: root, invalid_pte_mask: None };
         let other = match mode {
             PagingMode::X64L4 => PagingMode::X64L5,
             // Old headers leave PaeEnabled unwritten.
@@ -245,6 +249,9 @@ enum Software {
     End(Absent, Detail),
 }
 
+/// The bit that says an invalid entry was left as it is.
+const SWIZZLE: u64 = 0x10;
+
 struct Walk<'a> {
     tables: &'a PageTables,
     physical: &'a dyn PhysicalMemory,
@@ -358,6 +365,10 @@ impl<'a> Walk<'a> {
         if value == 0 {
             return Software::End(Absent::NotMapped, Detail::Zero(level));
         }
+        let value = match self.tables.invalid_pte_mask {
+            Some(mask) if value & SWIZZLE == 0 && self.tables.is_64_bit() => value & !mask,
+            _ => value,
+        };
         let mode = self.tables.mode;
         let (prototype, transition) = (value & 0x400 != 0, value & 0x800 != 0);
         if prototype {
@@ -401,19 +412,39 @@ impl<'a> Walk<'a> {
     /// Takes the L1TF mitigation off a frame number, see the head of this file.
     fn unswizzle(&self, pfn: Pfn, value: u64) -> Pfn {
         let end = self.physical.end();
-        if value & 0x10 != 0 || pfn < end || end.0 == 0 || !self.tables.is_64_bit() {
+        if value & SWIZZLE != 0 || pfn < end || end.0 == 0 || !self.tables.is_64_bit() {
             return pfn;
         }
         Pfn(pfn.0 & (end.0.checked_next_power_of_two().unwrap_or(u64::MAX).wrapping_sub(1)))
     }
 
+    fn read_prototype(&self, at: Va) -> Result<[u8; 8], Absent> {
+        let found = Walk::new(self.tables, self.physical, at).run(false).map_err(|fault| fault.why)?;
+        let mut bytes = [0u8; 8];
+        self.physical.read(found.pa, &mut bytes).map_err(|(_, why)| why)?;
+        Ok(bytes)
+    }
+
+    /// The prototype PTE behind an address with the mitigation's bit in it, if exactly one bit makes sense.
+    fn guess_prototype(&self, value: u64, at: Va) -> Option<(Va, [u8; 8])> {
+        if value & SWIZZLE != 0 || self.tables.invalid_pte_mask.is_some() || !self.tables.is_64_bit() {
+            return None;
+        }
+        let mut readable = (35..52).filter(|bit| value >> bit & 1 == 1).filter_map(|bit| {
+            let at = Va(at.0 & !(1 << (bit - 16)));
+            self.read_prototype(at).ok().map(|bytes| (at, bytes))
+        });
+        let first = readable.next()?;
+        readable.next().is_none().then_some(first)
+    }
+
     /// Follows a prototype PTE: one read through the same tables.
     fn prototype(&mut self, value: u64, at: Va) -> Result<Translation, ReadFault> {
         let unreadable = Detail::Prototype(value, at);
-        let mut inner = Walk::new(self.tables, self.physical, at);
-        let found = inner.run(false).map_err(|fault| self.fault(fault.why, unreadable))?;
-        let mut bytes = [0u8; 8];
-        self.physical.read(found.pa, &mut bytes).map_err(|(_, why)| self.fault(why, unreadable))?;
+        let (at, bytes) = match self.read_prototype(at) {
+            Ok(bytes) => (at, bytes),
+            Err(why) => self.guess_prototype(value, at).ok_or_else(|| self.fault(why, unreadable))?,
+        };
         let entry = u64::from_le_bytes(bytes);
         self.entries.push(PageEntry { level: Level::Prototype, at: at.0, value: entry });
         let offset = self.va.page_offset();

@@ -55,7 +55,7 @@ impl PhysicalMemory for Frames {
 }
 
 fn tables(mode: PagingMode, root: u64) -> PageTables {
-    PageTables { mode, root: Pa(root), upper_root: Pa(root) }
+    PageTables { mode, root: Pa(root), upper_root: Pa(root), invalid_pte_mask: None }
 }
 
 const KERNEL: u64 = 0xffff_f800_0000_0000;
@@ -133,6 +133,21 @@ fn x64_prototype_entries_are_followed_once() {
 }
 
 #[test]
+fn the_mask_against_l1tf_is_used_or_guessed() {
+    let mut frames = x64();
+    let mut tables = tables(PagingMode::X64L4, 0x1000);
+    let mask = 1u64 << 45;
+    frames.u64(0x4008, (KERNEL + 8) << 16 | mask | 0x400).u64(0x5008, 0x6003).u64(0x4010, mask | 0x80);
+    assert_eq!(tables.translate(&frames, Va(KERNEL + 0x1000)).unwrap().pa, Pa(0x6000));
+    assert_eq!(why(&frames, &tables, KERNEL + 0x2000).0, Absent::PagedOut);
+    tables.invalid_pte_mask = Some(mask);
+    assert_eq!(tables.translate(&frames, Va(KERNEL + 0x1000)).unwrap().pa, Pa(0x6000));
+    assert_eq!(why(&frames, &tables, KERNEL + 0x2000).0, Absent::NotMapped);
+    tables.invalid_pte_mask = Some(0);
+    assert!(tables.translate(&frames, Va(KERNEL + 0x1000)).is_err());
+}
+
+#[test]
 fn five_levels() {
     let mut frames = x64();
     frames.u64(0x9000 + 511 * 8, 0x1003);
@@ -173,7 +188,12 @@ fn arm64_halves_and_blocks() {
     // Upper half at 0x1000, lower half at 0x8000.
     frames.u64(0x1000 + 0x1f0 * 8, 0x2003).u64(0x2000, 0x3003).u64(0x3000, 0x4003).u64(0x4000, 0x5403);
     frames.u64(0x3008, 0x0060_0000_0040_0401).u64(0x8000, 0x2003).u64(0x4008, 0x5880).put(0x5000, b"x");
-    let arm = PageTables { mode: PagingMode::Arm64, root: Pa(0x0001_0000_0000_8000), upper_root: Pa(0x1000) };
+    let arm = PageTables {
+        mode: PagingMode::Arm64,
+        root: Pa(0x0001_0000_0000_8000),
+        upper_root: Pa(0x1000),
+        invalid_pte_mask: None,
+    };
     assert_eq!(arm.translate(&frames, Va(KERNEL + 4)).unwrap().pa, Pa(0x5004));
     assert_eq!(arm.translate(&frames, Va(4)).unwrap().pa, Pa(0x5004));
     let block = arm.translate(&frames, Va(KERNEL + 0x20_0010)).unwrap();
@@ -306,4 +326,34 @@ fn five_levels_are_found_by_what_maps_the_kernel() {
     let view = View::new(dump_of(&frames, 0x6000));
     assert_eq!(view.tables().unwrap().mode, PagingMode::X64L5);
     assert_eq!(view.read(Va(KERNEL), &mut [0; 8]).done, 8);
+}
+
+#[test]
+fn small_and_header_only_dumps() {
+    let mut frames = Frames::default();
+    frames.put(0, &[0]);
+    let view = View::new(dump_of(&frames, 0x1000));
+    assert!(view.blocks().is_none() && view.physical().is_some());
+
+    let dumps = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/dumps");
+    let dumps = std::env::var("KD_SHARED").map_or(dumps.to_owned(), |shared| format!("{shared}/dumps"));
+    let path = std::path::PathBuf::from(dumps).join("real/x64-19041-7e.dmp");
+    if !path.is_file() {
+        println!("skipped: no real dump at {}", path.display());
+        return;
+    }
+    let dump = crate::dump::Dump::open(&path, &crate::dump::OpenOptions::default()).unwrap();
+    let view = View::new(Arc::new(dump));
+    let at = view.dump().header().kd_debugger_data_block.unwrap();
+    let mut tag = [0; 4];
+    assert_eq!(view.read(at.add(0x10), &mut tag).done, 4);
+    assert_eq!(&tag, b"KDBG");
+    let fault = view.read(Va(0x10), &mut tag).fault.unwrap();
+    assert_eq!((fault.why, fault.detail), (Absent::NotCaptured, Detail::NoBlock));
+    assert!(view.next_readable(Va(0)).is_some() && view.tables().is_none() && view.walk(at).is_none());
+    // A block that a layer above adds becomes readable, and only in its view.
+    let file = view.dump().triage().unwrap().prcb.unwrap();
+    let more = crate::dump::Block { va: Va(0x10), file, kind: crate::dump::BlockKind::Prcb };
+    assert_eq!(view.with_blocks([more]).read(Va(0x10), &mut tag).done, 4);
+    assert_eq!(view.read(Va(0x10), &mut tag).done, 0);
 }
