@@ -63,7 +63,9 @@ pub(super) fn is_plain_name(name: &str) -> bool {
         && name.len() <= 255
         && name != "."
         && name != ".."
-        && !name.contains(|c: char| c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|'))
+        && !name.contains(|c: char| {
+            c.is_control() || matches!(c, '/' | '\\' | ':' | '*' | '?' | '"' | '<' | '>' | '|')
+        })
 }
 
 /// An image file's folder in a symbol store: `0D8333E61046000`.
@@ -214,12 +216,7 @@ fn sections(image: &dyn ImageBytes, at: u64, count: u16) -> Vec<Section> {
 }
 
 /// `RSDS`, GUID, age, and the path of the PDB where it was built.
-fn code_view(
-    image: &dyn ImageBytes,
-    rva: u32,
-    offset: u32,
-    size: u32,
-) -> Result<DebugRecord, ImageError> {
+fn code_view(image: &dyn ImageBytes, rva: u32, offset: u32, size: u32) -> Result<DebugRecord, ImageError> {
     let size = (size as usize).min(24 + 1024);
     let mut bytes = vec![0; size];
     if !image.data(rva, offset, &mut bytes) {

@@ -39,8 +39,10 @@ impl std::fmt::Display for Matched {
 }
 
 /// Names of the kernel's image and PDB over the versions; in memory it is always called ntoskrnl.exe.
-const KERNEL_IMAGES: &[&str] = &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe"];
-const KERNEL_PDBS: &[&str] = &["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntkrla57.pdb"];
+const KERNEL_IMAGES: &[&str] =
+    &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe"];
+const KERNEL_PDBS: &[&str] =
+    &["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntkrla57.pdb"];
 
 /// Kernel PDBs that are tried by address.
 const CANDIDATES: usize = 256;
@@ -136,7 +138,8 @@ fn from_image_file(
     }
     let own = image::file_name(module.image);
     let others = if module.is_kernel { KERNEL_IMAGES } else { &[] };
-    let names = [own].into_iter().chain(others.iter().copied().filter(|name| !name.eq_ignore_ascii_case(own)));
+    let names =
+        [own].into_iter().chain(others.iter().copied().filter(|name| !name.eq_ignore_ascii_case(own)));
     let key = image::image_key(module.time_stamp, module.size);
     for name in names.filter(|name| image::is_plain_name(name)) {
         let wanted = Wanted { name, key: &key, extension: extension(module) };
@@ -188,7 +191,8 @@ fn by_addresses(
     }
     for name in KERNEL_PDBS {
         for found in store::all(path, name, search, CANDIDATES) {
-            let candidate = open(&found).map(|pdb| loaded(found.path().to_owned(), pdb, Matched::HeaderAddresses));
+            let candidate =
+                open(&found).map(|pdb| loaded(found.path().to_owned(), pdb, Matched::HeaderAddresses));
             let differs = candidate.as_ref().map_err(Clone::clone).and_then(|loaded| {
                 let index = loaded.index()?;
                 Ok(known.iter().find(|(name, va)| {

@@ -283,9 +283,7 @@ impl Symbols {
             let number = module_named(source, module)?;
             return match self.find_in(source, number, symbol)? {
                 Some(va) => Ok(va),
-                None => {
-                    Err(SymbolError::NotFound { module: module.to_owned(), name: symbol.to_owned() })
-                }
+                None => Err(SymbolError::NotFound { module: module.to_owned(), name: symbol.to_owned() }),
             };
         }
         let symbol = name.trim_start_matches('!');
@@ -349,7 +347,11 @@ impl Symbols {
     }
 
     /// The types of a module, by its index.
-    pub fn types_of(&self, source: &dyn ModuleSource, module: usize) -> Result<Arc<ModuleTypes>, SymbolError> {
+    pub fn types_of(
+        &self,
+        source: &dyn ModuleSource,
+        module: usize,
+    ) -> Result<Arc<ModuleTypes>, SymbolError> {
         let module = source
             .module(module)
             .ok_or_else(|| SymbolError::NoModule { name: format!("number {module}") })?;
@@ -413,9 +415,7 @@ impl Symbols {
         let Some(module) = source.module(number) else { return Ok(None) };
         let slot = self.slot(source, &module);
         match slot.get() {
-            Some(Ok(loaded)) => {
-                Ok(loaded.index()?.find(symbol).map(|rva| module.base.add(u64::from(rva))))
-            }
+            Some(Ok(loaded)) => Ok(loaded.index()?.find(symbol).map(|rva| module.base.add(u64::from(rva)))),
             Some(Err(error)) => Err((**error).clone()),
             None => Ok(None),
         }

@@ -154,9 +154,9 @@ fn places<'a>(parts: impl Iterator<Item = &'a str>) -> Vec<Place> {
 }
 
 fn is_server(text: &str) -> bool {
-    ["http://", "https://"].iter().any(|scheme| {
-        text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme))
-    })
+    ["http://", "https://"]
+        .iter()
+        .any(|scheme| text.get(..scheme.len()).is_some_and(|head| head.eq_ignore_ascii_case(scheme)))
 }
 
 /// Where symbols are kept when the path names no place.

@@ -197,7 +197,9 @@ mod tests {
         assert!(hit("Ps*", "PsActiveProcessHead") && hit("ps*HEAD", "PsActiveProcessHead"));
         assert!(!hit("Ps*x", "PsActiveProcessHead"));
         assert!(hit("?t?", "nts") && !hit("?t?", "nt"));
-        assert!(hit("K[ei]Bug*", "KeBugCheck") && hit("K[a-f]Bug*", "KeBugCheck") && !hit("K[f-z]B*", "KeBug"));
+        assert!(
+            hit("K[ei]Bug*", "KeBugCheck") && hit("K[a-f]Bug*", "KeBugCheck") && !hit("K[f-z]B*", "KeBug")
+        );
         assert!(hit("ab#c", "ac") && hit("ab#c", "abbbc") && hit("ab+c", "abbc") && !hit("ab+c", "ac"));
         assert!(hit("a\\*", "a*") && !hit("a\\*", "ab"));
         assert!(hit("_EPRO*", "EPROCESS") && hit("_EPRO*", "__EPROCESS"));

@@ -24,7 +24,8 @@ const TYPE_STREAM: StreamIndex = StreamIndex(2);
 pub(super) struct PdbFile {
     path: PathBuf,
     id: PdbId,
-    pointer_size: u64,
+    /// `None` where the file does not name its machine, as old ones do not.
+    pointer_size: Option<u64>,
     reader: Mutex<PDB<'static, Pages>>,
 }
 
@@ -62,13 +63,15 @@ impl PdbFile {
             // touch the file later count up only the other one.
             let (age, pointer_size) = match reader.debug_information() {
                 Ok(debug) => {
-                    let small = matches!(
-                        debug.machine_type(),
-                        Ok(::pdb::MachineType::X86 | ::pdb::MachineType::Arm | ::pdb::MachineType::ArmNT)
-                    );
-                    (debug.age().unwrap_or(first_age), if small { 4 } else { 8 })
+                    use ::pdb::MachineType::{Amd64, Arm, Arm64, ArmNT, X86};
+                    let pointer_size = match debug.machine_type() {
+                        Ok(X86 | Arm | ArmNT) => Some(4),
+                        Ok(Amd64 | Arm64) => Some(8),
+                        _ => None,
+                    };
+                    (debug.age().unwrap_or(first_age), pointer_size)
                 }
-                Err(_) => (first_age, 8),
+                Err(_) => (first_age, None),
             };
             Ok(PdbFile {
                 path: path.to_owned(),
@@ -137,8 +140,8 @@ fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names:
     // S_PUB32, S_GDATA32/S_LDATA32 and S_GPROC32/S_LPROC32 with their older and newer forms; parsing the others
     // would cost most of the time.
     const KINDS: [u16; 20] = [
-        0x110e, 0x110c, 0x110d, 0x110f, 0x1110, 0x1146, 0x1147, 0x1155, 0x1156, 0x1172, 0x1173, 0x1174, 0x1175,
-        0x1009, 0x1007, 0x1008, 0x100a, 0x100b, 0x0203, 0x1012,
+        0x110e, 0x110c, 0x110d, 0x110f, 0x1110, 0x1146, 0x1147, 0x1155, 0x1156, 0x1172, 0x1173, 0x1174,
+        0x1175, 0x1009, 0x1007, 0x1008, 0x100a, 0x100b, 0x0203, 0x1012,
     ];
     if !KINDS.contains(&symbol.raw_kind()) {
         return;

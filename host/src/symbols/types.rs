@@ -3,10 +3,10 @@
 //! Opening finds where the records start and nothing else; names are sorted when the first type is looked for, and
 //! a structure's fields are read when it is first asked about. How a type prints follows KD's `dt`.
 
+use super::lock;
 use super::pattern::Pattern;
 use super::pdb::StreamBytes;
 use super::records::{self, FIRST_RECORD, Member, Record, Udt};
-use super::lock;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -73,7 +73,6 @@ pub struct EnumValue {
     pub value: i64,
 }
 
-
 /// The types of one module. Everything is read when asked for and kept.
 pub struct ModuleTypes {
     stream: StreamBytes,
@@ -94,11 +93,12 @@ const FIELDS: usize = 1 << 16;
 const BASES: u32 = 1 << 10;
 
 impl ModuleTypes {
-    /// Reads the header of a type stream and finds its records.
-    pub(super) fn new(stream: StreamBytes, pointer_size: u64) -> Result<ModuleTypes, String> {
+    /// Reads the header of a type stream and finds its records. Where the pointers' size is not known, that of the
+    /// first pointer is taken.
+    pub(super) fn new(stream: StreamBytes, pointer_size: Option<u64>) -> Result<ModuleTypes, String> {
         let mut types = ModuleTypes {
             stream,
-            pointer_size,
+            pointer_size: pointer_size.unwrap_or(8),
             starts: Vec::new(),
             by_name: OnceLock::new(),
             fields: Mutex::default(),
@@ -132,6 +132,14 @@ impl ModuleTypes {
             at = next;
         }
         types.starts = starts;
+        if pointer_size.is_none() {
+            let sizes = (FIRST_RECORD..).take(types.starts.len()).map(|index| types.record(TypeId(index)));
+            let first = sizes.filter_map(|shape| match shape {
+                Shape::Record(Record::Pointer { size: size @ 1.., .. }) => Some(size),
+                _ => None,
+            });
+            types.pointer_size = { first }.next().unwrap_or(8);
+        }
         Ok(types)
     }
 
@@ -153,9 +161,8 @@ impl ModuleTypes {
             .find_map(|word| name.strip_prefix(word))
             .unwrap_or(name)
             .trim();
-        self.named(name, |_| true).or_else(|| {
-            if name.starts_with('_') { None } else { self.named(&format!("_{name}"), |_| true) }
-        })
+        self.named(name, |_| true)
+            .or_else(|| if name.starts_with('_') { None } else { self.named(&format!("_{name}"), |_| true) })
     }
 
     /// Gives the name of every structure, union and enumeration that matches to the visitor, in order of names.
@@ -163,7 +170,9 @@ impl ModuleTypes {
         let mut found: Vec<(Cow<'_, str>, TypeId)> = self
             .by_name()
             .iter()
-            .map(|(_, index)| (String::from_utf8_lossy(self.definition(*index).unwrap_or_default()), TypeId(*index)))
+            .map(|(_, index)| {
+                (String::from_utf8_lossy(self.definition(*index).unwrap_or_default()), TypeId(*index))
+            })
             .filter(|(name, _)| pattern.matches(name))
             .collect();
         found.sort();
@@ -207,7 +216,8 @@ impl ModuleTypes {
                     TypeId(of)
                 }
                 Shape::Record(Record::Bits { length, position, .. }) => {
-                    let _ = write!(name, "Pos {position}, {length} Bit{}", if length == 1 { "" } else { "s" });
+                    let _ =
+                        write!(name, "Pos {position}, {length} Bit{}", if length == 1 { "" } else { "s" });
                     break;
                 }
                 Shape::Record(Record::Procedure { returns }) => {
@@ -438,10 +448,12 @@ impl ModuleTypes {
             return Some(field.clone());
         }
         let inner = depth.checked_sub(1)?;
-        fields.iter().filter(|field| field.kind == Kind::Struct && is_unnamed(&field.name)).find_map(|field| {
-            let found = self.member(field.id, name, inner, budget)?;
-            Some(Field { offset: field.offset.wrapping_add(found.offset), ..found })
-        })
+        fields.iter().filter(|field| field.kind == Kind::Struct && is_unnamed(&field.name)).find_map(
+            |field| {
+                let found = self.member(field.id, name, inner, budget)?;
+                Some(Field { offset: field.offset.wrapping_add(found.offset), ..found })
+            },
+        )
     }
 
     /// The values of an enumeration in order of declaration; empty for any other type.
@@ -471,7 +483,10 @@ impl ModuleTypes {
 
     /// The value of an enumeration's name, without case.
     pub fn enum_value(&self, id: TypeId, name: &str) -> Option<i64> {
-        self.enum_values(id).iter().find(|known| known.name.eq_ignore_ascii_case(name)).map(|known| known.value)
+        self.enum_values(id)
+            .iter()
+            .find(|known| known.name.eq_ignore_ascii_case(name))
+            .map(|known| known.value)
     }
 
     /// A pointer record may leave its size out.
@@ -483,7 +498,8 @@ impl ModuleTypes {
     fn bytes(&self, index: u32) -> Option<&[u8]> {
         let n = index.checked_sub(FIRST_RECORD)? as usize;
         let start = *self.starts.get(n)? as usize;
-        let length = self.stream.get(start.checked_sub(2)?..)?.first_chunk().copied().map(u16::from_le_bytes)?;
+        let length =
+            self.stream.get(start.checked_sub(2)?..)?.first_chunk().copied().map(u16::from_le_bytes)?;
         self.stream.get(start..start.checked_add(usize::from(length))?)
     }
 
@@ -653,12 +669,14 @@ fn unnamed_bytes(name: &[u8]) -> bool {
     name.is_empty()
         || name == b"__unnamed"
         || name.ends_with(b">") && {
-            let last = name.iter().rposition(|b| *b == b'<').and_then(|at| name.get(at..)).unwrap_or_default();
+            let last =
+                name.iter().rposition(|b| *b == b'<').and_then(|at| name.get(at..)).unwrap_or_default();
             last.starts_with(b"<unnamed") || last.starts_with(b"<anonymous")
         }
 }
 
 fn hash_bytes(name: &[u8]) -> u32 {
-    name.iter()
-        .fold(0x811c_9dc5, |hash, byte| (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193))
+    name.iter().fold(0x811c_9dc5, |hash, byte| {
+        (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
+    })
 }
