@@ -30,13 +30,21 @@ fn without_argument_bytes(name: &str) -> Option<&str> {
     (!bare.is_empty() && !bytes.is_empty() && bytes.bytes().all(|b| b.is_ascii_digit())).then_some(bare)
 }
 
-/// A string literal, `_03GJALCMIF@COM@FNODOBFM@`: length, hash and text, then the scope it belongs to.
+/// A string literal, `_03GJALCMIF@COM@FNODOBFM@`: the kind of character, the length (a digit, or letters up to
+/// `@`), a hash, the text, and the scope it belongs to, if any.
 fn literal(text: &str) -> Cow<'_, str> {
-    let scope = text.split('@').filter(|part| !part.is_empty()).nth(2);
-    match scope {
+    let scope = || {
+        let length = text.strip_prefix("_0").or_else(|| text.strip_prefix("_1"))?;
+        let rest = match length.strip_prefix(|c: char| c.is_ascii_digit()) {
+            Some(rest) => rest,
+            None => length.split_once('@')?.1,
+        };
+        let (_hash, rest) = rest.split_once('@')?;
+        let (_text, scope) = rest.split_once('@')?;
+        scope.split('@').next().filter(|scope| !scope.is_empty())
+    };
+    match scope() {
         Some(scope) => Cow::Owned(format!(" ?? ::{scope}::`string'")),
-        // An empty text leaves one part less.
-        None if text.ends_with("@FNODOBFM@") => Cow::Borrowed(" ?? ::FNODOBFM::`string'"),
         None => Cow::Borrowed("`string'"),
     }
 }
@@ -127,7 +135,9 @@ mod tests {
             ("@", "@"),
             ("??_C@_03GJALCMIF@COM@FNODOBFM@", " ?? ::FNODOBFM::`string'"),
             ("??_C@_00CNPNBAHC@@FNODOBFM@", " ?? ::FNODOBFM::`string'"),
-            ("??_C@_03GJALCMIF@COM?$AA@", "`string'"),
+            ("??_C@_1BO@HPPLGKKG@?$AAK?$AAe@FNODOBFM@", " ?? ::FNODOBFM::`string'"),
+            ("??_C@_0M@ELLJPMKM@KfLowerIrql?$AA@", "`string'"),
+            ("??_C@", "`string'"),
             ("?Allocate@Pool@Nt@@QEAAPEAX_K@Z", "Nt::Pool::Allocate"),
             ("??0Pool@@QEAA@XZ", "Pool::Pool"),
             ("??1Pool@Nt@@QEAA@XZ", "Nt::Pool::~Pool"),

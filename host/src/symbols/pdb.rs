@@ -24,7 +24,8 @@ const TYPE_STREAM: StreamIndex = StreamIndex(2);
 pub(super) struct PdbFile {
     path: PathBuf,
     id: PdbId,
-    pointer_size: u64,
+    /// `None` where the file does not name its machine, as old ones do not.
+    pointer_size: Option<u64>,
     reader: Mutex<PDB<'static, Pages>>,
 }
 
@@ -62,13 +63,15 @@ impl PdbFile {
             // touch the file later count up only the other one.
             let (age, pointer_size) = match reader.debug_information() {
                 Ok(debug) => {
-                    let small = matches!(
-                        debug.machine_type(),
-                        Ok(::pdb::MachineType::X86 | ::pdb::MachineType::Arm | ::pdb::MachineType::ArmNT)
-                    );
-                    (debug.age().unwrap_or(first_age), if small { 4 } else { 8 })
+                    use ::pdb::MachineType::{Amd64, Arm, Arm64, ArmNT, X86};
+                    let pointer_size = match debug.machine_type() {
+                        Ok(X86 | Arm | ArmNT) => Some(4),
+                        Ok(Amd64 | Arm64) => Some(8),
+                        _ => None,
+                    };
+                    (debug.age().unwrap_or(first_age), pointer_size)
                 }
-                Err(_) => (first_age, 8),
+                Err(_) => (first_age, None),
             };
             Ok(PdbFile {
                 path: path.to_owned(),

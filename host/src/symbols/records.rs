@@ -186,7 +186,7 @@ fn read_record(bytes: &[u8]) -> Option<Record<'_>> {
             let unique = unique(&mut c, leaf, properties);
             Record::Udt(Udt { union, forward: properties & FORWARD != 0, fields, size, name, unique })
         }
-        0x1608 | 0x1609 | 0x160b | 0x160a => {
+        0x1608..=0x160b => {
             let union = leaf == 0x160a;
             let properties = c.u32()?;
             let fields = c.u32()?;

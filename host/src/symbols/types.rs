@@ -93,11 +93,12 @@ const FIELDS: usize = 1 << 16;
 const BASES: u32 = 1 << 10;
 
 impl ModuleTypes {
-    /// Reads the header of a type stream and finds its records.
-    pub(super) fn new(stream: StreamBytes, pointer_size: u64) -> Result<ModuleTypes, String> {
+    /// Reads the header of a type stream and finds its records. Where the pointers' size is not known, that of the
+    /// first pointer is taken.
+    pub(super) fn new(stream: StreamBytes, pointer_size: Option<u64>) -> Result<ModuleTypes, String> {
         let mut types = ModuleTypes {
             stream,
-            pointer_size,
+            pointer_size: pointer_size.unwrap_or(8),
             starts: Vec::new(),
             by_name: OnceLock::new(),
             fields: Mutex::default(),
@@ -131,6 +132,14 @@ impl ModuleTypes {
             at = next;
         }
         types.starts = starts;
+        if pointer_size.is_none() {
+            let sizes = (FIRST_RECORD..).take(types.starts.len()).map(|index| types.record(TypeId(index)));
+            let first = sizes.filter_map(|shape| match shape {
+                Shape::Record(Record::Pointer { size: size @ 1.., .. }) => Some(size),
+                _ => None,
+            });
+            types.pointer_size = { first }.next().unwrap_or(8);
+        }
         Ok(types)
     }
 
