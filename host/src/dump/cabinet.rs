@@ -61,10 +61,10 @@ fn unpack_member(
     progress: Option<&dyn Fn(u64, u64) -> bool>,
 ) -> Result<Unpacked, DumpError> {
     let fail = |why: String| DumpError::Cabinet { path: path.to_owned(), why };
-    let mut file = File::open(path).map_err(|source| DumpError::Io { path: path.to_owned(), source })?;
+    let mut file = File::open(path).map_err(|error| DumpError::Io { path: path.to_owned(), error })?;
     let size = file.metadata().map_or(0, |metadata| metadata.len());
     refuse_parts(&mut file).map_err(fail)?;
-    file.seek(SeekFrom::Start(0)).map_err(|source| DumpError::Io { path: path.to_owned(), source })?;
+    file.seek(SeekFrom::Start(0)).map_err(|error| DumpError::Io { path: path.to_owned(), error })?;
 
     let mut cabinet = Cabinet::new(BufReader::with_capacity(1 << 16, file)).map_err(|error| {
         fail(match error.kind() {

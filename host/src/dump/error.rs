@@ -10,12 +10,12 @@ use super::kind::{DumpKind, Machine};
 #[non_exhaustive]
 pub enum DumpError {
     /// The operating system refused.
-    #[error("cannot open {}: {source}", path.display())]
+    #[error("cannot open {}: {error}", path.display())]
     Io {
         /// The file.
         path: PathBuf,
-        /// What the operating system said.
-        source: std::io::Error,
+        /// What the operating system said. It is part of the message, so it is no `source` to print again.
+        error: std::io::Error,
     },
     /// A directory, device or pipe.
     #[error("{} is not a regular file: give the path of a dump file", path.display())]

@@ -79,10 +79,19 @@ pub struct Dump {
     streams: Vec<LayoutEntry>,
 }
 
+impl std::fmt::Debug for Dump {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Dump")
+            .field("path", &self.path)
+            .field("kind", &self.header.kind)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Dump {
     /// Opens `path`. Errors are whole messages, see [`DumpError`].
     pub fn open(path: &Path, options: &OpenOptions<'_>) -> Result<Dump, DumpError> {
-        let io = |source| DumpError::Io { path: path.to_owned(), source };
+        let io = |error| DumpError::Io { path: path.to_owned(), error };
         let file = File::open(path).map_err(io)?;
         if !file.metadata().map_err(io)?.is_file() {
             return Err(DumpError::NotAFile { path: path.to_owned() });

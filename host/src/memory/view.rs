@@ -45,6 +45,12 @@ enum Source {
     Nothing(Detail),
 }
 
+impl std::fmt::Debug for View {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("View").field("dump", &self.dump).field("tables", &self.tables()).finish()
+    }
+}
+
 impl View {
     /// The address space that the header names.
     pub fn new(dump: Arc<Dump>) -> View {
