@@ -198,7 +198,10 @@ impl Target {
                 match self.read_pointer(entry) {
                     Ok(prcb) => processor.prcb = Some(prcb).filter(|prcb| !prcb.is_null()),
                     Err(fault) => {
-                        self.note(TargetProblem::Processors { at: entry, fault });
+                        // Small dumps of older Windows hold one processor by design.
+                        if self.dump.triage().is_none() {
+                            self.note(TargetProblem::Processors { at: entry, fault });
+                        }
                         break;
                     }
                 }
