@@ -74,6 +74,11 @@ impl Chain {
         &self.loaded
     }
 
+    /// Extensions that were unloaded but stay mapped: a command of theirs was abandoned.
+    pub fn kept(&self) -> &[Arc<Loaded>] {
+        &self.pinned
+    }
+
     /// Loads the extensions in kd's own folders, once. What cannot be loaded is returned, and the rest goes on.
     pub fn load_own(&mut self) -> Vec<LoadError> {
         if std::mem::replace(&mut self.own_loaded, true) {
@@ -106,7 +111,9 @@ impl Chain {
     /// Loads a file; see [`Chain::load`].
     pub fn load_file(&mut self, file: &Path) -> Result<Arc<Loaded>, ChainError> {
         let extension = Arc::new(Loaded::open(file)?);
-        self.loaded.retain(|known| !same_file(&known.path, file));
+        let (old, rest) = std::mem::take(&mut self.loaded).into_iter().partition(|known| same_file(&known.path, file));
+        self.loaded = rest;
+        self.keep_stuck(old);
         self.loaded.insert(0, Arc::clone(&extension));
         Ok(extension)
     }
@@ -119,9 +126,7 @@ impl Chain {
             Some(name) => self.position(name)?,
         };
         let extension = self.loaded.remove(index);
-        if extension.is_stuck() {
-            self.pinned.push(Arc::clone(&extension));
-        }
+        self.keep_stuck(vec![Arc::clone(&extension)]);
         Some(extension)
     }
 
@@ -129,10 +134,14 @@ impl Chain {
     pub fn unload_all(&mut self) -> usize {
         let all = std::mem::take(&mut self.loaded);
         let count = all.len();
-        self.pinned.extend(all.into_iter().filter(|extension| extension.is_stuck()));
+        self.keep_stuck(all);
         // They stay unloaded until asked for by name.
         self.own_loaded = true;
         count
+    }
+
+    fn keep_stuck(&mut self, unloaded: Vec<Arc<Loaded>>) {
+        self.pinned.extend(unloaded.into_iter().filter(|extension| extension.is_stuck()));
     }
 
     /// `.setdll`: moves an extension to the front, loading it if need be.
