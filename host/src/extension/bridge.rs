@@ -874,6 +874,7 @@ unsafe extern "C" fn execute(ctx: Ctx, line: RStr<'_>, sink: abi::TextSink) -> i
             tell(sink, &text);
             // What went wrong is the last thing a command says.
             let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("the command failed");
+            let last = last.strip_prefix("error: ").unwrap_or(last);
             if code == status::OK { Ok(()) } else { Err(Failure(code, last.to_owned())) }
         })
     }

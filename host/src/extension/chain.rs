@@ -43,8 +43,10 @@ impl<'a> CommandName<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// No extension has the command.
-    #[error("no extension has a command '{command}'{hint}")]
+    #[error("no {what} has a command '{command}'{hint}")]
     NoCommand {
+        /// `extension`, or the one that was named.
+        what: String,
         /// The command.
         command: String,
         /// What to do next.
@@ -173,6 +175,7 @@ impl Chain {
             return Ok(found);
         }
         let missing = |chain: &Chain| ChainError::NoCommand {
+            what: name.extension.map_or("extension".to_owned(), |named| format!("extension '{named}'")),
             command: name.command.to_owned(),
             hint: chain.hint(name),
         };
@@ -210,6 +213,9 @@ impl Chain {
                         && (known.starts_with(&wanted) || wanted.starts_with(*known))
                 },
             );
+        if let Some(other) = self.loaded.iter().find(|extension| extension.command(&wanted).is_some()) {
+            return format!("; it is !{}.{wanted}", other.name);
+        }
         match near {
             Some(known) => format!("; did you mean !{known}?"),
             None if self.loaded.is_empty() => {

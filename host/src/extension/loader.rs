@@ -45,11 +45,13 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
-    /// The entry point returned something else than a table.
-    #[error("cannot load {path}: its kdext_entry does not return an extension table")]
+    /// The entry point returned something else than a table that can be used.
+    #[error("cannot load {path}: its kdext_entry does not return an extension table ({why})")]
     BadTable {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// Built for another ABI.
     #[error(
@@ -66,6 +68,21 @@ pub enum LoadError {
         /// Its ABI.
         major: u16,
         /// See `major`.
+        minor: u16,
+    },
+    /// Built for this ABI, but it cannot do without newer services.
+    #[error(
+        "cannot load {path}: {name} needs extension ABI {}.{minor} or newer, this kd speaks {}.{}",
+        abi::MAJOR,
+        abi::MAJOR,
+        abi::MINOR
+    )]
+    NeedsNewer {
+        /// The file.
+        path: PathBuf,
+        /// The extension.
+        name: String,
+        /// The oldest minor version it works with.
         minor: u16,
     },
     /// The versions agree but the tables do not.
@@ -159,7 +176,7 @@ impl Loaded {
 
     fn check(path: PathBuf, table: *const Extension, mapped: Mapped) -> Result<Loaded, LoadError> {
         if table.is_null() || !table.is_aligned() {
-            return Err(LoadError::BadTable { path });
+            return Err(LoadError::BadTable { path, why: "the pointer is null or crooked" });
         }
         // The head (magic, size, versions) is frozen for all time; the rest is read only once the head fits.
         // SAFETY: not null, aligned; a library that exports `kdext_entry` returns a table with this head.
@@ -173,16 +190,20 @@ impl Loaded {
             )
         };
         if magic != abi::MAGIC {
-            return Err(LoadError::BadTable { path });
+            return Err(LoadError::BadTable { path, why: "it does not begin with KDEXT" });
         }
         // Major version 0: every minor version may differ.
-        let same = major == abi::MAJOR && (abi::MAJOR > 0 || minor == abi::MINOR) && min_host <= abi::MINOR;
+        let same = major == abi::MAJOR && (abi::MAJOR > 0 || minor == abi::MINOR);
         if !same {
             let name = super::path::spoken_name(&path);
             return Err(LoadError::Abi { path, name, major, minor });
         }
+        if min_host > abi::MINOR {
+            let name = super::path::spoken_name(&path);
+            return Err(LoadError::NeedsNewer { path, name, minor: min_host });
+        }
         if (size as usize) < size_of::<Extension>() {
-            return Err(LoadError::BadTable { path });
+            return Err(LoadError::BadTable { path, why: "it is smaller than its version says" });
         }
         // SAFETY: magic, version and size are right.
         let block = unsafe { &(*table).v1 };
@@ -191,7 +212,7 @@ impl Loaded {
             .map_err(|mismatch| LoadError::Layout { path: path.clone(), mismatch })?;
         // SAFETY: the table of a loaded extension.
         let Some((texts, commands)) = block.run.and_then(|_| unsafe { copy_out(block) }) else {
-            return Err(LoadError::BadTable { path });
+            return Err(LoadError::BadTable { path, why: "run is null, or a text or table is null or too long" });
         };
         let [name, version, built_by, summary] = texts;
         Ok(Loaded {
