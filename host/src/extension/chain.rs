@@ -246,7 +246,8 @@ fn names(extension: &Loaded, wanted: &str) -> bool {
     }
     let stem = extension.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let stem = stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(stem);
-    [extension.name.as_str(), stem].iter().any(|name| pattern::matches(wanted, name))
+    let spoken = stem.strip_prefix("kdext_").unwrap_or(stem);
+    [extension.name.as_str(), stem, spoken].iter().any(|name| pattern::matches(wanted, name))
         || wanted.eq_ignore_ascii_case(&extension.path.display().to_string())
         || Path::new(wanted).file_name() == extension.path.file_name()
 }

@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::time::Duration;
 
 /// Tests change these bytes in a copy of the library to make a newer one.
-static VERSION: [u8; 8] = *b"testbed1";
+static VERSION: [u8; 8] = *b"tb-ver-1";
 
 fn version(session: &Session<'_>, _: &str) -> Result<()> {
     // Volatile in effect: the text must be read from the image, not folded into the code.
