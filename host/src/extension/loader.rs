@@ -193,7 +193,7 @@ impl Loaded {
             return Err(LoadError::BadTable { path, why: "it does not begin with KDEXT" });
         }
         // Major version 0: every minor version may differ.
-        let same = major == abi::MAJOR && (abi::MAJOR > 0 || minor == abi::MINOR);
+        let same = major == abi::MAJOR && (abi::MAJOR != 0 || minor == abi::MINOR);
         if !same {
             let name = super::path::spoken_name(&path);
             return Err(LoadError::Abi { path, name, major, minor });
