@@ -149,7 +149,13 @@ fn kds_spelling_of_arm64() {
 #[test]
 fn tails_read_as_kd_prints_them() {
     let mut registers = Registers::zeroed(Machine::X64);
-    for (name, value) in [("rsp", 0xffff_8504_2989_0ee8), ("ss", 0x18), ("ds", 0x2b), ("r8", 0xffff_9b00_0336_0008), ("r9", 0x44)] {
+    for (name, value) in [
+        ("rsp", 0xffff_8504_2989_0ee8),
+        ("ss", 0x18),
+        ("ds", 0x2b),
+        ("r8", 0xffff_9b00_0336_0008),
+        ("r9", 0x44),
+    ] {
         assert!(registers.set(name, value));
     }
     let read = |va: Va, buffer: &mut [u8]| {
@@ -176,6 +182,20 @@ fn cut_instructions_are_refused() {
         assert!(decode(Machine::X64, Va(0), bytes, &|_| None).is_none());
     }
     assert!(decode(Machine::Arm64, Va(0), &[0, 0, 0], &|_| None).is_none());
+}
+
+/// The decoder of arm64 is written with the thought that some words cannot be: try every upper half.
+#[test]
+fn any_arm64_word_decodes() {
+    let rounds = std::env::var("KD_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2u32);
+    let mut low = 0x9e37_79b9u32;
+    for high in 0..=0xffffu32 {
+        for _ in 0..rounds {
+            low = low.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let word = high << 16 | low >> 16;
+            assert!(decode(Machine::Arm64, Va(0x1000), &word.to_le_bytes(), &|_| None).is_some());
+        }
+    }
 }
 
 /// The decoders are foreign code: no word may bring them down.

@@ -95,7 +95,8 @@ impl KdData {
         if tag == OWNER_TAG {
             return KdData::parse(bytes, Some(va), KdDataSource::Memory, pointer_size);
         }
-        let decoded = kd_encoding::solve(&bytes, &known_words(header)).ok_or(KdDataError::Encoded { va, tag })?;
+        let decoded =
+            kd_encoding::solve(&bytes, &known_words(header)).ok_or(KdDataError::Encoded { va, tag })?;
         KdData::parse(decoded, Some(va), KdDataSource::Decoded, pointer_size)
     }
 

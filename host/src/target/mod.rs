@@ -20,12 +20,15 @@ pub mod version;
 
 #[cfg(test)]
 mod real_tests;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kd_sdk::address::{Pa, Va};
 
 pub use kd_data::{KdData, KdDataError, KdDataSource};
+pub use kd_fields::Field;
 pub use modules::{Module, UnloadedModule, short_name};
 pub use problem::TargetProblem;
 pub use processors::{LastEvent, Processor, ProcessorRegisters, RegisterError, RegisterSource};

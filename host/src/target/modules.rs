@@ -122,14 +122,15 @@ impl Target {
             kernel.is_kernel = true;
             kernel.name = "nt".to_owned();
         }
-        modules.sort_by_key(|module| module.base);
-        modules.dedup_by_key(|module| module.base);
+        // Of equal names the one that was loaded first keeps it.
         let mut names = HashSet::new();
         for module in &mut modules {
             if !module.is_kernel && (module.name == "nt" || !names.insert(module.name.to_ascii_lowercase())) {
                 module.name = format!("{}_{:x}", module.name, module.base.0);
             }
         }
+        modules.sort_by_key(|module| module.base);
+        modules.dedup_by_key(|module| module.base);
         modules
     }
 
@@ -283,7 +284,8 @@ impl Target {
             let mut bytes = vec![0; size * UNLOADED_ENTRIES];
             self.read(table, &mut bytes).complete().map_err(|fault| (table, fault))?;
             // The newest first, as KD lists them.
-            let order = (0..UNLOADED_ENTRIES).map(|back| (last + UNLOADED_ENTRIES - 1 - back) % UNLOADED_ENTRIES);
+            let order =
+                (0..UNLOADED_ENTRIES).map(|back| (last + UNLOADED_ENTRIES - 1 - back) % UNLOADED_ENTRIES);
             Ok(order
                 .filter_map(|index| {
                     let record = bytes.get(index * size..(index + 1) * size)?;

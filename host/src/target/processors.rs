@@ -146,7 +146,8 @@ impl Saved {
             .into_iter()
             .filter_map(|(va, range, size, kind)| {
                 let (va, range) = (va?, range?);
-                let size = data.and_then(|data| data.offset(size)).map_or(range.size, |size| size.min(range.size));
+                let size =
+                    data.and_then(|data| data.offset(size)).map_or(range.size, |size| size.min(range.size));
                 Some(Block { va, file: FileRange { size, ..range }, kind })
             })
             .collect()
@@ -258,7 +259,8 @@ impl Target {
         let limits = || {
             let data = self.kd_data()?;
             let thread = processor.current_thread?;
-            let top = self.read_pointer(thread.add(data.offset(field::OFFSET_KTHREAD_INITIAL_STACK)?)).ok()?;
+            let top =
+                self.read_pointer(thread.add(data.offset(field::OFFSET_KTHREAD_INITIAL_STACK)?)).ok()?;
             let limit = data
                 .offset(field::OFFSET_KTHREAD_STACK_LIMIT)
                 .and_then(|offset| self.read_pointer(thread.add(offset)).ok())
@@ -332,9 +334,11 @@ impl Target {
     /// `KPRCB.ProcessorState.ContextFrame`.
     fn processor_state(&self, number: u32) -> Result<ProcessorRegisters, RegisterError> {
         let (prcb, data) = self.prcb_of(number)?;
-        let offset = data.offset(field::OFFSET_PRCB_PROC_STATE_CONTEXT).ok_or(RegisterError::NoKdData { number })?;
+        let offset =
+            data.offset(field::OFFSET_PRCB_PROC_STATE_CONTEXT).ok_or(RegisterError::NoKdData { number })?;
         let at = prcb.add(offset);
-        let registers = self.read_context(at).map_err(|source| RegisterError::Unreadable { number, source })?;
+        let registers =
+            self.read_context(at).map_err(|source| RegisterError::Unreadable { number, source })?;
         let registers = registers.with_special(self.special_registers(Some(prcb)));
         Ok(ProcessorRegisters { registers, source: RegisterSource::ProcessorState(at) })
     }

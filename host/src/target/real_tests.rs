@@ -64,7 +64,9 @@ fn every_dump_becomes_a_machine() {
         assert!(processor.current_thread.is_some() && processor.current_process.is_some(), "{name}");
         let found = target.registers(current).unwrap();
         assert!(target.module_at(found.registers.ip()).is_some(), "{name} {:?}", found.source);
-        assert!(found.registers.get(if target.machine() == Machine::Arm64 { "ttbr0" } else { "cr3" }).is_some());
+        assert!(
+            found.registers.get(if target.machine() == Machine::Arm64 { "ttbr0" } else { "cr3" }).is_some()
+        );
         for processor in target.processors() {
             let _ = target.registers(processor.number);
         }
@@ -76,7 +78,10 @@ fn every_dump_becomes_a_machine() {
 fn registers_read_as_kd_shows_them() {
     let Some(shared) = shared() else { return };
     for (name, commands) in [
-        ("x64-19041-7e", &[("r", mask::DEFAULT), ("rF", mask::FLOAT), ("rX", mask::XMM), ("rM 0xff", 0xff)][..]),
+        (
+            "x64-19041-7e",
+            &[("r", mask::DEFAULT), ("rF", mask::FLOAT), ("rX", mask::XMM), ("rM 0xff", 0xff)][..],
+        ),
         ("arm64-22000-1c8", &[("r", mask::DEFAULT), ("rF", mask::FLOAT)][..]),
     ] {
         let text = std::fs::read_to_string(shared.join(format!("reference/kd-output/{name}.txt"))).unwrap();
@@ -139,7 +144,8 @@ fn module_lists_read_as_kd_prints_them() {
         let lines = listed.iter().filter(|line| line.starts_with("fffff80"));
         for (module, line) in target.modules().iter().zip(lines) {
             let stamp = time::time_stamp(module.time_stamp);
-            let ours = format!("{} {}   {:<8} {:<12} {stamp}", module.base, module.end(), module.name, module.image);
+            let ours =
+                format!("{} {}   {:<8} {:<12} {stamp}", module.base, module.end(), module.name, module.image);
             assert_eq!(&ours, line);
         }
     }

@@ -125,7 +125,8 @@ impl Registers {
 
     /// Changes a stored register of at most 64 bits in this copy; false when there is none of the name.
     pub fn set(&mut self, name: &str, value: u64) -> bool {
-        let Some(slot) = self.layout().context.iter().find(|slot| slot.name.eq_ignore_ascii_case(name)) else {
+        let Some(slot) = self.layout().context.iter().find(|slot| slot.name.eq_ignore_ascii_case(name))
+        else {
             let same = |part: &&super::context::Part| {
                 part.name.eq_ignore_ascii_case(name) && part.shift == 0 && part.bits == 64
             };
@@ -163,7 +164,8 @@ impl Registers {
         let bit = |name: &str| self.get(name).unwrap_or(0) != 0;
         if self.machine == Machine::Arm64 {
             let letters = [("n", 'N'), ("z", 'Z'), ("c", 'C'), ("v", 'V')];
-            let mut text: String = letters.iter().map(|&(name, letter)| if bit(name) { letter } else { '-' }).collect();
+            let mut text: String =
+                letters.iter().map(|&(name, letter)| if bit(name) { letter } else { '-' }).collect();
             text.push_str(&format!(" EL{}", self.get("cpsr").unwrap_or(0) >> 2 & 3));
             return text;
         }

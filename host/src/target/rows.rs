@@ -211,12 +211,17 @@ impl Builder<'_> {
         let letters = |word: u64, all: &str, clear: char| -> String {
             // From bit 5 (precision) down to bit 0 (invalid).
             let bits = (0..all.len() as u32).rev();
-            all.chars().zip(bits).map(|(letter, bit)| if word >> bit & 1 == 1 { letter } else { clear }).collect()
+            all.chars()
+                .zip(bits)
+                .map(|(letter, bit)| if word >> bit & 1 == 1 { letter } else { clear })
+                .collect()
         };
         let rounding = pick(["rn", "rd", "ru", "rc"], control >> 10);
         let precision = pick(["24", "??", "53", "64"], control >> 8);
-        let control_text = format!("fpcw={control:04X}: {rounding} {precision} {}  ", letters(control, "puozdi", '-'));
-        let conditions = format!("{}{}{}{}", status >> 14 & 1, status >> 10 & 1, status >> 9 & 1, status >> 8 & 1);
+        let control_text =
+            format!("fpcw={control:04X}: {rounding} {precision} {}  ", letters(control, "puozdi", '-'));
+        let conditions =
+            format!("{}{}{}{}", status >> 14 & 1, status >> 10 & 1, status >> 9 & 1, status >> 8 & 1);
         let exceptions = format!(
             "{}{}{}",
             if status >> 15 & 1 == 1 { 'b' } else { '-' },
@@ -266,9 +271,8 @@ impl Builder<'_> {
             let raw = self.registers.raw(&name).unwrap_or_default();
             let value = self.registers.get_wide(&name);
             if mask & mask::XMM != 0 {
-                let lanes = [12, 8, 4, 0].map(|at| {
-                    float::general(f64::from(f32::from_bits(u32_at(raw, at).unwrap_or(0))), 6)
-                });
+                let lanes = [12, 8, 4, 0]
+                    .map(|at| float::general(f64::from(f32::from_bits(u32_at(raw, at).unwrap_or(0))), 6));
                 let text = format!("{name}={}", lanes.join(" "));
                 self.push(vec![Cell { name: name.clone(), value, text }]);
             }
@@ -283,7 +287,8 @@ impl Builder<'_> {
     fn descriptors(&mut self, mask: u32, digits: usize) {
         if mask & mask::DESCRIPTORS != 0 {
             let mut row = Vec::new();
-            let columns = [("gdtr", "", digits), ("gdtl", "   ", 4), ("idtr", " ", digits), ("idtl", "   ", 4)];
+            let columns =
+                [("gdtr", "", digits), ("gdtl", "   ", 4), ("idtr", " ", digits), ("idtl", "   ", 4)];
             for (name, gap, digits) in columns {
                 row.push(self.cell(&row, gap, name, 0, digits));
             }
@@ -330,7 +335,12 @@ impl Builder<'_> {
             }
         }
         if mask & mask::CONTROL != 0 && self.registers.special().is_some() {
-            self.lines(&[&["ttbr0", "ttbr1"], &["tcr", "sctlr"], &["esr", "far"], &["elr", "vbar"]], "  ", 5, 16);
+            self.lines(
+                &[&["ttbr0", "ttbr1"], &["tcr", "sctlr"], &["esr", "far"], &["elr", "vbar"]],
+                "  ",
+                5,
+                16,
+            );
         }
         self.rows
     }

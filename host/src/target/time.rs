@@ -10,7 +10,8 @@ const PER_SECOND: u64 = 10_000_000;
 /// Seconds from 1601 to 1970.
 const UNIX_EPOCH: u64 = 11_644_473_600;
 const WEEKDAYS: [&str; 7] = ["Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun"];
-const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// A moment as a date and time of day, UTC.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -130,7 +131,7 @@ mod tests {
         // 2021-02-21 01:38:22.987
         let time = (1_613_871_502 + UNIX_EPOCH) * PER_SECOND + 9_870_000;
         assert_eq!(session_time(time), "Sun Feb 21 01:38:22.987 2021 (UTC + 0:00)");
-        assert_eq!(up_time(3_747_0000 * 1), "0 days 0:00:03.747");
+        assert_eq!(up_time(37_470_000), "0 days 0:00:03.747");
         assert_eq!(up_time((26 * 3600 + 61) * PER_SECOND), "1 days 2:01:01.000");
         assert_eq!(time_stamp(0x0D8333E6), "Tue Mar  8 20:51:50 1977 (0D8333E6)");
         assert_eq!(time_stamp(0x6C31A20E), "Sat Jul 10 04:01:18 2027 (6C31A20E)");

@@ -263,7 +263,10 @@ mod tests {
             system_time: None,
             system_up_time: None,
         };
-        assert_eq!(version.windows_line(), "Windows 7 Kernel Version 7601 (Service Pack 1) UP Free x86 compatible");
+        assert_eq!(
+            version.windows_line(),
+            "Windows 7 Kernel Version 7601 (Service Pack 1) UP Free x86 compatible"
+        );
         assert_eq!(version.product_line().as_deref(), Some("Product: Server"));
         assert_eq!(version.base_line(), "Kernel base = 0x82800000 PsLoadedModuleList = 0x00000000");
         assert_eq!(version.up_time_line(), "System Uptime: not available");
