@@ -177,6 +177,14 @@ fn tails_read_as_kd_prints_them() {
 }
 
 #[test]
+fn code_that_cannot_be_read() {
+    let line = unreadable_line(Machine::Arm64, Va(0xffff_f803_f32d_dff4));
+    assert_eq!(line, "fffff803`f32ddff4 ?? ???");
+    let line = unreadable_line(Machine::X64, Va(0xffff_f804_7bdf_5a80));
+    assert_eq!(line, "fffff804`7bdf5a80 ??              ???");
+}
+
+#[test]
 fn cut_instructions_are_refused() {
     for bytes in [&[][..], &[0x48], &[0x0f], &[0xe8, 0, 0]] {
         assert!(decode(Machine::X64, Va(0), bytes, &|_| None).is_none());

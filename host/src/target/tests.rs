@@ -335,3 +335,9 @@ fn a_processor_count_from_nowhere_is_bounded() {
     assert_eq!(kernel.open().processors().len(), 2);
     assert!(matches!(kernel.open().registers(u32::MAX), Err(RegisterError::NoProcessor { .. })));
 }
+
+#[test]
+fn a_target_may_be_shared_by_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Target>();
+}
