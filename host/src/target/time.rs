@@ -131,7 +131,7 @@ mod tests {
         // 2021-02-21 01:38:22.987
         let time = (1_613_871_502 + UNIX_EPOCH) * PER_SECOND + 9_870_000;
         assert_eq!(session_time(time), "Sun Feb 21 01:38:22.987 2021 (UTC + 0:00)");
-        assert_eq!(up_time(3_747_0000 * 1), "0 days 0:00:03.747");
+        assert_eq!(up_time(37_470_000), "0 days 0:00:03.747");
         assert_eq!(up_time((26 * 3600 + 61) * PER_SECOND), "1 days 2:01:01.000");
         assert_eq!(time_stamp(0x0D8333E6), "Tue Mar  8 20:51:50 1977 (0D8333E6)");
         assert_eq!(time_stamp(0x6C31A20E), "Sat Jul 10 04:01:18 2027 (6C31A20E)");
