@@ -124,6 +124,7 @@ pub fn conclude(crash: &Crash, name: &dyn Fn(Va) -> String) -> Findings {
     case.weigh_arguments();
     case.weigh_hung_processor();
     case.weigh_frames();
+    case.weigh_callers();
     case.weigh_stack();
     let Case { mut leads, notes, .. } = case;
     // Stable: of equal weights the first found stays first.
@@ -211,7 +212,7 @@ fn others(crash: &Crash, culprit: Option<&Culprit>) -> Vec<(usize, usize)> {
             .modules
             .get(slot.module)
             .is_some_and(|m| !m.is_kernel && class(&m.image) == Class::ThirdParty);
-        if !third || blamed == Some(Who::Loaded(slot.module)) {
+        if slot.weak || !third || blamed == Some(Who::Loaded(slot.module)) {
             continue;
         }
         match found.iter_mut().find(|(module, _)| *module == slot.module) {
@@ -328,7 +329,7 @@ mod tests {
             irql: None,
             process: None,
             thread: None,
-            stack_start: None,
+            stack_starts: Vec::new(),
             stack: Vec::new(),
             frames: Vec::new(),
             led: Vec::new(),
@@ -425,10 +426,28 @@ mod tests {
     }
 
     #[test]
+    fn who_stops_the_machine_with_its_own_code_is_named() {
+        let mut crash = crash(0xa000_0001, [5, 0, 0, 0]);
+        on_stack(&mut crash, &[BAD + 0x5001, NT + 0x5001]);
+        let registers = Registers { ip: Va(NT + 0x100), sp: Va(0x1000), values: Vec::new() };
+        crash.context = Some(Context { from: From::Header, at: None, registers });
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::High)));
+    }
+
+    #[test]
+    fn a_call_that_went_astray_names_the_caller() {
+        let mut crash = crash(0x50, [0xffff_e78f_9034_5f71, 0x11, 0xffff_e78f_9034_5f71, 2]);
+        on_stack(&mut crash, &[BAD + 0x5001, NTFS + 0x5001]);
+        let registers = Registers { ip: Va(0xffff_e78f_9034_5f71), sp: Va(0x1000), values: Vec::new() };
+        crash.context = Some(Context { from: From::Stack, at: Some(Va(0x900)), registers });
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::High)));
+    }
+
+    #[test]
     fn interrupted_code_counts() {
         let mut crash = crash(0x133, [0, 0x501, 0x500, 0]);
         let registers = Registers { ip: Va(BAD + 0x99), sp: Va(0x2000), values: Vec::new() };
-        crash.frames.push(FoundFrame { at: Va(0x1000), registers });
+        crash.frames.push(FoundFrame { at: Va(0x1000), registers, linked: true });
         assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::Medium)));
     }
 

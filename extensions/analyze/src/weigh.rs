@@ -5,6 +5,7 @@
 use crate::findings::{Access, Confidence, Culprit, Who};
 use crate::model::{Crash, From};
 use crate::roles::{Nature, Role, nature};
+use crate::stack::Candidate;
 use crate::windows::{Class, class};
 use kd_sdk::address::Va;
 use kd_sdk::target::Machine;
@@ -130,9 +131,14 @@ impl<'c> Case<'c> {
             self.blame(weight, confidence, Who::Unloaded(index), Some(va), text);
         }
         let small = va.0 < 0x1_0000;
-        let wraps =
-            if self.crash.pointer_size == 4 { va.0 >= 0xffff_f000 } else { va.0 >= 0xffff_ffff_ffff_0000 };
-        if small || wraps {
+        let narrow = self.crash.pointer_size == 4;
+        let wraps = if narrow { va.0 >= 0xffff_f000 } else { va.0 >= 0xffff_ffff_ffff_0000 };
+        if va.0 == u64::MAX && self.crash.machine == Machine::X64 {
+            self.notes.push(format!(
+                "the address to {word} is all ones: the processor gives none for a general protection fault, so the \
+                 pointer was not canonical, or the memory behind it cannot be reached that way"
+            ));
+        } else if small || wraps {
             self.notes.push(format!(
                 "the address to {word}, {shown}, is next to zero: a null pointer, or a small number used as one"
             ));
@@ -244,6 +250,50 @@ impl<'c> Case<'c> {
                 );
                 self.blame(55, Confidence::Medium, Who::Loaded(module), Some(ip), text);
             }
+        }
+    }
+
+    /// What the word right at the stack pointer says: who called the code that stopped or faulted.
+    pub fn weigh_callers(&mut self) {
+        let Some(context) = self.crash.context.as_ref() else { return };
+        let Some(first) = self.crash.stack.first().cloned() else { return };
+        if first.at != context.registers.sp || first.weak {
+            return;
+        }
+        let (module, class) = (first.module, self.class(first.module));
+        let (place, image) = ((self.name)(first.value), self.image(module).to_owned());
+        let who = Who::Loaded(module);
+        let ip = context.registers.ip;
+        let vendor = self.crash.bug_check.raw_code & 0x2000_0000 != 0;
+        if vendor && class == Class::ThirdParty && !matches!(context.from, From::Argument(_)) {
+            let text = format!("{image} stopped the machine itself, with a code of its own, from {place}");
+            self.blame(96, Confidence::High, who, Some(first.value), text);
+        } else if self.crash.module_at(ip).is_none() && self.nature == Nature::Direct {
+            let text = format!("the call that went astray was made by {image} at {place}");
+            let (weight, confidence) = match class {
+                Class::ThirdParty => (86, Confidence::High),
+                Class::Inbox => (68, Confidence::Medium),
+                Class::Framework => (35, Confidence::Low),
+                Class::Core => (12, Confidence::Low),
+            };
+            self.blame(weight, confidence, who, Some(first.value), text);
+        } else if class > Class::Core && matches!(context.from, From::Argument(_) | From::Stack) {
+            self.notes.push(format!("the word at the stack pointer would be a return to {place}, in {image}"));
+        }
+        self.weigh_recursion();
+    }
+
+    /// The same return address again and again.
+    fn weigh_recursion(&mut self) {
+        let stack = &self.crash.stack;
+        let count = |value: Va| stack.iter().filter(|slot| slot.value == value).count();
+        let most = stack.iter().take(64).filter(|slot| !slot.weak).map(|slot| (count(slot.value), slot.value)).max();
+        if let Some((times, value)) = most.filter(|&(times, _)| times >= 8) {
+            let place = (self.name)(value);
+            self.notes.push(format!(
+                "{place} stands on the stack {times} times: it went round in a circle, such as a fault in the \
+                 handling of faults"
+            ));
         }
     }
 
