@@ -47,6 +47,8 @@ pub struct Options {
     pub dumps: Vec<PathBuf>,
     /// Page files.
     pub page_files: Vec<PathBuf>,
+    /// Open dumps that are cut short.
+    pub partial: bool,
     /// Dumps are read with file reads.
     pub no_mmap: bool,
     /// `-y`, several joined with `;`. See [`Options::symbol_path`].
@@ -245,6 +247,7 @@ fn options(matches: &ArgMatches) -> Result<Options, UsageError> {
     Ok(Options {
         dumps: paths("z"),
         page_files: paths("zp"),
+        partial: flag("partial"),
         no_mmap: flag("no-mmap"),
         symbols: joined("y")?,
         images: joined("i")?,

@@ -2,7 +2,7 @@
 
 use crate::cli::{Environment, Options};
 use crate::commands::{self, Call, LastDisplay, Needs, Word};
-use crate::dump::{Dump, DumpError, OpenOptions};
+use crate::dump::{Dump, DumpError, OpenOptions, Problem};
 use crate::extension::chain::{Chain, CommandName};
 use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
@@ -29,6 +29,8 @@ pub struct Settings {
     pub ignore_missing_pages: bool,
     /// Read dumps without mapping them.
     pub no_mmap: bool,
+    /// Open dumps that are cut short.
+    pub partial: bool,
     /// Where symbols are looked for.
     pub symbol_path: String,
     /// Where images are looked for.
@@ -79,6 +81,7 @@ impl Session {
                 radix: 16,
                 ignore_missing_pages: false,
                 no_mmap: options.no_mmap,
+                partial: options.partial,
                 symbol_path: options.symbol_path(environment),
                 image_path: options.image_path(environment),
                 analyze_at_load: !environment.no_bugcheck_analysis,
@@ -112,10 +115,16 @@ impl Session {
         };
         let dump = Dump::open(path, &options);
         self.ui.clear_progress();
-        if dump.as_ref().is_ok_and(|dump| dump.archive_member().is_some()) {
+        let dump = dump?;
+        if dump.archive_member().is_some() {
             self.last_archive = Some(path.to_owned());
         }
-        dump
+        // Answers from half a dump are easily taken for whole ones: the user must ask for it.
+        let cut = dump.problems().iter().find(|problem| matches!(problem, Problem::Truncated { .. }));
+        match cut.filter(|_| !self.settings.partial) {
+            Some(problem) => Err(DumpError::Truncated { path: path.to_owned(), problem: problem.clone() }),
+            None => Ok(dump),
+        }
     }
 
     /// Makes a dump a target, the current one, and shows its banner as a command record of its own.
@@ -125,7 +134,7 @@ impl Session {
             session.attach_into(dump, out);
             Ok(())
         });
-        if self.settings.analyze_at_load && !self.ui.is_json() && self.has_bug_check() {
+        if !self.ui.is_json() {
             self.analyze_at_load();
         }
     }
@@ -144,21 +153,28 @@ impl Session {
         commands::print_banner(self, &open, out);
     }
 
-    fn has_bug_check(&self) -> bool {
-        self.current_target().is_some_and(|open| open.target.header().bug_check.is_some())
-    }
-
     /// The short analysis that KD prints at load. Its absence is not an error: the extension may not be there.
     fn analyze_at_load(&mut self) {
+        let Some(open) =
+            self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned()
+        else {
+            return;
+        };
+        let ui = Arc::clone(&self.ui);
+        let out = ui.out();
+        if !self.settings.analyze_at_load {
+            return commands::show_bug_check_line(&open, &out);
+        }
         self.load_own_extensions();
         match self.chain.find(CommandName::parse("analyze")) {
             Ok(_) => {
-                let ui = Arc::clone(&self.ui);
-                let out = ui.out();
                 let _ = self.run_extension("analyze", "", &out);
-                self.ui.end_command(Status::Ok);
+                ui.end_command(Status::Ok);
             }
-            Err(_) => self.ui.out().line("The analyze extension was not found: no analysis at load."),
+            Err(error) => {
+                commands::show_bug_check_line(&open, &out);
+                out.line(&format!("No analysis at load: {error}"));
+            }
         }
     }
 

@@ -6,6 +6,7 @@ use kd_tests::lab::layout::GENERATIONS;
 use kd_tests::lab::world::{Options, World};
 use object::pe::{ImageNtHeaders32, ImageNtHeaders64};
 use object::read::pe::{ImageNtHeaders, PeFile};
+use object::read::{Export, ExportTarget};
 use object::{Object, ObjectSection};
 
 /// Every system we know how to build, with every scheme of paging.
@@ -41,6 +42,19 @@ fn images_are_valid_to_another_reader() {
         let record = pe.pdb_info().unwrap().expect("a debug record");
         assert_eq!(record.path(), image.pdb.as_bytes());
         assert_eq!((record.guid(), record.age()), (image.guid, image.age));
+        if image.name == "ntoskrnl.exe" {
+            let export = |e: Export<'_>| match e.target() {
+                ExportTarget::Address { address } => (e.name().into_name().unwrap().to_vec(), address),
+                other => panic!("{other:?}"),
+            };
+            let mut found: Vec<_> = pe.exports().unwrap().map(Result::unwrap).map(export).collect();
+            let functions = image.symbols.iter().filter(|s| s.is_function);
+            let mut wanted: Vec<_> =
+                functions.map(|s| (s.name.clone().into_bytes(), image.base + u64::from(s.rva))).collect();
+            found.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(found, wanted);
+        }
         let names: Vec<_> = pe.sections().map(|s| s.name().unwrap().to_owned()).collect();
         assert_eq!(names, image.sections.iter().map(|s| s.name).collect::<Vec<_>>());
     }

@@ -119,6 +119,7 @@ pub const ROWS: &[Row] = {
             Later("page files are not read yet"),
             "Take paged-out memory from a page file",
         ),
+        own(Target, "partial", Now, "Open dumps that are cut short, with what is left of them"),
         own(Target, "no-mmap", Now, "Read dumps with file reads in place of a memory map (network drives)"),
         kd_many(
             Symbols,

@@ -114,20 +114,23 @@ pub fn print_banner(session: &Session, open: &OpenTarget, out: &Out<'_>) {
         out.warning(&problem);
     }
     if let Some(check) = target.header().bug_check.as_ref() {
-        out.text("BugCheck ");
         out.record("bug_check", |out| {
             out.data("code", Value::Hex(check.code.into()));
-            out.text(&format!("{:X}, {{", check.code));
             out.list("parameters", |out| {
-                for (index, value) in check.parameters.iter().enumerate() {
-                    out.text(if index > 0 { ", " } else { "" });
-                    out.field("", Value::Hex(*value), &format!("{value:x}"));
-                }
+                check.parameters.iter().for_each(|value| out.data("", Value::Hex(*value)));
             });
         });
-        out.line("}");
     }
     out.end_line();
+}
+
+/// KD's `BugCheck CODE, {P1, P2, P3, P4}`, for where no analysis prints it.
+pub fn show_bug_check_line(open: &OpenTarget, out: &Out<'_>) {
+    if let Some(check) = &open.target.header().bug_check {
+        let parameters: Vec<String> = check.parameters.iter().map(|value| format!("{value:x}")).collect();
+        out.line(&format!("BugCheck {:X}, {{{}}}", check.code, parameters.join(", ")));
+        out.end_line();
+    }
 }
 
 fn path_line(out: &Out<'_>, title: &str, key: &str, path: &str) {

@@ -12,7 +12,7 @@ mod word;
 
 pub use builtin_help::completions;
 pub use display::LastDisplay;
-pub use dump_info::print_banner;
+pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
 pub use word::{Word, split_commands};
 

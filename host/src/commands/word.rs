@@ -38,7 +38,10 @@ pub fn split_commands(line: &str) -> Vec<&str> {
     let (mut start, mut quoted, mut depth) = (0, false, 0usize);
     for (at, c) in line.char_indices() {
         match c {
-            '*' if line.get(start..at).is_some_and(|before| before.trim().is_empty()) && !quoted => break,
+            '*' if line.get(start..at).is_some_and(|before| before.trim().is_empty()) && !quoted => {
+                start = line.len();
+                break;
+            }
             '"' => quoted = !quoted,
             '{' if !quoted => depth += 1,
             '}' if !quoted => depth = depth.saturating_sub(1),

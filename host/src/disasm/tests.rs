@@ -149,7 +149,13 @@ fn kds_spelling_of_arm64() {
 #[test]
 fn tails_read_as_kd_prints_them() {
     let mut registers = Registers::zeroed(Machine::X64);
-    for (name, value) in [("rsp", 0xffff_8504_2989_0ee8), ("ss", 0x18), ("ds", 0x2b), ("r8", 0xffff_9b00_0336_0008), ("r9", 0x44)] {
+    for (name, value) in [
+        ("rsp", 0xffff_8504_2989_0ee8),
+        ("ss", 0x18),
+        ("ds", 0x2b),
+        ("r8", 0xffff_9b00_0336_0008),
+        ("r9", 0x44),
+    ] {
         assert!(registers.set(name, value));
     }
     let read = |va: Va, buffer: &mut [u8]| {

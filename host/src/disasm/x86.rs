@@ -119,13 +119,15 @@ fn text(decoded: &Decoded, machine: Machine, resolve: Resolve<'_>) -> (String, S
     options.set_memory_size_options(MemorySizeOptions::Always);
     options.set_uppercase_hex(true);
     // KD writes all digits of an address without registers in 32-bit code: `fs:[00000124h]`.
-    options.set_displacement_leading_zeros(machine == Machine::X86 && decoded.memory_base() == Register::None);
+    options
+        .set_displacement_leading_zeros(machine == Machine::X86 && decoded.memory_base() == Register::None);
     let mut mnemonic = String::new();
     formatter.format_mnemonic(decoded, &mut mnemonic);
     let mut operands = String::new();
     formatter.format_all_operands(decoded, &mut operands);
     // KD's word for eight bytes that go through a vector register.
-    let vector = |operand| decoded.op_kind(operand) == OpKind::Register && is_vector(decoded.op_register(operand));
+    let vector =
+        |operand| decoded.op_kind(operand) == OpKind::Register && is_vector(decoded.op_register(operand));
     if (0..decoded.op_count()).any(vector) && !mnemonic.starts_with("cvtsi2") {
         operands = operands.replace("qword ptr", "mmword ptr");
     }

@@ -121,6 +121,14 @@ pub enum DumpError {
         /// The member that was asked for.
         member: String,
     },
+    /// The file ends before its data does, and the caller wants whole dumps only.
+    #[error("{}: {problem}; copy it again, or open what is left with --partial", path.display())]
+    Truncated {
+        /// The file.
+        path: PathBuf,
+        /// The [`Problem::Truncated`].
+        problem: Problem,
+    },
     /// The progress callback asked to stop.
     #[error("interrupted")]
     Interrupted,

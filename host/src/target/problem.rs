@@ -14,7 +14,7 @@ pub enum TargetProblem {
     #[error("{}", chain(.0))]
     KdData(KdDataError),
     /// The list of modules ends early.
-    #[error("the list of loaded modules breaks after {found} modules: the entry at {at} is {}", .fault.why)]
+    #[error("the list of loaded modules breaks after {found} modules: no entry at {at}: {}", .fault.why)]
     ModuleList {
         /// Modules found before and after the break.
         found: usize,
@@ -33,7 +33,7 @@ pub enum TargetProblem {
     #[error("the dump does not say where the list of loaded modules is")]
     NoModuleList,
     /// The table of unloaded drivers cannot be read.
-    #[error("the table of unloaded drivers at {at} is {}", .fault.why)]
+    #[error("the table of unloaded drivers at {at} cannot be read: {}", .fault.why)]
     UnloadedDrivers {
         /// Where it is.
         at: Va,
@@ -41,7 +41,7 @@ pub enum TargetProblem {
         fault: ReadFault,
     },
     /// The table of processors cannot be read: only one processor is known.
-    #[error("the table of processors (KiProcessorBlock) at {at} is {}", .fault.why)]
+    #[error("the table of processors (KiProcessorBlock) at {at} cannot be read: {}", .fault.why)]
     Processors {
         /// Where it is.
         at: Va,
@@ -63,7 +63,7 @@ pub enum TargetProblem {
 
 fn chain(error: &KdDataError) -> String {
     match error {
-        KdDataError::Unreadable { source, .. } => format!("{error}: it is {}", source.why),
+        KdDataError::Unreadable { source, .. } => format!("{error}: {}", source.why),
         _ => error.to_string(),
     }
 }

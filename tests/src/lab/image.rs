@@ -3,8 +3,13 @@
 //! Facts: the PE format and the x64 and ARM64 exception-handling documents of Microsoft. Every function made here has
 //! one shape: prologue, one call (or the faulting load) at [`CALL`], epilogue.
 
+mod code;
+
+pub use code::{arm64_frame, return_offset};
+
 use super::bytes::Bytes;
 use super::layout::Machine;
+use code::{code, unwind_data};
 
 /// Offset in every function of its call, or of the load that faults.
 pub const CALL: u32 = 16;
@@ -51,6 +56,8 @@ pub struct Recipe<'a> {
     pub variables: &'a [Variable],
     /// `TimeDateStamp` of the headers.
     pub time_date_stamp: u32,
+    /// Whether every function is exported by name.
+    pub exports: bool,
 }
 
 /// A section of an image.
@@ -160,6 +167,11 @@ impl Image {
         rdata.align(16);
         let unwind_rva = rdata_rva + rdata.len() as u32;
         rdata.extend(unwind);
+        rdata.align(16);
+        let exports_rva = rdata_rva + rdata.len() as u32;
+        let exports = if recipe.exports { exports(recipe.name, exports_rva, &symbols) } else { Vec::new() };
+        let export_table = if recipe.exports { (exports_rva, exports.len() as u32) } else { (0, 0) };
+        rdata.extend(exports);
         rdata.align(0x1000);
 
         let data_rva = rdata_rva + rdata.len() as u32;
@@ -218,11 +230,11 @@ impl Image {
             symbols,
             bytes,
         };
-        image.write_headers(machine, (rdata_rva, 28));
+        image.write_headers(machine, export_table, (rdata_rva, 28));
         image
     }
 
-    fn write_headers(&mut self, machine: Machine, debug: (u32, u32)) {
+    fn write_headers(&mut self, machine: Machine, exports: (u32, u32), debug: (u32, u32)) {
         let wide = machine != Machine::X86;
         let mut h = vec![0; 0x80];
         h.put(0, b"MZ");
@@ -261,7 +273,7 @@ impl Image {
         h.u32(16);
         let directories = h.len();
         h.resize(directories + 128, 0);
-        for (index, (rva, size)) in [(3, self.exception_table), (6, debug)] {
+        for (index, (rva, size)) in [(0, exports), (3, self.exception_table), (6, debug)] {
             h.put_u32(directories + index * 8, rva);
             h.put_u32(directories + index * 8 + 4, size);
         }
@@ -283,98 +295,45 @@ pub fn section_header(section: &Section) -> Vec<u8> {
     header
 }
 
+/// An export directory at `rva` that names every symbol, in ascending order as the loader wants.
+fn exports(name: &str, rva: u32, symbols: &[Symbol]) -> Vec<u8> {
+    let mut names: Vec<_> =
+        symbols.iter().enumerate().map(|(index, s)| (s.name.as_str(), index as u16)).collect();
+    names.sort_unstable();
+    let count = symbols.len() as u32;
+    let [functions, pointers, ordinals] = [40, 40 + 4 * count, 40 + 8 * count];
+    let mut d = Vec::new();
+    for value in [
+        0,
+        0,
+        0,
+        ordinals + 2 * count + rva,
+        1,
+        count,
+        count,
+        functions + rva,
+        pointers + rva,
+        ordinals + rva,
+    ] {
+        d.u32(value);
+    }
+    symbols.iter().for_each(|s| d.u32(s.rva));
+    d.resize(ordinals as usize, 0);
+    names.iter().for_each(|n| d.u16(n.1));
+    d.extend(name.as_bytes());
+    d.push(0);
+    for (index, (name, _)) in names.iter().enumerate() {
+        let at = rva + d.len() as u32;
+        d.put_u32(pointers as usize + 4 * index, at);
+        d.extend(name.as_bytes());
+        d.push(0);
+    }
+    d
+}
+
 /// A GUID that depends on nothing but `text` (FNV-1a, twice).
 fn guid_of(text: &str) -> [u8; 16] {
     let hash = |seed: u64| text.bytes().fold(seed, |h, b| (h ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3));
     let [a, b] = [hash(0xcbf2_9ce4_8422_2325), hash(0x8422_2325_cbf2_9ce4)];
     (u128::from(a) << 64 | u128::from(b)).to_le_bytes()
-}
-
-/// Machine code of a function, [`FUNCTION_SIZE`] bytes. Calls go to the function's own start: only their place matters.
-fn code(machine: Machine, function: &Function) -> Vec<u8> {
-    let mut code = Vec::new();
-    let alloc = if let Frame::Alloc(n) = function.frame { n } else { 0x158 };
-    match machine {
-        Machine::X64 => {
-            if !matches!(function.frame, Frame::Alloc(_)) {
-                code.push(0x55); // push rbp
-            }
-            code.extend([0x48, 0x81, 0xec]); // sub rsp, alloc
-            code.u32(alloc);
-            if !matches!(function.frame, Frame::Alloc(_)) {
-                code.extend([0x48, 0x8d, 0xac, 0x24]); // lea rbp, [rsp+80h]
-                code.u32(0x80);
-            }
-            code.resize(CALL as usize, 0x90);
-            call_or_fault(&mut code, function.faults);
-            code.extend([0x48, 0x81, 0xc4]); // add rsp, alloc
-            code.u32(alloc);
-            code.push(0xc3);
-            code.resize(FUNCTION_SIZE as usize, 0xcc);
-        }
-        Machine::X86 => {
-            code.extend([0x55, 0x8b, 0xec, 0x81, 0xec]); // push ebp; mov ebp, esp; sub esp, alloc
-            code.u32(alloc);
-            code.resize(CALL as usize, 0x90);
-            call_or_fault(&mut code, function.faults);
-            code.extend([0x8b, 0xe5, 0x5d, 0xc3]); // mov esp, ebp; pop ebp; ret
-            code.resize(FUNCTION_SIZE as usize, 0xcc);
-        }
-        Machine::Arm64 => {
-            let size = arm64_frame(function.frame);
-            let pair = 30 << 10 | 31 << 5 | 29;
-            code.u32(0xa980_0000 | ((size / 8).wrapping_neg() & 0x7f) << 15 | pair); // stp fp, lr, [sp, #-size]!
-            for word in [0x9100_03fd, 0xd503_201f, 0xd503_201f] {
-                code.u32(word); // mov fp, sp; nop; nop
-            }
-            code.u32(if function.faults {
-                0xb940_0000
-            } else {
-                0x9400_0000 | (CALL / 4).wrapping_neg() & 0x03ff_ffff
-            });
-            code.u32(0xa8c0_0000 | (size / 8) << 15 | pair); // ldp fp, lr, [sp], #size
-            code.u32(0xd65f_03c0); // ret
-            code.resize(FUNCTION_SIZE as usize, 0);
-        }
-    }
-    code
-}
-
-/// `mov eax, [rcx]` (or `[ecx]`), or a call to the start of the function.
-fn call_or_fault(code: &mut Vec<u8>, faults: bool) {
-    if faults {
-        code.extend([0x8b, 0x01, 0x90, 0x90, 0x90]);
-    } else {
-        code.push(0xe8);
-        code.u32((CALL + 5).wrapping_neg());
-    }
-}
-
-/// Offset in a function of the address its call returns to.
-pub fn return_offset(machine: Machine) -> u32 {
-    if machine == Machine::Arm64 { CALL + 4 } else { CALL + 5 }
-}
-
-/// Bytes of a frame on ARM64, where a trap is an ordinary frame here.
-pub fn arm64_frame(frame: Frame) -> u32 {
-    if let Frame::Alloc(n) = frame { n.next_multiple_of(16) } else { 0x1b0 }
-}
-
-/// Appends `UNWIND_INFO` and returns its offset (x64), or returns the packed word (arm64).
-fn unwind_data(machine: Machine, frame: Frame, unwind: &mut Vec<u8>) -> u32 {
-    if machine == Machine::Arm64 {
-        // Packed, whole prologue and epilogue, chained with fp and lr saved at the bottom of the frame.
-        return 1 | (FUNCTION_SIZE / 4) << 2 | 3 << 21 | (arm64_frame(frame) / 16) << 23;
-    }
-    // Codes: offset after the instruction, then operation and its argument; the last instruction first.
-    let codes: Vec<u8> = match frame {
-        Frame::Alloc(n) => [vec![7, 0x01], ((n / 8) as u16).to_le_bytes().to_vec()].concat(),
-        Frame::Trap => vec![8, 0x01, 0x2b, 0, 1, 0x50, 0, 0x1a],
-        Frame::SystemCall => vec![8, 0x01, 0x2b, 0, 1, 0x50, 0, 0x02, 0, 0x0a],
-    };
-    let offset = unwind.len() as u32;
-    unwind.extend([1, codes[0], (codes.len() / 2) as u8, 0]);
-    unwind.extend(codes);
-    unwind.align(4);
-    offset
 }

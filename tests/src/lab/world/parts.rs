@@ -71,6 +71,7 @@ impl World {
                 functions,
                 variables: if index == 0 { VARIABLES } else { &[] },
                 time_date_stamp: 0x6621_0000 + generation.build + 0x11 * index as u32,
+                exports: index < 2,
             };
             let base = match index {
                 0 => generation.kernel_base,
