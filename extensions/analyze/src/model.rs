@@ -363,7 +363,8 @@ fn read_contexts(
     }
     // Where the fault itself is not known, what was interrupted matters.
     let interrupted = crash.frames.iter().find(|frame| frame.linked).map(|frame| frame.registers.sp);
-    if let Some(sp) = interrupted.filter(|_| crash.trap_frame.is_none() && ip.is_none()) {
+    let known = crash.context.as_ref().is_some_and(|context| context.at.is_some()) || ip.is_some();
+    if let Some(sp) = interrupted.filter(|_| !known) {
         scan(crash, memory, sp);
     }
 }

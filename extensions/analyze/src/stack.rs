@@ -1,6 +1,8 @@
 //! The raw stack: which of its words may be return addresses, and the trap frames that stand on it.
 
-use crate::machine::{Call, Exception, RECORD_BYTES, Registers, follows_call, number, parse_exception, parse_trap_frame};
+use crate::machine::{
+    Call, Exception, RECORD_BYTES, Registers, follows_call, number, parse_exception, parse_trap_frame,
+};
 use kd_sdk::address::Va;
 use kd_sdk::target::{Machine, Module};
 
@@ -220,7 +222,9 @@ pub(crate) mod tests {
         let summary: Vec<_> = found.iter().map(|f| (f.at.0, f.registers.ip.0, f.linked)).collect();
         assert_eq!(summary, [(other, ip + 1, true), (sp + 8, ip, false)]);
         assert!(trap_frames(&memory, Machine::Arm64, Va(sp), &stack).is_empty());
-        assert!(trap_frames(&memory, Machine::X64, Va(u64::MAX - 8), &stack[..0x100]).iter().all(|f| f.linked));
+        assert!(
+            trap_frames(&memory, Machine::X64, Va(u64::MAX - 8), &stack[..0x100]).iter().all(|f| f.linked)
+        );
     }
 
     #[test]

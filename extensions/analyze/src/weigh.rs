@@ -10,6 +10,9 @@ use crate::windows::{Class, class};
 use kd_sdk::address::Va;
 use kd_sdk::target::Machine;
 
+/// STATUS_ILLEGAL_INSTRUCTION.
+const ILLEGAL_INSTRUCTION: u32 = 0xc000_001d;
+
 /// A piece of evidence that points at a module; heavier ones win.
 pub struct Lead {
     /// The heaviest wins.
@@ -22,7 +25,8 @@ pub struct Lead {
 pub struct Case<'c> {
     crash: &'c Crash,
     name: &'c dyn Fn(Va) -> String,
-    nature: Nature,
+    /// What kind of trouble it is.
+    pub nature: Nature,
     /// Evidence that points at a module.
     pub leads: Vec<Lead>,
     /// Evidence that points at none.
@@ -87,6 +91,17 @@ impl<'c> Case<'c> {
         };
         let (image, place) = (self.image(module).to_owned(), (self.name)(ip));
         let says = |rest: &str| format!("the faulting instruction {place} ({source}) is in {image}{rest}");
+        let raised = self.crash.raised.as_ref().map(|raised| raised.exception.code);
+        let stated = self.crash.argument(Role::Status).map(|(_, value)| value as u32);
+        if self.class(module) != Class::ThirdParty && raised.or(stated) == Some(ILLEGAL_INSTRUCTION) {
+            self.nature = Nature::Hardware;
+            self.notes.push(says(""));
+            self.notes.push(format!(
+                "{image} holds no illegal instructions: the code in memory was changed, or the processor or RAM \
+                 failed (overclocking, heat, faulty memory), or something jumped into the middle of an instruction"
+            ));
+            return;
+        }
         match self.class(module) {
             Class::ThirdParty => {
                 let text = says(", which is not part of Windows");
@@ -104,14 +119,6 @@ impl<'c> Case<'c> {
                 let text = says(": the kernel is where the fault showed, rarely the cause");
                 self.blame(10, Confidence::Low, Who::Loaded(module), Some(ip), text);
             }
-        }
-        let raised = self.crash.raised.as_ref().map(|raised| raised.exception.code);
-        let stated = self.crash.argument(Role::Status).map(|(_, value)| value as u32);
-        if self.class(module) != Class::ThirdParty && raised.or(stated) == Some(0xc000_001d) {
-            self.notes.push(format!(
-                "{image} holds no illegal instructions: the code in memory was changed, or the processor or RAM \
-                 failed (overclocking, heat, faulty memory), or something jumped into the middle of an instruction"
-            ));
         }
         if access.is_some_and(|(kind, va)| kind != Access::Execute && va == ip) {
             self.notes.push("the instruction's own address could not be read".to_owned());
@@ -238,17 +245,18 @@ impl<'c> Case<'c> {
         if self.nature != Nature::Direct {
             return;
         }
-        for frame in self.crash.frames.iter().take(8) {
+        let known = self.crash.trap_frame.as_ref().and_then(|frame| frame.at);
+        for frame in self.crash.frames.iter().take(8).filter(|frame| Some(frame.at) != known) {
             let ip = frame.registers.ip;
             let Some(module) = self.crash.module_at(ip) else { continue };
-            if self.class(module) == Class::ThirdParty {
-                let text = format!(
-                    "a trap frame on the stack ({}) says that {} was interrupted in {}",
-                    self.show(frame.at),
-                    self.image(module),
-                    (self.name)(ip)
-                );
-                self.blame(55, Confidence::Medium, Who::Loaded(module), Some(ip), text);
+            let (at, image, place) = (self.show(frame.at), self.image(module).to_owned(), (self.name)(ip));
+            let text = format!("a trap frame ({at}) says that {image} was interrupted at {place}");
+            match self.class(module) {
+                Class::ThirdParty => {
+                    self.blame(55, Confidence::Medium, Who::Loaded(module), Some(ip), text);
+                }
+                _ if known.is_none() && frame.linked => self.notes.push(text),
+                _ => {}
             }
         }
     }
@@ -278,16 +286,18 @@ impl<'c> Case<'c> {
             };
             self.blame(weight, confidence, who, Some(first.value), text);
         } else if class > Class::Core && matches!(context.from, From::Argument(_) | From::Stack) {
-            self.notes.push(format!("the word at the stack pointer would be a return to {place}, in {image}"));
+            self.notes
+                .push(format!("the word at the stack pointer would be a return to {place}, in {image}"));
         }
         self.weigh_recursion();
     }
 
     /// The same return address again and again.
-    fn weigh_recursion(&mut self) {
+    pub fn weigh_recursion(&mut self) {
         let stack = &self.crash.stack;
         let count = |value: Va| stack.iter().filter(|slot| slot.value == value).count();
-        let most = stack.iter().take(64).filter(|slot| !slot.weak).map(|slot| (count(slot.value), slot.value)).max();
+        let most =
+            stack.iter().take(64).filter(|slot| !slot.weak).map(|slot| (count(slot.value), slot.value)).max();
         if let Some((times, value)) = most.filter(|&(times, _)| times >= 8) {
             let place = (self.name)(value);
             self.notes.push(format!(
@@ -307,9 +317,8 @@ impl<'c> Case<'c> {
         }
         for wanted in [Class::ThirdParty, Class::Inbox, Class::Framework] {
             let stack = &self.crash.stack;
-            let Some(depth) = stack.iter().position(|slot| self.class(slot.module) == wanted) else {
-                continue;
-            };
+            let fits = |slot: &Candidate| !slot.weak && self.class(slot.module) == wanted;
+            let Some(depth) = stack.iter().position(fits) else { continue };
             let Some(slot) = stack.get(depth).cloned() else { continue };
             let near = depth < 10;
             let checked = if slot.checked { "follows a call" } else { "not checked against its code" };
