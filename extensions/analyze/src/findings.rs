@@ -230,7 +230,9 @@ fn verdict(crash: &Crash, nature: Nature, culprit: Option<&Culprit>) -> String {
         let who = image(crash, culprit.who);
         let gone = if matches!(culprit.who, Who::Unloaded(_)) { " (unloaded)" } else { "" };
         return match culprit.confidence {
-            Confidence::High => format!("{who}{gone} caused it: the evidence is direct"),
+            Confidence::High => {
+                format!("{who}{gone} is very likely the cause: the evidence points straight at it")
+            }
             Confidence::Medium => format!("{who}{gone} is the most likely cause; see the evidence"),
             Confidence::Low => {
                 format!("{who}{gone} is only where the trail ends; the cause may well be elsewhere")

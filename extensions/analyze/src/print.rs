@@ -68,7 +68,7 @@ fn bug_check_data(out: &Out<'_>, bug_check: BugCheck) {
 }
 
 /// Name, description and arguments of a code.
-fn heading(out: &Out<'_>, bug_check: BugCheck, pointer_size: u32) {
+fn heading(out: &Out<'_>, bug_check: BugCheck, given: usize, pointer_size: u32) {
     let code = bug_check.code();
     out.record("bug_check", |out| {
         out.styled(Style::Emphasis, &title(bug_check));
@@ -95,14 +95,19 @@ fn heading(out: &Out<'_>, bug_check: BugCheck, pointer_size: u32) {
         bug_check_data(out, bug_check);
     });
     out.line("Arguments:");
-    let texts = catalogue::arguments(code, bug_check.parameters);
+    let given_values = bug_check.parameters.get(..given).unwrap_or(&bug_check.parameters);
+    let texts = catalogue::arguments(code, given_values);
     out.list("arguments", |out| {
         for (index, (value, text)) in bug_check.parameters.into_iter().zip(&texts).enumerate() {
             out.record("", |out| {
                 out.text(&format!("Arg{}: ", index + 1));
-                let shown = Va(value).show(pointer_size).to_string().replace('`', "");
-                out.field("value", Value::Hex(value), &shown);
-                out.text(if text.is_empty() { "" } else { ", " });
+                if index < given {
+                    let shown = Va(value).show(pointer_size).to_string().replace('`', "");
+                    out.field("value", Value::Hex(value), &shown);
+                    out.text(if text.is_empty() { "" } else { ", " });
+                } else {
+                    out.data("value", Value::Null);
+                }
                 match text.as_str() {
                     "" => out.data("meaning", Value::Null),
                     text => out.name("meaning", text),
@@ -114,12 +119,26 @@ fn heading(out: &Out<'_>, bug_check: BugCheck, pointer_size: u32) {
 }
 
 /// `-show`: a code explained, crash or not.
-pub fn explain(session: &Session<'_>, bug_check: BugCheck) {
+pub fn explain(session: &Session<'_>, bug_check: BugCheck, given: usize) {
     let out = session.out();
     // Without a target there is no pointer size; parameters of a 64-bit machine need the room.
     let wide = bug_check.parameters.iter().any(|&value| value > u64::from(u32::MAX));
     let pointer_size = if wide { 8 } else { session.target().pointer_size() };
-    heading(&out, bug_check, pointer_size);
+    heading(&out, bug_check, given, pointer_size);
+    out.list("choices", |out| {
+        for (index, (argument, value, meaning)) in catalogue::choices(bug_check.code(), given).enumerate() {
+            if index == 0 {
+                out.end_line();
+                out.line("Values that choose the meaning:");
+            }
+            out.record("", |out| {
+                out.field("argument", Value::UInt(argument as u64), &format!("  Arg{argument} = "));
+                out.field("value", Value::Hex(value), &format!("{value:x}: "));
+                out.name("meaning", meaning);
+                out.end_line();
+            });
+        }
+    });
 }
 
 /// The short form.
@@ -242,7 +261,7 @@ pub fn verbose(session: &Session<'_>, crash: &Crash, findings: &Findings) {
     let show = |va: Va| va.show(crash.pointer_size).to_string();
     let name = |va: Va| place(session, crash, va);
     banner(&out);
-    heading(&out, crash.bug_check, crash.pointer_size);
+    heading(&out, crash.bug_check, 4, crash.pointer_size);
     out.end_line();
     out.line("Debugging Details:");
     out.line("------------------");
