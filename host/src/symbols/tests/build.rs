@@ -31,7 +31,7 @@ fn halves(into: &mut Vec<u8>, values: &[u16]) {
 fn record(into: &mut Vec<u8>, leaf: u16, body: &[u8], pad: bool) {
     let mut bytes = leaf.to_le_bytes().to_vec();
     bytes.extend(body);
-    while (bytes.len() + 2) % 4 != 0 {
+    while !(bytes.len() + 2).is_multiple_of(4) {
         let left = 4 - (bytes.len() + 2) % 4;
         bytes.push(if pad { 0xf0 + left as u8 } else { 0 });
     }
@@ -78,7 +78,7 @@ fn member(into: &mut Vec<u8>, leaf: u16, of: Option<u32>, number: &[u16], name: 
     halves(into, number);
     into.extend(name.as_bytes());
     into.push(0);
-    while into.len() % 4 != 0 {
+    while !into.len().is_multiple_of(4) {
         into.push(0xf0 + (4 - into.len() % 4) as u8);
     }
 }
