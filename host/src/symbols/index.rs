@@ -103,8 +103,8 @@ fn text<'a>(names: &'a str, slot: &Slot) -> &'a str {
 }
 
 /// FNV-1a over the name in lower case.
-pub(super) fn hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+pub(super) fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
     })
 }
@@ -146,12 +146,12 @@ impl Index {
     fn spelled(&self, name: &str) -> Option<u32> {
         let by_name = self.by_name.get_or_init(|| {
             let numbered = self.slots.iter().zip(0u32..);
-            let hashed = |slot| u64::from(hash(text(&self.names, slot))) << 32;
+            let hashed = |slot| u64::from(hash(text(&self.names, slot).as_bytes())) << 32;
             let mut all: Vec<u64> = numbered.map(|(slot, n)| hashed(slot) | u64::from(n)).collect();
             all.sort_unstable();
             all
         });
-        let wanted = u64::from(hash(name));
+        let wanted = u64::from(hash(name.as_bytes()));
         let first = by_name.partition_point(|pair| pair >> 32 < wanted);
         let mut folded = None;
         for n in by_name.iter().skip(first).take_while(|pair| *pair >> 32 == wanted).map(|pair| *pair as u32)

@@ -7,6 +7,7 @@
 use super::error::SymbolError;
 use super::image::PdbId;
 use super::index::{Builder, Index};
+use super::type_table::TypeTable;
 use super::types::ModuleTypes;
 use ::pdb::{FallibleIterator, PDB, Source, SourceSlice, SourceView, StreamIndex, SymbolData};
 use std::fmt;
@@ -129,9 +130,9 @@ impl PdbFile {
         })?;
         let none = || SymbolError::NoTypes { module: module.to_owned(), path: self.path.clone() };
         let stream = StreamBytes(Box::new(stream.ok_or_else(none)?));
-        let types = ModuleTypes::new(stream, self.pointer_size)
+        let table = TypeTable::new(stream, self.pointer_size)
             .map_err(|why| SymbolError::Broken { path: self.path.clone(), why })?;
-        if types.is_empty() { Err(none()) } else { Ok(types) }
+        if table.is_empty() { Err(none()) } else { Ok(ModuleTypes::new(table)) }
     }
 }
 

@@ -6,7 +6,7 @@ const PAGE: usize = 512;
 /// A PDB of 64-bit code with GUID 1..16, PDB age 3 and DBI age `age`.
 ///
 /// Section 1 lies at RVA 0x1000. Names: `_Alpha` at +0x10, `Beta` at +0x20, the data `gamma` at +0x30.
-/// Types: `_PAIR { long First; long Second:3; }`, `_OUTER { _PAIR Pairs[4]; union { char *Text; }; _OUTER *Next; }`,
+/// Types: `_PAIR { long First; long Second:3; }`, `_OUTER { _PAIR Pairs[4]; union { char *Text; }; union { char *Text; } u; _OUTER *Next; }`,
 /// `_COLOR { Red = -1, Blue = 70000 }`.
 pub(super) fn pdb(age: u32) -> Vec<u8> {
     let mut information = Vec::new();
@@ -126,6 +126,7 @@ fn types() -> Vec<u8> {
     list(&mut records, &|m| {
         member(m, 0x150d, Some(0x1003), &[0], "Pairs");
         member(m, 0x150d, Some(0x1005), &[32], "");
+        member(m, 0x150d, Some(0x100c), &[32], "u");
         member(m, 0x150d, Some(0x1007), &[40], "Next");
     });
     record(&mut records, 0x1505, &udt(0x1008, 0, 48, "_OUTER", false), true);
@@ -139,9 +140,12 @@ fn types() -> Vec<u8> {
     words(&mut colour, &[0x74, 0x100a]);
     colour.extend(b"_COLOR\0");
     record(&mut records, 0x1507, &colour, true);
+    // 100c: a nested type without a name, announced; 100d: it
+    record(&mut records, 0x1506, &udt(0, 0x80, 0, "_OUTER::<unnamed-type-u>", true), true);
+    record(&mut records, 0x1506, &udt(0x1004, 0, 8, "_OUTER::<unnamed-type-u>", true), true);
 
     let mut stream = Vec::new();
-    words(&mut stream, &[20_040_203, 56, 0x1000, 0x100c, records.len() as u32]);
+    words(&mut stream, &[20_040_203, 56, 0x1000, 0x100e, records.len() as u32]);
     halves(&mut stream, &[u16::MAX, u16::MAX]);
     words(&mut stream, &[4, 0x3ffff, 0, 0, 0, 0, 0, 0]);
     stream.extend(records);

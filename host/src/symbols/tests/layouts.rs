@@ -1,7 +1,6 @@
 //! Every offset and address of the published layouts, asked of the kernels' own symbols.
 
 use super::super::pdb::PdbFile;
-use super::super::*;
 use super::{pdb_path, symstore};
 use std::fs;
 
@@ -42,10 +41,12 @@ fn all_published_offsets_agree() {
             continue;
         }
         for (build, index, types) in &builds {
-            let Some(cell) = columns.iter().position(|column| column == build).and_then(|n| cells.get(n)) else {
+            let Some(cell) = columns.iter().position(|column| column == build).and_then(|n| cells.get(n))
+            else {
                 continue;
             };
-            let Some(expected) = cell.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok()) else {
+            let Some(expected) = cell.strip_prefix("0x").and_then(|hex| u64::from_str_radix(hex, 16).ok())
+            else {
                 continue;
             };
             let name = cells[0];
