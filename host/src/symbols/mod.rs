@@ -39,7 +39,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// What symbols need of a target.
+/// What symbols need of a target. Nothing here may ask the same [`Symbols`] back: a module's symbols are looked for
+/// while these are called.
 pub trait ModuleSource {
     /// Number of loaded modules; indexes run from 0.
     fn modules(&self) -> usize;

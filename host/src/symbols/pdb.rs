@@ -47,6 +47,11 @@ impl PdbFile {
         let broken = |error: io::Error| SymbolError::Broken { path: path.to_owned(), why: error.to_string() };
         let file = File::open(path).map_err(broken)?;
         let length = file.metadata().map_err(broken)?.len();
+        let mut head = Vec::new();
+        (&file).take(32).read_to_end(&mut head).map_err(broken)?;
+        if let Some(why) = foreign(&head) {
+            return Err(SymbolError::Broken { path: path.to_owned(), why: why.to_owned() });
+        }
         PdbFile::from_pages(path, Pages { length, from: Backing::File(file) })
     }
 
@@ -134,6 +139,21 @@ impl PdbFile {
             .map_err(|why| SymbolError::Broken { path: self.path.clone(), why })?;
         if table.is_empty() { Err(none()) } else { Ok(ModuleTypes::new(table)) }
     }
+}
+
+/// What a file is that is no PDB of the known form.
+fn foreign(head: &[u8]) -> Option<&'static str> {
+    const FORMS: &[(&[u8], &str)] = &[
+        (b"Microsoft MSFZ Container", "it is a compressed PDB (MSFZ), which is not read in this version"),
+        (b"BSJB", "it is a portable PDB of .NET code, which has no symbols of the kernel kind"),
+        (b"MZ", "it is an image, not a PDB"),
+        (b"<", "it is a web page, probably a server's error in place of the file"),
+        (b"version https://git-lfs", "it is a placeholder of Git LFS, not the file itself"),
+    ];
+    if head.is_empty() {
+        return Some("it is empty");
+    }
+    FORMS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, why)| *why)
 }
 
 /// Takes a symbol's name if it is of a kind that has an address.
