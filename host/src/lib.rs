@@ -1,4 +1,33 @@
 //! kd, the engine: opens Windows kernel crash dumps and runs commands on them.
+//!
+//! ```text
+//! file / CAB ─► dump ─► memory ─► target ─► symbols, expr ─► session ─► commands + extensions ─► ui
+//! ```
+//! Arrows go one way: `dump` and `memory` know no symbols, only `ui` writes to the terminal.
+
+pub mod cli;
+pub mod commands;
+pub mod disasm;
 pub mod dump;
+pub mod expr;
+pub mod extension;
 pub mod memory;
+pub mod pattern;
+pub mod range;
+pub mod scope;
+pub mod session;
 pub mod symbols;
+pub mod target;
+pub mod ui;
+
+/// An error with its causes, in one line.
+pub(crate) fn chained(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
+}

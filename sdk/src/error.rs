@@ -10,13 +10,13 @@ pub type Result<T> = core::result::Result<T, Error>;
 /// Why memory could not be read. Four different answers, never mixed up.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
 pub enum Absent {
-    /// The dump does not hold the page.
+    /// The target had it; the dump does not hold it.
     NotCaptured,
-    /// The page was in the page file when the machine stopped.
+    /// The target had it outside of physical memory: in a page file or a mapped file.
     PagedOut,
-    /// No page is mapped at the address.
+    /// The target had nothing at this address.
     NotMapped,
-    /// The dump file is cut or contradicts itself here.
+    /// The file should hold it, and is cut or damaged there.
     Broken,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for Absent {
             Absent::NotCaptured => "not captured in this dump",
             Absent::PagedOut => "paged out",
             Absent::NotMapped => "not mapped",
-            Absent::Broken => "the dump file is broken here",
+            Absent::Broken => "the file is broken",
         })
     }
 }

@@ -159,6 +159,11 @@ impl<'a> Out<'a> {
         Out { sink }
     }
 
+    /// The sink behind this face.
+    pub fn sink(&self) -> &'a dyn Sink {
+        self.sink
+    }
+
     /// Plain text, for people only.
     pub fn text(&self, text: &str) {
         self.styled(Style::Normal, text);

@@ -1,1 +1,14 @@
-//! Memory.
+//! Memory: physical pages become address spaces.
+//!
+//! [`PageTables`] translate; [`View`] is what everything above reads. Nothing here knows symbols.
+
+mod fault;
+mod paging;
+mod view;
+
+pub use fault::{Absent, Detail, Level, ReadFault};
+pub use paging::{Entries, PageEntry, PageTables, PagingMode, Translation, TranslationKind, WalkFault};
+pub use view::{ReadOutcome, View};
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,447 @@
+//! What was read from the dump for the analysis: one [`Crash`], and nothing decided yet.
+
+use crate::machine::{self, Exception, RECORD_BYTES, Registers};
+use crate::roles::{Role, roles};
+use crate::stack::{self, Bytes, Candidate, FoundFrame, STACK_BYTES};
+use crate::status;
+use kd_sdk::address::Va;
+use kd_sdk::error::Error;
+use kd_sdk::memory::Memory;
+use kd_sdk::session::Session;
+use kd_sdk::target::{BugCheck, Machine, Module, UnloadedModule, registers};
+
+/// Offset of KDDEBUGGER_DATA64.SizeEProcess.
+const KD_SIZE_EPROCESS: u32 = 0x2a8;
+/// Offset of KDDEBUGGER_DATA64.OffsetEprocessParentCID.
+const KD_PARENT_CID: u32 = 0x2ac;
+
+/// Offset of KDDEBUGGER_DATA64.OffsetPrcbContext: the pointer to the saved CONTEXT, since Windows 8.
+const KD_PRCB_CONTEXT: u32 = 0x338;
+/// Offset of KDDEBUGGER_DATA64.OffsetPrcbProcStateContext: the CONTEXT inside the KPRCB, before.
+const KD_PRCB_PROC_STATE: u32 = 0x2bc;
+
+/// Where a record or a register set comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum From {
+    /// A bug check argument, 0 to 3, points at it.
+    Argument(usize),
+    /// The processor whose KPRCB is in an argument, 0 to 3, saved it.
+    Processor(usize),
+    /// Found on the stack by its shape.
+    Stack,
+    /// The dump's header.
+    Header,
+    /// What the crashing processor saved when it stopped.
+    Saved,
+}
+
+/// A register set with its origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Context {
+    /// Origin.
+    pub from: From,
+    /// Address of the record, where there is one.
+    pub at: Option<Va>,
+    /// The registers.
+    pub registers: Registers,
+}
+
+/// An exception with its origin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Raised {
+    /// Origin.
+    pub from: From,
+    /// Address of the record, where there is one.
+    pub at: Option<Va>,
+    /// The record.
+    pub exception: Exception,
+}
+
+/// The crashed process.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Process {
+    /// Its EPROCESS.
+    pub address: Va,
+    /// Image name; empty where it could not be read.
+    pub name: String,
+    /// True if the name was found by its shape, without types.
+    pub by_shape: bool,
+}
+
+/// A driver that an argument leads to through objects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Led {
+    /// The argument, 0 to 3.
+    pub argument: usize,
+    /// The way: `the device object in Arg2 belongs to \Driver\x`.
+    pub text: String,
+    /// The driver's module.
+    pub module: Option<usize>,
+}
+
+/// Everything read.
+#[derive(Clone, Debug)]
+pub struct Crash {
+    /// Processor architecture.
+    pub machine: Machine,
+    /// 4 or 8.
+    pub pointer_size: u32,
+    /// Windows build.
+    pub build: u32,
+    /// The bug check; all zero where there was none.
+    pub bug_check: BugCheck,
+    /// Loaded modules by base.
+    pub modules: Vec<Module>,
+    /// Unloaded modules.
+    pub unloaded: Vec<UnloadedModule>,
+    /// The exception.
+    pub raised: Option<Raised>,
+    /// The registers at the fault.
+    pub context: Option<Context>,
+    /// The trap frame an argument names, or the one on the stack that holds the faulting instruction.
+    pub trap_frame: Option<Context>,
+    /// The interrupt level and where it comes from.
+    pub irql: Option<(u64, String)>,
+    /// The crashed process.
+    pub process: Option<Process>,
+    /// The crashed thread.
+    pub thread: Option<Va>,
+    /// Where the stack was read from, and how many bytes of it the dump holds.
+    pub stack_start: Option<(Va, usize)>,
+    /// Words of that stack that may be return addresses.
+    pub stack: Vec<Candidate>,
+    /// Trap frames on the stack, lowest address first.
+    pub frames: Vec<FoundFrame>,
+    /// Drivers that arguments lead to.
+    pub led: Vec<Led>,
+    /// Texts that arguments point at.
+    pub texts: [Option<String>; 4],
+    /// What could not be read, and why.
+    pub missing: Vec<String>,
+}
+
+impl Crash {
+    /// The module that holds an address.
+    pub fn module_at(&self, va: Va) -> Option<usize> {
+        stack::module_at(&self.modules, va)
+    }
+
+    /// The role of each argument.
+    pub fn roles(&self) -> [Role; 4] {
+        roles(self.bug_check.code(), self.bug_check.parameters)
+    }
+
+    /// The argument with this role.
+    pub fn argument(&self, role: Role) -> Option<(usize, u64)> {
+        let index = self.roles().iter().position(|&own| own == role)?;
+        self.bug_check.parameters.get(index).map(|&value| (index, value))
+    }
+}
+
+impl Bytes for Memory<'_> {
+    fn read(&self, va: Va, buffer: &mut [u8]) -> usize {
+        self.read_some(va, buffer).map_or(0, |(done, _)| done)
+    }
+}
+
+/// Reads the crash.
+pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
+    let (target, memory) = (session.target(), session.memory());
+    let info = target.info();
+    let mut crash = Crash {
+        machine: target.machine(),
+        pointer_size: target.pointer_size(),
+        build: info.build,
+        bug_check,
+        modules: target.modules().collect(),
+        unloaded: target.unloaded_modules().collect(),
+        raised: None,
+        context: None,
+        trap_frame: None,
+        irql: None,
+        process: None,
+        thread: (info.current_thread != 0).then_some(Va(info.current_thread)),
+        stack_start: None,
+        stack: Vec::new(),
+        frames: Vec::new(),
+        led: Vec::new(),
+        texts: [const { None }; 4],
+        missing: Vec::new(),
+    };
+    crash.modules.sort_by_key(|module| module.base);
+    read_arguments(&mut crash, &memory);
+    read_hung_processor(&mut crash, session);
+    let (saved, header) = (named(session, registers::PROCESSOR), named(session, registers::HEADER));
+    read_contexts(&mut crash, &memory, saved.as_ref(), header.as_ref());
+    read_exception(&mut crash, session);
+    crash.irql = irql(&crash, session);
+    crash.process = (info.current_process != 0).then(|| process(session, Va(info.current_process)));
+    crash
+}
+
+/// Follows what the arguments point at.
+fn read_arguments(crash: &mut Crash, memory: &Memory<'_>) {
+    for (index, (role, value)) in crash.roles().into_iter().zip(crash.bug_check.parameters).enumerate() {
+        let va = Va(value);
+        if value == 0 {
+            continue;
+        }
+        let from = From::Argument(index);
+        match role {
+            Role::ExceptionRecord => {
+                let bytes = memory.gather(va, 0x98);
+                match machine::parse_exception(crash.pointer_size, &bytes) {
+                    Some(exception) => crash.raised = Some(Raised { from, at: Some(va), exception }),
+                    None => missing(crash, memory, "exception record", index, va),
+                }
+            }
+            Role::Context => match machine::parse_context(crash.machine, &memory.gather(va, RECORD_BYTES)) {
+                Some(registers) => crash.context = Some(Context { from, at: Some(va), registers }),
+                None => missing(crash, memory, "context record", index, va),
+            },
+            Role::TrapFrame => {
+                match machine::parse_trap_frame(crash.machine, va, &memory.gather(va, RECORD_BYTES)) {
+                    Some(registers) => crash.trap_frame = Some(Context { from, at: Some(va), registers }),
+                    None => missing(crash, memory, "trap frame", index, va),
+                }
+            }
+            Role::Device | Role::Driver | Role::Irp => {
+                let led = lead(crash, memory, role, index, va);
+                crash.led.extend(led);
+            }
+            Role::AnsiText | Role::DriverName => {
+                if let Some(text) = crash.texts.get_mut(index) {
+                    *text = text_at(memory, va);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The registers of a processor that hangs, as its KPRCB keeps them.
+fn read_hung_processor(crash: &mut Crash, session: &Session<'_>) {
+    let Some((index, prcb)) = crash.argument(Role::Prcb).filter(|&(_, prcb)| prcb != 0) else { return };
+    let (target, memory) = (session.target(), session.memory());
+    let at = match target.kd_data_offset(KD_PRCB_CONTEXT) {
+        Some(offset) => memory.pointer(Va(prcb).add(offset)).ok(),
+        None => target.kd_data_offset(KD_PRCB_PROC_STATE).map(|offset| Va(prcb).add(offset)),
+    };
+    let Some(at) = at.filter(|at| !at.is_null()) else {
+        crash
+            .missing
+            .push(format!("registers of the processor in Arg{}: not captured in this dump", index + 1));
+        return;
+    };
+    match machine::parse_context(crash.machine, &memory.gather(at, RECORD_BYTES)) {
+        Some(registers) => {
+            crash.context = Some(Context { from: From::Processor(index), at: Some(at), registers });
+        }
+        None => missing(crash, &memory, "registers of the processor", index, at),
+    }
+}
+
+/// Notes that a record could not be used, and which of the four reasons it was.
+fn missing(crash: &mut Crash, memory: &Memory<'_>, what: &str, index: usize, va: Va) {
+    let why = match memory.u64(va) {
+        Err(Error::Unreadable { why, .. }) => why.to_string(),
+        Err(error) => error.to_string(),
+        Ok(_) => "what stands there is not one".to_owned(),
+    };
+    let shown = va.show(crash.pointer_size);
+    crash.missing.push(format!("{what} in Arg{} ({shown}): {why}", index + 1));
+}
+
+/// A printable text in memory: ANSI, or the UNICODE_STRING at the address.
+fn text_at(memory: &Memory<'_>, va: Va) -> Option<String> {
+    let ansi = memory.gather(va, 64);
+    let end = ansi.iter().position(|&byte| byte == 0).unwrap_or(ansi.len());
+    let text = ansi.get(..end)?;
+    if text.len() > 2 && text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
+        return Some(text.iter().map(|&byte| char::from(byte)).collect());
+    }
+    memory.unicode_string(va).ok().filter(|t| !t.is_empty() && t.len() < 256 && !t.contains(char::is_control))
+}
+
+/// Offsets of the I/O objects, which have not changed since NT: (DriverStart, DriverName, CurrentStackLocation,
+/// IO_STACK_LOCATION.DeviceObject).
+fn object_offsets(pointer_size: u32) -> (u64, u64, u64, u64) {
+    if pointer_size == 4 { (0xc, 0x1c, 0x60, 0x14) } else { (0x18, 0x38, 0xb8, 0x28) }
+}
+
+/// From a device object, driver object or IRP to a driver.
+fn lead(crash: &Crash, memory: &Memory<'_>, role: Role, index: usize, va: Va) -> Option<Led> {
+    let (start, name, current, device_of) = object_offsets(crash.pointer_size);
+    let (mut way, mut device) = (String::new(), va);
+    if role == Role::Irp {
+        if memory.u16(va).ok()? != 6 {
+            return None;
+        }
+        let location = memory.pointer(va.add(current)).ok()?;
+        device = memory.pointer(location.add(device_of)).ok()?;
+        way = format!("the IRP in Arg{} waits at a device object", index + 1);
+    }
+    let driver = if role == Role::Driver {
+        way = format!("Arg{} is the driver object", index + 1);
+        va
+    } else {
+        if memory.u16(device).ok()? != 3 {
+            return None;
+        }
+        if way.is_empty() {
+            way = format!("Arg{} is a device object", index + 1);
+        }
+        memory.pointer(device.add(8)).ok()?
+    };
+    if memory.u16(driver).ok()? != 4 {
+        return None;
+    }
+    let module = memory.pointer(driver.add(start)).ok().and_then(|base| crash.module_at(base));
+    let name = memory.unicode_string(driver.add(name)).unwrap_or_default();
+    let owner = match (module.and_then(|index| crash.modules.get(index)), name.as_str()) {
+        (Some(module), "") => module.image.clone(),
+        (Some(module), name) => format!("{name} ({})", module.image),
+        (None, "") => return None,
+        (None, name) => name.to_owned(),
+    };
+    Some(Led { argument: index, text: format!("{way} of {owner}"), module })
+}
+
+/// A register set the host knows by name.
+fn named(session: &Session<'_>, set: u32) -> Option<Registers> {
+    let target = session.target();
+    let (ip, sp) = (target.instruction_pointer(set).ok()?, target.stack_pointer(set).ok()?);
+    let values = machine::register_names(target.machine())
+        .filter_map(|name| target.register(set, name).ok().map(|value| (name, value)))
+        .collect();
+    (!ip.is_null() || !sp.is_null()).then_some(Registers { ip, sp, values })
+}
+
+/// Chooses the registers at the fault and reads the stack from there.
+fn read_contexts(
+    crash: &mut Crash,
+    memory: &dyn Bytes,
+    saved: Option<&Registers>,
+    header: Option<&Registers>,
+) {
+    // Trap frames stand above the lowest stack pointer that is known.
+    let low = saved.or(header).map(|registers| registers.sp);
+    if let Some(sp) = low {
+        let bytes = memory.gather(sp, STACK_BYTES);
+        crash.frames = stack::trap_frames(crash.machine, sp, &bytes);
+    }
+    let ip = crash.argument(Role::Ip).map(|(_, value)| Va(value)).filter(|ip| !ip.is_null());
+    if crash.trap_frame.is_none() {
+        let hit = crash.frames.iter().find(|frame| Some(frame.registers.ip) == ip);
+        crash.trap_frame = hit.map(|frame| Context {
+            from: From::Stack,
+            at: Some(frame.at),
+            registers: frame.registers.clone(),
+        });
+    }
+    if crash.context.is_none() {
+        crash.context = crash.trap_frame.clone();
+    }
+    if crash.context.is_none() {
+        let at_fault = header.filter(|registers| ip.is_none() || ip == Some(registers.ip));
+        let (from, registers) = match (at_fault, saved) {
+            (Some(registers), _) => (From::Header, Some(registers)),
+            (None, Some(registers)) => (From::Saved, Some(registers)),
+            (None, None) => (From::Header, header),
+        };
+        crash.context = registers.map(|registers| Context { from, at: None, registers: registers.clone() });
+    }
+    let starts = [crash.context.as_ref().map(|context| context.registers.sp), low];
+    for sp in starts.into_iter().flatten() {
+        let bytes = memory.gather(sp, STACK_BYTES);
+        if bytes.len() >= crash.pointer_size as usize {
+            crash.stack_start = Some((sp, bytes.len()));
+            crash.stack =
+                stack::candidates(memory, crash.machine, crash.pointer_size, &crash.modules, sp, &bytes);
+            break;
+        }
+    }
+}
+
+/// The dump's own exception record, unless an argument led to one. Crash dumps carry a breakpoint at the place where
+/// the machine stopped; that one says nothing.
+fn read_exception(crash: &mut Crash, session: &Session<'_>) {
+    if crash.raised.is_some() {
+        return;
+    }
+    let Some(info) = session.target().exception() else { return };
+    if info.code == 0 || (status::is_breakpoint(info.code) && crash.bug_check.raw_code != 0) {
+        return;
+    }
+    let parameters = info.parameters.iter().take(info.parameter_count.min(15) as usize).copied().collect();
+    let exception = Exception { code: info.code, flags: info.flags, address: Va(info.address), parameters };
+    crash.raised = Some(Raised { from: From::Header, at: None, exception });
+}
+
+/// The interrupt level: an argument where the code has one, else what the processor saved.
+fn irql(crash: &Crash, session: &Session<'_>) -> Option<(u64, String)> {
+    if let Some((index, value)) = crash.argument(Role::Irql) {
+        return (value <= 0xff).then(|| (value, format!("Arg{}", index + 1)));
+    }
+    if crash.machine != Machine::X64 {
+        return None;
+    }
+    let level = session.target().register(registers::PROCESSOR, "cr8").ok()?;
+    (level <= 15).then(|| (level, "cr8 as the crashing processor saved it".to_owned()))
+}
+
+/// The name of the crashed process.
+pub fn process(session: &Session<'_>, address: Va) -> Process {
+    if let Some(name) = session
+        .types()
+        .find("nt!_EPROCESS")
+        .and_then(|eprocess| session.memory().ansi(eprocess.at(address).address("ImageFileName")?, 15))
+        .ok()
+        .filter(|name| !name.is_empty())
+    {
+        return Process { address, name, by_shape: false };
+    }
+    let target = session.target();
+    let parent = target.kd_data_offset(KD_PARENT_CID).unwrap_or(0);
+    let size = target.kd_data_offset(KD_SIZE_EPROCESS).unwrap_or(0x1000).min(0x1000);
+    let bytes = session.memory().gather(address, usize::try_from(size).unwrap_or(0));
+    let start = usize::try_from(parent).unwrap_or(0);
+    let name = if start == 0 { None } else { bytes.get(start..).and_then(find_image_name) };
+    Process { address, name: name.unwrap_or_default(), by_shape: true }
+}
+
+/// An image name in the bytes that follow the parent's process id: 15 bytes of text padded with zeros, then the
+/// priority class (0 to 6), within 0x100 bytes in every x64 build.
+pub fn find_image_name(bytes: &[u8]) -> Option<String> {
+    // The name is aligned to 4 bytes everywhere.
+    (8..0x100usize).step_by(4).find_map(|at| {
+        let field = bytes.get(at..at + 15)?;
+        let class = *bytes.get(at + 15)?;
+        let len = field.iter().position(|&byte| byte == 0).unwrap_or(15);
+        let (text, padding) = field.split_at_checked(len)?;
+        let printable = text.iter().all(|byte| (0x20..0x7f).contains(byte));
+        let lettered = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count() >= 2;
+        let whole = text.len() >= 3 && printable && lettered && padding.iter().all(|&byte| byte == 0);
+        (whole && class <= 6).then(|| text.iter().map(|&byte| char::from(byte)).collect())
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_known_by_its_shape() {
+        let mut bytes = vec![0u8; 0x100];
+        bytes[0x68..0x6e].copy_from_slice(b"System");
+        bytes[0x77] = 2;
+        assert_eq!(find_image_name(&bytes).as_deref(), Some("System"));
+        bytes[0x77] = 9;
+        assert_eq!(find_image_name(&bytes), None);
+        assert_eq!(find_image_name(&bytes[..0x60]), None);
+        let mut full = vec![0u8; 0x100];
+        full[0x50..0x5f].copy_from_slice(b"SearchIndexer.e");
+        full[0x5f] = 2;
+        assert_eq!(find_image_name(&full).as_deref(), Some("SearchIndexer.e"));
+    }
+}

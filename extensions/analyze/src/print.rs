@@ -1,0 +1,546 @@
+//! What `!analyze` says: KD's order and labels for people, one record for programs.
+
+use crate::catalogue;
+use crate::findings::{Findings, Who, exception_access, image};
+use crate::model::{Context, Crash, From};
+use crate::roles::{Nature, nature};
+use crate::stack::Bytes;
+use crate::status;
+use crate::windows::{Class, class};
+use kd_sdk::output::Style;
+use kd_sdk::prelude::*;
+use kd_sdk::target::{BugCheck, Machine};
+
+/// Stack candidates shown.
+const SHOWN: usize = 40;
+
+/// An address with its symbol, or module and offset, or bare.
+pub fn place(session: &Session<'_>, crash: &Crash, va: Va) -> String {
+    if let Some(name) = session.symbols().name(va) {
+        return name;
+    }
+    match crash.module_at(va).and_then(|index| crash.modules.get(index)) {
+        Some(module) => format!("{}+{:#x}", module.name, va.0.wrapping_sub(module.base.0)),
+        None => va.show(crash.pointer_size).to_string(),
+    }
+}
+
+/// The banner, 79 characters wide.
+fn banner(out: &Out<'_>) {
+    let stars = "*".repeat(79);
+    let empty = format!("*{:77}*", "");
+    for line in [&stars, &empty] {
+        out.line(line);
+    }
+    out.styled(Style::Heading, &format!("*{:24}{:53}*", "", "Bugcheck Analysis"));
+    out.end_line();
+    for line in [&empty, &stars] {
+        out.line(line);
+    }
+    out.end_line();
+}
+
+/// The name of a code, or what it is instead.
+fn title(bug_check: BugCheck) -> String {
+    let code = bug_check.code();
+    match catalogue::name(bug_check.raw_code, code) {
+        Some(name) => name.to_owned(),
+        None if code == 0 => "No bug check".to_owned(),
+        // Bit 29 marks the codes of others than Microsoft.
+        None if bug_check.raw_code & 0x2000_0000 != 0 => "Vendor-defined bug check".to_owned(),
+        None => "Unknown bug check".to_owned(),
+    }
+}
+
+/// `bug_check` for programs.
+fn bug_check_data(out: &Out<'_>, bug_check: BugCheck) {
+    out.data("code", Value::Hex(bug_check.code().into()));
+    out.data("raw_code", Value::Hex(bug_check.raw_code.into()));
+    match catalogue::name(bug_check.raw_code, bug_check.code()) {
+        Some(name) => out.data("name", Value::Text(name)),
+        None => out.data("name", Value::Null),
+    }
+    out.list("parameters", |out| {
+        for value in bug_check.parameters {
+            out.data("", Value::Hex(value));
+        }
+    });
+}
+
+/// Name, description and arguments of a code.
+fn heading(out: &Out<'_>, bug_check: BugCheck, pointer_size: u32) {
+    let code = bug_check.code();
+    out.record("bug_check", |out| {
+        out.styled(Style::Emphasis, &title(bug_check));
+        out.line(&format!(" ({:x})", bug_check.raw_code));
+        let description = catalogue::description(code);
+        let hint = catalogue::find(code).map_or("", |entry| entry.hint);
+        for line in &description {
+            out.line(line);
+        }
+        if description.is_empty() && !hint.is_empty() {
+            out.line(&format!("Usual reason: {hint}."));
+        }
+        match catalogue::find(code) {
+            None if bug_check.raw_code & 0x2000_0000 != 0 => {
+                out.line("The code is not Microsoft's: a driver's maker defined it, and its arguments.");
+            }
+            None if code != 0 => out.line("The code is not in the published list."),
+            Some(entry) if entry.live => out.line("The code marks a live dump: the machine went on."),
+            _ => {}
+        }
+        if bug_check.raw_code != code {
+            out.line(&format!("A small dump marks the code {code:x} this way."));
+        }
+        bug_check_data(out, bug_check);
+    });
+    out.line("Arguments:");
+    let texts = catalogue::arguments(code, bug_check.parameters);
+    out.list("arguments", |out| {
+        for (index, (value, text)) in bug_check.parameters.into_iter().zip(&texts).enumerate() {
+            out.record("", |out| {
+                out.text(&format!("Arg{}: ", index + 1));
+                let shown = Va(value).show(pointer_size).to_string().replace('`', "");
+                out.field("value", Value::Hex(value), &shown);
+                out.text(if text.is_empty() { "" } else { ", " });
+                match text.as_str() {
+                    "" => out.data("meaning", Value::Null),
+                    text => out.name("meaning", text),
+                }
+                out.end_line();
+            });
+        }
+    });
+}
+
+/// `-show`: a code explained, crash or not.
+pub fn explain(session: &Session<'_>, bug_check: BugCheck) {
+    let out = session.out();
+    // Without a target there is no pointer size; parameters of a 64-bit machine need the room.
+    let wide = bug_check.parameters.iter().any(|&value| value > u64::from(u32::MAX));
+    let pointer_size = if wide { 8 } else { session.target().pointer_size() };
+    heading(&out, bug_check, pointer_size);
+}
+
+/// The short form.
+pub fn short(session: &Session<'_>, crash: &Crash, findings: &Findings) {
+    let out = session.out();
+    banner(&out);
+    out.line("Use !analyze -v to get detailed debugging information.");
+    out.end_line();
+    out.record("bug_check", |out| {
+        let [a, b, c, d] = crash.bug_check.parameters;
+        out.line(&format!("BugCheck {:X}, {{{a:x}, {b:x}, {c:x}, {d:x}}}", crash.bug_check.raw_code));
+        bug_check_data(out, crash.bug_check);
+    });
+    out.end_line();
+    if let Some(culprit) = &findings.culprit {
+        out.text("Probably caused by : ");
+        out.styled(Style::Emphasis, image(crash, culprit.who));
+        if let Some(at) = culprit.at {
+            out.text(&format!(" ( {} )", place(session, crash, at)));
+        }
+        out.line(&format!("  [confidence: {}]", culprit.confidence.word()));
+    } else {
+        out.text("Probably caused by : ");
+        out.line(&findings.verdict);
+    }
+    culprit_data(&out, crash, findings, false);
+    out.data("bucket", Value::Text(&findings.bucket));
+    out.end_line();
+    followup(&out, crash, findings);
+}
+
+/// `Followup:` and the closing dashes.
+fn followup(out: &Out<'_>, crash: &Crash, findings: &Findings) {
+    let owner = match &findings.culprit {
+        Some(culprit) => match culprit.who {
+            Who::Loaded(index) => match crash.modules.get(index).map(|module| class(&module.image)) {
+                Some(Class::ThirdParty) | None => "MachineOwner (not a module of Windows)",
+                Some(_) => "MachineOwner (a module of Windows)",
+            },
+            Who::Unloaded(_) => "MachineOwner (an unloaded driver)",
+        },
+        None => "MachineOwner",
+    };
+    out.line(&format!("Followup:     {owner}"));
+    out.line("---------");
+    out.end_line();
+}
+
+/// The culprit for programs; with `say`, also for people.
+fn culprit_data(out: &Out<'_>, crash: &Crash, findings: &Findings, say: bool) {
+    out.record("culprit", |out| {
+        match &findings.culprit {
+            Some(culprit) => {
+                let module = match culprit.who {
+                    Who::Loaded(index) => crash.modules.get(index).map(|module| module.name.as_str()),
+                    Who::Unloaded(_) => None,
+                };
+                out.data("module", module.map_or(Value::Null, Value::Text));
+                out.data("image", Value::Text(image(crash, culprit.who)));
+                out.data("unloaded", Value::Bool(matches!(culprit.who, Who::Unloaded(_))));
+                out.data("address", culprit.at.map_or(Value::Null, |at| Value::Hex(at.0)));
+                out.data("confidence", Value::Text(culprit.confidence.word()));
+            }
+            None => {
+                for key in ["module", "image", "address", "confidence"] {
+                    out.data(key, Value::Null);
+                }
+            }
+        }
+        out.data("verdict", Value::Text(&findings.verdict));
+        if say {
+            out.line("EVIDENCE:");
+        }
+        out.list("evidence", |out| {
+            for text in &findings.evidence {
+                out.field("", Value::Text(text), &if say { format!("  - {text}") } else { String::new() });
+                if say {
+                    out.end_line();
+                }
+            }
+        });
+        if say && findings.evidence.is_empty() {
+            out.line("  none");
+        }
+        if say && !findings.others.is_empty() {
+            out.line("Also on the stack, not part of Windows:");
+        }
+        out.list("others", |out| {
+            for &(index, count) in findings.others.iter().take(12) {
+                let Some(module) = crash.modules.get(index) else { continue };
+                let shown = if say { format!("  - {} ({count} words)", module.image) } else { String::new() };
+                out.field("", Value::Text(&module.image), &shown);
+                if say {
+                    out.end_line();
+                }
+            }
+        });
+        out.text(if say { "\n" } else { "" });
+        if say {
+            if let Some(culprit) = &findings.culprit {
+                out.line(&format!("CONFIDENCE:  {}", culprit.confidence.word()));
+            }
+            out.text("VERDICT:  ");
+            out.styled(Style::Emphasis, &findings.verdict);
+            out.end_line();
+            out.end_line();
+        }
+    });
+}
+
+/// `KEY:  value` and a blank line.
+fn key_value(out: &Out<'_>, key: &str, value: &str) {
+    out.line(&format!("{key}:  {value}"));
+    out.end_line();
+}
+
+/// The verbose form.
+pub fn verbose(session: &Session<'_>, crash: &Crash, findings: &Findings) {
+    let out = session.out();
+    let show = |va: Va| va.show(crash.pointer_size).to_string();
+    let name = |va: Va| place(session, crash, va);
+    banner(&out);
+    heading(&out, crash.bug_check, crash.pointer_size);
+    out.end_line();
+    out.line("Debugging Details:");
+    out.line("------------------");
+    out.end_line();
+    for text in &crash.missing {
+        out.line(&format!("Not used: {text}"));
+    }
+    if !crash.missing.is_empty() {
+        out.end_line();
+    }
+    out.list("missing", |out| {
+        for text in &crash.missing {
+            out.data("", Value::Text(text));
+        }
+    });
+
+    if let Some((kind, va)) = findings.access {
+        let place = match crash.module_at(va) {
+            Some(_) => format!("{} {}", show(va), name(va)),
+            None => show(va),
+        };
+        out.record("access", |out| {
+            out.data("kind", Value::Text(kind.word()));
+            out.data("address", Value::Hex(va.0));
+        });
+        key_value(&out, kind.label(), &place);
+    }
+    match &crash.irql {
+        Some((level, source)) => {
+            out.text("CURRENT_IRQL:  ");
+            out.field("irql", Value::UInt(*level), &format!("{level:x}"));
+            out.line(&format!(" ({source})"));
+            out.end_line();
+        }
+        None => out.data("irql", Value::Null),
+    }
+    match &findings.faulting_ip {
+        Some((ip, source)) => {
+            out.line(&format!("FAULTING_IP: ({source})"));
+            out.line(&name(*ip));
+            out.field("faulting_ip", Value::Hex(ip.0), "");
+            out.line(&instruction(session, crash, *ip));
+            out.end_line();
+            if crash.module_at(*ip).is_none() {
+                key_value(&out, "FAILED_INSTRUCTION_ADDRESS", &show(*ip));
+            }
+        }
+        None => out.data("faulting_ip", Value::Null),
+    }
+    exception(&out, crash, &name);
+    if let Some(context) = crash.context.as_ref().filter(|context| context.at.is_some()) {
+        let frame = crash.trap_frame.as_ref() == Some(context);
+        let (label, command) = if frame { ("TRAP_FRAME", ".trap") } else { ("CONTEXT", ".cxr") };
+        registers(&out, crash, context, label, command, &name);
+    }
+    if let Some(frame) = crash.trap_frame.as_ref().filter(|frame| crash.context.as_ref() != Some(frame)) {
+        registers(&out, crash, frame, "TRAP_FRAME", ".trap", &name);
+    }
+    if let Some(context) = crash.context.as_ref().filter(|context| context.at.is_none()) {
+        registers(&out, crash, context, "REGISTERS", "", &name);
+    }
+    key_value(&out, "BUGCHECK_STR", &format!("0x{:X}", crash.bug_check.code()));
+    key_value(&out, "DEFAULT_BUCKET_ID", default_bucket(crash.build));
+    process(&out, crash, &show);
+    stack(&out, crash, &show, &name);
+    blame(session, &out, crash, findings);
+    culprit_data(&out, crash, findings, true);
+    out.text("FAILURE_BUCKET_ID:  ");
+    out.name("bucket", &findings.bucket);
+    out.end_line();
+    out.end_line();
+    followup(&out, crash, findings);
+}
+
+/// The family of buckets, by the age of the system.
+fn default_bucket(build: u32) -> &'static str {
+    match build {
+        9200.. => "WIN8_DRIVER_FAULT",
+        7600.. => "WIN7_DRIVER_FAULT",
+        6000.. => "VISTA_DRIVER_FAULT",
+        _ => "DRIVER_FAULT",
+    }
+}
+
+/// One instruction as `u` shows it, or its bytes, or why neither is there.
+fn instruction(session: &Session<'_>, crash: &Crash, ip: Va) -> String {
+    let shown = ip.show(crash.pointer_size);
+    let memory = session.memory();
+    if let Err(error) = memory.u8(ip) {
+        return match error {
+            Error::Unreadable { why, .. } => format!("{shown} {:16}({why})", "??"),
+            other => format!("{shown} {:16}({other})", "??"),
+        };
+    }
+    let text = session.execute(&format!("u {:#x} L1", ip.0)).unwrap_or_default();
+    if let Some(line) = text.lines().rev().find(|line| line.starts_with(&shown.to_string())) {
+        return line.trim_end().to_owned();
+    }
+    let bytes = memory.gather(ip, 8);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("{shown} {hex}")
+}
+
+/// The exception record, or the code that an argument gives.
+fn exception(out: &Out<'_>, crash: &Crash, name: &dyn Fn(Va) -> String) {
+    let stated = crash.argument(crate::roles::Role::Status).map(|(_, value)| value as u32);
+    let Some(raised) = &crash.raised else {
+        match stated {
+            Some(code) => out.record("exception", |out| {
+                let (symbol, meaning) = status::describe(code).unwrap_or(("", "no name known"));
+                out.text("EXCEPTION_CODE: (NTSTATUS) ");
+                out.field("code", Value::Hex(code.into()), &format!("0x{code:x}"));
+                out.data("name", if symbol.is_empty() { Value::Null } else { Value::Text(symbol) });
+                out.line(&format!(" {symbol} - {meaning}"));
+                out.end_line();
+            }),
+            None => out.data("exception", Value::Null),
+        }
+        return;
+    };
+    let exception = &raised.exception;
+    let show = |va: Va| va.show(crash.pointer_size).to_string();
+    out.record("exception", |out| {
+        match raised.at {
+            Some(at) => out.line(&format!("EXCEPTION_RECORD:  {} -- (.exr 0x{:x})", show(at), at.0)),
+            None => out.line("EXCEPTION_RECORD:  in the dump's header -- (.exr -1)"),
+        }
+        out.text("ExceptionAddress: ");
+        out.field("address", Value::Hex(exception.address.0), &show(exception.address));
+        out.line(&format!(" ({})", name(exception.address)));
+        let (symbol, meaning) = status::describe(exception.code).unwrap_or(("", "no name known"));
+        out.text("   ExceptionCode: ");
+        out.field("code", Value::Hex(exception.code.into()), &format!("{:08x}", exception.code));
+        out.data("name", if symbol.is_empty() { Value::Null } else { Value::Text(symbol) });
+        out.line(&format!(" ({symbol}: {meaning})"));
+        out.text("  ExceptionFlags: ");
+        out.field("flags", Value::Hex(exception.flags.into()), &format!("{:08x}", exception.flags));
+        out.end_line();
+        out.line(&format!("NumberParameters: {}", exception.parameters.len()));
+        out.list("parameters", |out| {
+            for (index, &value) in exception.parameters.iter().enumerate() {
+                out.text(&format!("   Parameter[{index}]: "));
+                let shown = Va(value).show(crash.pointer_size).to_string().replace('`', "");
+                out.field("", Value::Hex(value), &shown);
+                out.end_line();
+            }
+        });
+        if let Some((kind, va)) = exception_access(exception) {
+            out.line(&format!("Attempt to {} address {}", kind.word(), show(va).replace('`', "")));
+        }
+        out.end_line();
+    });
+}
+
+/// A register set.
+fn registers(
+    out: &Out<'_>,
+    crash: &Crash,
+    context: &Context,
+    label: &str,
+    command: &str,
+    name: &dyn Fn(Va) -> String,
+) {
+    let origin = match context.from {
+        From::Argument(index) => format!("from Arg{}", index + 1),
+        From::Processor(index) => format!("saved by the processor in Arg{}, the one that hangs", index + 1),
+        From::Stack => "found on the stack by its shape".to_owned(),
+        From::Header => "from the dump's header".to_owned(),
+        From::Saved => "as the crashing processor saved them when it stopped".to_owned(),
+    };
+    match context.at {
+        Some(at) => {
+            let shown = at.show(crash.pointer_size);
+            out.line(&format!("{label}:  {shown} -- ({command} 0x{:x})  {origin}", at.0));
+        }
+        None => out.line(&format!("{label}:  {origin}")),
+    }
+    let key = match label {
+        "TRAP_FRAME" => "trap_frame",
+        "CONTEXT" => "context",
+        _ => "registers",
+    };
+    let digits = crash.pointer_size as usize * 2;
+    let columns = match crash.machine {
+        Machine::X86 => 6,
+        Machine::X64 => 3,
+        Machine::Arm64 => 4,
+    };
+    out.record(key, |out| {
+        out.data("record", context.at.map_or(Value::Null, |at| Value::Hex(at.0)));
+        for (index, &(register, value)) in context.registers.values.iter().enumerate() {
+            let width = if matches!(register, "efl" | "psr") { 8 } else { digits };
+            let pad = if register.len() < 3 { " " } else { "" };
+            out.field(register, Value::Hex(value), &format!("{pad}{register}={value:0width$x}"));
+            let last = index + 1 == context.registers.values.len();
+            out.text(if last || index % columns == columns - 1 { "\n" } else { " " });
+        }
+        out.line(&name(context.registers.ip));
+    });
+    if context.from == From::Stack || label == "TRAP_FRAME" {
+        out.line("A trap frame keeps the volatile registers only; the others may be stale.");
+    }
+    out.end_line();
+}
+
+/// The process and the thread.
+fn process(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String) {
+    match &crash.process {
+        Some(process) => {
+            out.record("process", |out| {
+                out.text("PROCESS_NAME:  ");
+                match process.name.as_str() {
+                    "" => {
+                        out.field("name", Value::Null, "(not readable)");
+                    }
+                    name => out.name("name", name),
+                }
+                out.data("address", Value::Hex(process.address.0));
+                out.text(&format!("  (EPROCESS {}", show(process.address)));
+                out.line(if process.by_shape && !process.name.is_empty() {
+                    "; recognised in its bytes by shape, without types)"
+                } else {
+                    ")"
+                });
+                out.data("by_shape", Value::Bool(process.by_shape));
+            });
+            out.end_line();
+        }
+        None => out.data("process", Value::Null),
+    }
+    if let Some(thread) = crash.thread {
+        out.text("FAULTING_THREAD:  ");
+        out.field("thread", Value::Hex(thread.0), &show(thread));
+        out.end_line();
+        out.end_line();
+    }
+}
+
+/// The raw stack.
+fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn Fn(Va) -> String) {
+    match crash.stack_start {
+        Some((sp, bytes)) => {
+            out.line(&format!(
+                "STACK_TEXT:  candidates from scanning {bytes:#x} bytes from {}, not unwound frames",
+                show(sp)
+            ));
+            out.line("(* the word follows a call instruction; others could not be checked)");
+        }
+        None => out.line("STACK_TEXT:  the stack is not captured in this dump"),
+    }
+    out.list("stack", |out| {
+        for slot in crash.stack.iter().take(SHOWN) {
+            out.record("", |out| {
+                out.field("at", Value::Hex(slot.at.0), &show(slot.at));
+                out.text(" ");
+                out.field("value", Value::Hex(slot.value.0), &show(slot.value));
+                out.field("checked", Value::Bool(slot.checked), if slot.checked { " * " } else { "   " });
+                let symbol = name(slot.value);
+                out.styled_field("symbol", Value::Text(&symbol), Style::Symbol, &symbol);
+                out.end_line();
+            });
+        }
+    });
+    if let Some(more) = crash.stack.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+        out.line(&format!("({more} more)"));
+    }
+    out.end_line();
+    for frame in crash.frames.iter().take(4) {
+        if crash.trap_frame.as_ref().and_then(|known| known.at) != Some(frame.at) {
+            let ip = name(frame.registers.ip);
+            out.line(&format!("Another trap frame by its shape: {} interrupted at {ip}", show(frame.at)));
+        }
+    }
+    if crash.frames.len() > 1 {
+        out.end_line();
+    }
+}
+
+/// The fields that name the module.
+fn blame(session: &Session<'_>, out: &Out<'_>, crash: &Crash, findings: &Findings) {
+    let Some(culprit) = &findings.culprit else { return };
+    if let Some(at) = culprit.at {
+        key_value(out, "SYMBOL_NAME", &place(session, crash, at));
+    }
+    match culprit.who {
+        Who::Loaded(index) => {
+            let Some(module) = crash.modules.get(index) else { return };
+            out.line(&format!("MODULE_NAME: {}", module.name));
+            out.end_line();
+            key_value(out, "IMAGE_NAME", &module.image);
+            key_value(out, "DEBUG_FLR_IMAGE_TIMESTAMP", &format!("{:x}", module.time_stamp));
+        }
+        Who::Unloaded(_) => {
+            key_value(out, "IMAGE_NAME", &format!("{} (unloaded)", image(crash, culprit.who)));
+        }
+    }
+    if nature(crash.bug_check.code()) == Nature::Corruption {
+        out.line("The stack shows who met the damage, not who did it.");
+        out.end_line();
+    }
+}

@@ -1,0 +1,110 @@
+//! kd's own commands. A command is a row of data; a family of them is a file.
+
+mod builtin_help;
+mod display;
+mod dump_info;
+mod extensions;
+mod general;
+mod modules;
+mod registers;
+mod systems;
+mod word;
+
+pub use builtin_help::completions;
+pub use display::LastDisplay;
+pub use dump_info::{print_banner, show_bug_check_line};
+pub use extensions::extension_help;
+pub use word::{Word, split_commands};
+
+use crate::session::Session;
+use kd_sdk::error::Result;
+use kd_sdk::output::Out;
+
+/// What a command needs before it is worth running.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Needs {
+    /// Nothing.
+    Nothing,
+    /// An open dump.
+    Target,
+}
+
+/// A row of the table of commands.
+pub struct Builtin {
+    /// The name it goes by, then others.
+    pub names: &'static [&'static str],
+    /// Arguments.
+    pub usage: &'static str,
+    /// One line.
+    pub summary: &'static str,
+    /// More, for `.help NAME`.
+    pub help: &'static str,
+    /// What it needs.
+    pub needs: Needs,
+    /// Runs it.
+    pub run: fn(&mut Session, &Out<'_>, &Call<'_>) -> Result<()>,
+}
+
+/// One call of a command.
+#[derive(Clone, Copy, Debug)]
+pub struct Call<'a> {
+    /// The name it was called by, as it stands in the table.
+    pub name: &'static str,
+    /// The rest of the command, trimmed.
+    pub args: &'a str,
+    /// The processor prefix, as in `3r`.
+    pub processor: Option<u32>,
+}
+
+/// Every family.
+const FAMILIES: [&[Builtin]; 7] = [
+    general::ROWS,
+    systems::ROWS,
+    dump_info::ROWS,
+    modules::ROWS,
+    registers::ROWS,
+    display::ROWS,
+    extensions::ROWS,
+];
+
+/// Every row.
+pub fn rows() -> impl Iterator<Item = &'static Builtin> {
+    FAMILIES.iter().flat_map(|rows| rows.iter()).chain(builtin_help::ROWS)
+}
+
+/// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
+/// command".
+const NOT_YET: &[(&str, &str)] = &[
+    ("k kb kp kP kv kn kf kd kL kc", "stack traces"),
+    ("u ub uf uu up", "disassembly"),
+    ("x ln ld ss", "symbol lookup by pattern"),
+    ("dt dv dx", "typed display"),
+    ("?? .formats .printf", "the C++ evaluator and formatted output"),
+    ("s c #", "searching and comparing memory"),
+    ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),
+    (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),
+    (".frame .cxr .trap .exr .thread .process .context .tss .ecxr .effmach", "explicit contexts"),
+    (
+        ".if .elsif .else .for .while .do .break .continue .foreach .block .catch .leave j z",
+        "command programs",
+    ),
+    ("as aS al ad n rm sq so", "aliases and settings"),
+    (".dump .dumpcab .writemem .readmem", "writing files"),
+    (".shell .push .pop .prompt_allow .outmask .imgscan .fnent", "this command"),
+];
+
+/// Commands that steer a running machine.
+const LIVE_ONLY: &str = "p t pa pc ph pt ta tb tc th tt gu gc gh gn gN wt b ba bc bd be bl bp bu bm br bs bsc sx sxd \
+     sxe sxi sxn sxr ib iw id ob ow od rdmsr wrmsr .attach .detach? .breakin .crash .reboot .kill .abandon .cache \
+     .call .create .restart .pagein .wake .sleep e ea eb ed eq eu ew eza ezu f fp m a";
+
+/// Why a word of KD's is not a command here, if it is one of KD's.
+pub fn why_not(word: &str) -> Option<String> {
+    if let Some((_, what)) = NOT_YET.iter().find(|(words, _)| words.split(' ').any(|known| known == word)) {
+        return Some(format!("'{word}' is not in this version of kd yet ({what}); .help lists what is"));
+    }
+    LIVE_ONLY
+        .split_whitespace()
+        .any(|known| known == word)
+        .then(|| format!("'{word}' steers or changes a running machine; this is a dump"))
+}

@@ -1,0 +1,138 @@
+//! `r`, `rM`, `rF`, `rX`: registers of the current processor, and the instruction they stand at.
+
+use super::{Builtin, Call, Needs};
+use crate::dump::Machine;
+use crate::scope::Scope;
+use crate::session::Session;
+use crate::target::Registers;
+use crate::target::rows::{self, mask};
+use kd_sdk::address::Va;
+use kd_sdk::error::{Error, Result};
+use kd_sdk::output::{Out, Style, Value};
+
+/// The rows of the table of commands.
+pub const ROWS: &[Builtin] = &[Builtin {
+    names: &["r", "rM", "rF", "rX"],
+    usage: "[MASK] [REGISTER [, REGISTER …]]",
+    summary: "Show registers",
+    help: "r shows the integer registers, rF floating point, rX the XMM registers, rM MASK the groups of MASK:\n\
+           1, 2 integer; 4 floating point; 8 segments; 10 MMX; 20 debug; 40 XMM; 80 control; 100 descriptors;\n\
+           800 XMM as integers. r rax,rcx shows those registers. Which registers a dump holds: those that Windows\n\
+           saved when it stopped (KPRCB), else those of the header; .dumpdebug tells what is there.",
+    needs: Needs::Target,
+    run: registers,
+}];
+
+fn registers(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let registers = scope.registers()?;
+    let mut args = call.args;
+    let groups = match call.name {
+        "rF" => mask::FLOAT,
+        "rX" => mask::XMM,
+        "rM" => {
+            let (value, rest) = scope.evaluate_first(args)?;
+            args = rest;
+            let value = u32::try_from(value).unwrap_or(u32::MAX);
+            if value & !mask::ALL != 0 {
+                out.line(&format!("Ignored invalid bits {:X}", value & !mask::ALL));
+            }
+            value & mask::ALL
+        }
+        _ => mask::DEFAULT,
+    };
+    if !args.is_empty() {
+        return named(&registers, out, &scope, args);
+    }
+    show(&registers, groups, out);
+    instruction(&scope, &registers, out);
+    Ok(())
+}
+
+/// The registers of some groups.
+fn show(registers: &Registers, groups: u32, out: &Out<'_>) {
+    out.record("registers", |out| {
+        for row in rows::rows(registers, groups) {
+            for cell in &row.cells {
+                match cell.value {
+                    Some(value) => match u64::try_from(value) {
+                        Ok(value) => out.field(&cell.name, Value::Hex(value), &cell.text),
+                        Err(_) => out.field(&cell.name, Value::Text(&format!("{value:#x}")), &cell.text),
+                    },
+                    None if cell.name.is_empty() => out.text(&cell.text),
+                    None => out.field(&cell.name, Value::Text(cell.text.trim()), &cell.text),
+                }
+            }
+            out.end_line();
+        }
+    });
+}
+
+/// `r rax, rcx`, `r @$ip`.
+fn named(registers: &Registers, out: &Out<'_>, scope: &Scope, names: &str) -> Result<()> {
+    if names.contains('=') {
+        return Err(Error::Unsupported("registers of a dump cannot be changed".to_owned()));
+    }
+    let mut line = Vec::new();
+    for name in names.split([',', ' ']).map(str::trim).filter(|name| !name.is_empty()) {
+        let name = name.strip_prefix('@').unwrap_or(name).to_ascii_lowercase();
+        let width = registers.raw(&name).map_or(scope.pointer_size() as usize, <[u8]>::len) * 2;
+        if let Some(value) = registers.get_wide(&name) {
+            line.push((name, Some(value), format!("{value:0width$x}")));
+        } else if let Some(value) = scope.register(&name) {
+            line.push((name, Some(value.into()), format!("{value:0width$x}")));
+        } else if is_register_name(&name) {
+            line.push((name, None, "not in this dump".to_owned()));
+        } else {
+            return Err(Error::NotFound(format!("bad register error at '{name}'")));
+        }
+    }
+    out.record("registers", |out| {
+        for (index, (name, value, shown)) in line.iter().enumerate() {
+            out.text(if index > 0 { " " } else { "" });
+            out.text(&format!("{name}="));
+            match value {
+                Some(value) => match u64::try_from(*value) {
+                    Ok(value) => out.field(name, Value::Hex(value), shown),
+                    Err(_) => out.field(name, Value::Text(&format!("{value:#x}")), shown),
+                },
+                None => out.field(name, Value::Null, shown),
+            }
+        }
+    });
+    out.end_line();
+    Ok(())
+}
+
+/// True for a register of any machine.
+pub fn is_register_name(name: &str) -> bool {
+    [Machine::X86, Machine::X64, Machine::Arm64]
+        .into_iter()
+        .any(|machine| Registers::names(machine).any(|known| known.eq_ignore_ascii_case(name)))
+}
+
+/// The symbol line and the instruction at the current processor's instruction pointer.
+pub fn show_instruction(session: &Session, out: &Out<'_>, processor: Option<u32>) -> Result<()> {
+    let scope = session.scope(processor)?;
+    match scope.registers() {
+        Ok(registers) => {
+            instruction(&scope, &registers, out);
+            Ok(())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>) {
+    let ip = registers.ip();
+    let size = scope.pointer_size();
+    out.record("instruction", |out| {
+        out.data("address", Value::Hex(ip.0));
+        if let Some(symbol) = scope.name_of(ip) {
+            let symbol = symbol.to_string();
+            out.styled_field("symbol", Value::Text(&symbol), Style::Symbol, &symbol);
+            out.line(":");
+        }
+        out.end_line();
+    });
+}

@@ -1,0 +1,96 @@
+//! Address ranges as KD writes them: `START END` (end included), `START LCOUNT`, `START L?COUNT`, `START L-COUNT`.
+
+use crate::expr;
+use crate::scope::Scope;
+use kd_sdk::address::Va;
+use kd_sdk::error::{Error, Result};
+
+/// Ranges above this need `L?`, so that a wild count is not shown for hours.
+const LIMIT: u64 = 256 << 20;
+
+/// Items from an address on.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Range {
+    /// First byte.
+    pub start: Va,
+    /// Items.
+    pub items: u64,
+}
+
+/// Parses all of `text`. `default_start` is used where there is none, `default_items` where there is no length;
+/// `unit` is the size of an item in bytes.
+pub fn parse(
+    text: &str,
+    scope: &Scope,
+    default_start: impl FnOnce() -> Va,
+    default_items: u64,
+    unit: u64,
+) -> Result<Range> {
+    let evaluate = |text| -> Result<(u64, &str)> {
+        expr::evaluate_first(text, scope).map_err(|error| Error::Usage(error.to_string()))
+    };
+    let text = text.trim();
+    let (start, rest) = if text.is_empty() || count_prefix(text).is_some() {
+        (default_start(), text)
+    } else {
+        let (start, rest) = evaluate(text)?;
+        (Va(start), rest.trim_start())
+    };
+    if rest.is_empty() {
+        return Ok(Range { start, items: default_items });
+    }
+    let Some((kind, count)) = count_prefix(rest) else {
+        let (end, rest) = evaluate(rest)?;
+        nothing_more(rest)?;
+        if end < start.0 {
+            return Err(Error::Usage(format!("range error: {} is before {start}", Va(end))));
+        }
+        let bytes = (end - start.0).saturating_add(1);
+        return limited(Range { start, items: bytes.div_ceil(unit) }, unit, false);
+    };
+    let (items, rest) = evaluate(count)?;
+    nothing_more(rest)?;
+    match kind {
+        Count::Forward => limited(Range { start, items }, unit, false),
+        Count::Unlimited => limited(Range { start, items }, unit, true),
+        Count::Backward => {
+            let start = Va(start.0.wrapping_sub(items.wrapping_mul(unit)));
+            limited(Range { start, items }, unit, false)
+        }
+    }
+}
+
+enum Count {
+    Forward,
+    Unlimited,
+    Backward,
+}
+
+/// `L10`, `L?10`, `L-10`: the kind and the text of the count.
+fn count_prefix(text: &str) -> Option<(Count, &str)> {
+    let rest = text.strip_prefix(['L', 'l'])?;
+    match rest.strip_prefix('?') {
+        Some(count) => Some((Count::Unlimited, count)),
+        None => match rest.strip_prefix('-') {
+            Some(count) => Some((Count::Backward, count)),
+            None => rest
+                .starts_with(|c: char| c.is_ascii_hexdigit() || c.is_whitespace() || "(@$+".contains(c))
+                .then_some((Count::Forward, rest)),
+        },
+    }
+}
+
+fn nothing_more(rest: &str) -> Result<()> {
+    if rest.is_empty() { Ok(()) } else { Err(Error::Usage(format!("syntax error at '{rest}'"))) }
+}
+
+fn limited(range: Range, unit: u64, unlimited: bool) -> Result<Range> {
+    let bytes = range.items.saturating_mul(unit);
+    if bytes > LIMIT && !unlimited {
+        return Err(Error::Usage(format!(
+            "range error: {bytes:#x} bytes are more than 256 MB; write L?{:x} to mean it",
+            range.items
+        )));
+    }
+    Ok(range)
+}

@@ -1,0 +1,477 @@
+//! A debugging session: the open targets, the chain of extensions, the settings; runs one line after another.
+
+use crate::cli::{Environment, Options};
+use crate::commands::{self, Call, LastDisplay, Needs, Word};
+use crate::dump::{Dump, DumpError, OpenOptions, Problem};
+use crate::extension::chain::{Chain, CommandName};
+use crate::extension::loader::{CommandRow, Loaded};
+use crate::extension::path::ExtensionPath;
+use crate::extension::worker::{self, Ended, Main};
+use crate::scope::{OpenTarget, Scope};
+use crate::symbols::{SymbolPath, Symbols};
+use crate::target::Target;
+use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
+use kd_sdk::abi::{needs, status};
+use kd_sdk::error::{Error, Result};
+use kd_sdk::output::{Event, Out};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Commands that run commands that run commands …: where it ends.
+const MAX_NESTING: usize = 16;
+
+/// Settings that commands change.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Default radix: 8, 10 or 16.
+    pub radix: u32,
+    /// `.ignore_missing_pages`.
+    pub ignore_missing_pages: bool,
+    /// Read dumps without mapping them.
+    pub no_mmap: bool,
+    /// Open dumps that are cut short.
+    pub partial: bool,
+    /// Where symbols are looked for.
+    pub symbol_path: String,
+    /// Where images are looked for.
+    pub image_path: String,
+    /// The short analysis at load.
+    pub analyze_at_load: bool,
+}
+
+/// Everything there is while kd runs.
+pub struct Session {
+    ui: Arc<Ui>,
+    targets: Vec<Arc<OpenTarget>>,
+    next_number: u32,
+    /// Index into `targets`.
+    current: usize,
+    /// Dumps opened with `.opendump`, waiting for `g`.
+    pub pending: Vec<Dump>,
+    /// The archive that `.opendump /c` reuses.
+    pub last_archive: Option<PathBuf>,
+    processor: u32,
+    /// Extensions.
+    pub chain: Chain,
+    /// Settings.
+    pub settings: Settings,
+    /// Where `d` goes on.
+    pub last_display: LastDisplay,
+    sequence: u64,
+    nesting: usize,
+    quit: bool,
+    failed: bool,
+}
+
+impl Session {
+    /// A session without a target.
+    pub fn new(ui: Arc<Ui>, options: &Options, environment: &Environment) -> Session {
+        let executable = std::env::current_exe().ok();
+        let path = ExtensionPath::new(environment.extensions.as_deref(), executable.as_deref());
+        Session {
+            ui,
+            targets: Vec::new(),
+            next_number: 0,
+            current: 0,
+            pending: Vec::new(),
+            last_archive: None,
+            processor: 0,
+            chain: Chain::new(path),
+            settings: Settings {
+                radix: 16,
+                ignore_missing_pages: false,
+                no_mmap: options.no_mmap,
+                partial: options.partial,
+                symbol_path: options.symbol_path(environment),
+                image_path: options.image_path(environment),
+                analyze_at_load: !environment.no_bugcheck_analysis,
+            },
+            last_display: LastDisplay::default(),
+            sequence: 0,
+            nesting: 0,
+            quit: false,
+            failed: false,
+        }
+    }
+
+    /// The terminal.
+    pub fn ui(&self) -> &Arc<Ui> {
+        &self.ui
+    }
+
+    // ----- targets ---------------------------------------------------------------------------------------------
+
+    /// Opens a dump file or the dump in a cabinet.
+    pub fn open_dump(&mut self, path: &Path, member: Option<&str>) -> std::result::Result<Dump, DumpError> {
+        let ui = Arc::clone(&self.ui);
+        let progress = |done, total| {
+            ui.progress(done, total, "unpacking the cabinet");
+            !interrupt::take_interrupt()
+        };
+        let options = OpenOptions {
+            member: member.map(str::to_owned),
+            no_mmap: self.settings.no_mmap,
+            progress: Some(&progress),
+        };
+        let dump = Dump::open(path, &options);
+        self.ui.clear_progress();
+        let dump = dump?;
+        if dump.archive_member().is_some() {
+            self.last_archive = Some(path.to_owned());
+        }
+        // Answers from half a dump are easily taken for whole ones: the user must ask for it.
+        let cut = dump.problems().iter().find(|problem| matches!(problem, Problem::Truncated { .. }));
+        match cut.filter(|_| !self.settings.partial) {
+            Some(problem) => Err(DumpError::Truncated { path: path.to_owned(), problem: problem.clone() }),
+            None => Ok(dump),
+        }
+    }
+
+    /// Makes a dump a target, the current one, and shows its banner as a command record of its own.
+    pub fn attach(&mut self, dump: Dump) {
+        let line = format!(".opendump {}", dump.path().display());
+        self.record(&line, |session, out| {
+            session.attach_into(dump, out);
+            Ok(())
+        });
+        if !self.ui.is_json() {
+            self.analyze_at_load();
+        }
+    }
+
+    /// Makes a dump a target and prints its banner to `out`.
+    pub fn attach_into(&mut self, dump: Dump, out: &Out<'_>) {
+        let target = Target::open(dump);
+        let open = Arc::new(OpenTarget {
+            number: self.next_number,
+            target,
+            symbols: Symbols::new(SymbolPath::parse(&self.settings.symbol_path)),
+        });
+        self.next_number += 1;
+        self.targets.push(Arc::clone(&open));
+        self.make_current(self.targets.len() - 1);
+        commands::print_banner(self, &open, out);
+    }
+
+    /// The short analysis that KD prints at load. Its absence is not an error: the extension may not be there.
+    fn analyze_at_load(&mut self) {
+        let Some(open) =
+            self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned()
+        else {
+            return;
+        };
+        let ui = Arc::clone(&self.ui);
+        let out = ui.out();
+        if !self.settings.analyze_at_load {
+            return commands::show_bug_check_line(&open, &out);
+        }
+        self.load_own_extensions();
+        match self.chain.find(CommandName::parse("analyze")) {
+            Ok(_) => {
+                let _ = self.run_extension("analyze", "", &out);
+                ui.end_command(Status::Ok);
+            }
+            Err(error) => {
+                commands::show_bug_check_line(&open, &out);
+                out.line(&format!("No analysis at load: {error}"));
+            }
+        }
+    }
+
+    /// Open targets in order of opening.
+    pub fn targets(&self) -> &[Arc<OpenTarget>] {
+        &self.targets
+    }
+
+    /// The current target.
+    pub fn current_target(&self) -> Option<&Arc<OpenTarget>> {
+        self.targets.get(self.current)
+    }
+
+    /// Makes a target current; its crashing processor becomes the current one.
+    pub fn make_current(&mut self, index: usize) {
+        self.current = index;
+        self.last_display = LastDisplay::default();
+        self.processor = self.current_target().map_or(0, |open| open.target.current_processor());
+    }
+
+    /// Closes the current target; the latest of the others becomes current.
+    pub fn detach(&mut self) -> Option<u32> {
+        if self.current >= self.targets.len() {
+            return None;
+        }
+        let closed = self.targets.remove(self.current);
+        self.make_current(self.targets.len().saturating_sub(1));
+        Some(closed.number)
+    }
+
+    /// The processor that commands look at.
+    pub fn processor(&self) -> u32 {
+        self.processor
+    }
+
+    /// Makes a processor current.
+    pub fn set_processor(&mut self, processor: u32) {
+        self.processor = processor;
+        self.last_display = LastDisplay::default();
+    }
+
+    /// What commands look at now, or at the processor of a prefix such as `3r`.
+    pub fn scope(&self, processor: Option<u32>) -> Result<Scope> {
+        let scope = Scope {
+            open: self.current_target().cloned(),
+            processor: processor.unwrap_or(self.processor),
+            radix: self.settings.radix,
+        };
+        if let (Some(open), Some(processor)) = (&scope.open, processor) {
+            let count = open.target.processors().len() as u32;
+            if processor >= count {
+                return Err(Error::Usage(format!(
+                    "processor {processor} does not exist; this target has {count}"
+                )));
+            }
+        }
+        Ok(scope)
+    }
+
+    /// The prompt: `kd>`, `3: kd>`, `||1:3: kd>`.
+    pub fn prompt(&self) -> String {
+        let Some(open) = self.current_target() else { return "kd> ".to_owned() };
+        let system = if self.targets.len() > 1 { format!("||{}:", open.number) } else { String::new() };
+        if open.target.processors().len() as u32 > 1 {
+            format!("{system}{}: kd> ", self.processor)
+        } else {
+            format!("{system}{}kd> ", if system.is_empty() { "" } else { " " })
+        }
+    }
+
+    // ----- running ---------------------------------------------------------------------------------------------
+
+    /// True after `q`.
+    pub fn wants_to_quit(&self) -> bool {
+        self.quit || self.ui.is_broken()
+    }
+
+    /// Ends the session after this command.
+    pub fn quit(&mut self) {
+        self.quit = true;
+    }
+
+    /// True if any command failed.
+    pub fn has_failed(&self) -> bool {
+        self.failed
+    }
+
+    /// Makes the names of extension commands known to completion.
+    pub fn prepare_completion(&mut self) {
+        self.load_own_extensions();
+    }
+
+    /// True once for each Ctrl+C.
+    pub fn interrupted(&self) -> bool {
+        interrupt::take_interrupt()
+    }
+
+    /// Runs every command of a line, each with a record of its own; Ctrl+C drops the rest of the line.
+    pub fn execute_line(&mut self, line: &str) {
+        interrupt::take_interrupt();
+        for command in commands::split_commands(line) {
+            if self.wants_to_quit() {
+                return;
+            }
+            if matches!(Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()), Word::Nothing)
+            {
+                continue;
+            }
+            let status = self.record(command, |session, out| session.run(command, out));
+            if status == Status::Interrupted {
+                return;
+            }
+        }
+    }
+
+    /// Runs `body` inside a command record and notes its failure.
+    fn record(&mut self, line: &str, body: impl FnOnce(&mut Session, &Out<'_>) -> Result<()>) -> Status {
+        self.sequence += 1;
+        let ui = Arc::clone(&self.ui);
+        let target = self.current_target().map(|open| open.number);
+        ui.begin_command(&CommandHead { seq: self.sequence, target, line });
+        let out = ui.out();
+        let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| body(self, &out)));
+        let status = match result {
+            Ok(Ok(())) => Status::Ok,
+            Ok(Err(error)) => self.report(&error, &out),
+            Err(_) => {
+                out.error("internal error: the command panicked; the session goes on. Please report this");
+                Status::Failed
+            }
+        };
+        self.failed |= status != Status::Ok;
+        ui.end_command(status);
+        status
+    }
+
+    fn report(&self, error: &Error, out: &Out<'_>) -> Status {
+        match error {
+            Error::Interrupted => {
+                out.warning("interrupted");
+                Status::Interrupted
+            }
+            Error::ContinueSearch => Status::Unknown,
+            // An extension has said it already.
+            Error::Other(text) if text.is_empty() => Status::Failed,
+            error => {
+                out.error(&error.to_string());
+                Status::Failed
+            }
+        }
+    }
+
+    /// Runs one command; its text goes to `out`.
+    pub fn run(&mut self, command: &str, out: &Out<'_>) -> Result<()> {
+        match Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()) {
+            Word::Nothing => Ok(()),
+            Word::Extension { word, args } => self.run_extension(word, args, out),
+            Word::Builtin { name, args, processor } => {
+                let row = commands::rows().find(|row| row.names.contains(&name));
+                let row = row.ok_or_else(|| Error::NotFound(format!("no command '{name}'")))?;
+                if row.needs == Needs::Target {
+                    self.need_target(name)?;
+                }
+                (row.run)(self, out, &Call { name, args, processor })
+            }
+            Word::Unknown { word } => {
+                Err(Error::NotFound(commands::why_not(word).unwrap_or_else(|| {
+                    format!("no command '{word}'; .help lists commands, .chain extensions")
+                })))
+            }
+        }
+    }
+
+    fn need_target(&self, name: &str) -> Result<()> {
+        if self.current_target().is_some() {
+            return Ok(());
+        }
+        let next = if self.pending.is_empty() {
+            "no dump is open: .opendump FILE, then g"
+        } else {
+            "the dump is not loaded yet: type g"
+        };
+        Err(Error::Unsupported(format!("{name}: {next}")))
+    }
+
+    /// Loads kd's own extensions once, and says what could not be loaded.
+    pub fn load_own_extensions(&mut self) {
+        for error in self.chain.load_own() {
+            self.ui.out().warning(&error.to_string());
+        }
+    }
+
+    /// Runs `!word args`. Extensions that decline (`CONTINUE_SEARCH`) pass the command on to the next one.
+    pub fn run_extension(&mut self, word: &str, args: &str, out: &Out<'_>) -> Result<()> {
+        self.load_own_extensions();
+        let name = CommandName::parse(word);
+        if name.command.eq_ignore_ascii_case("help") {
+            return commands::extension_help(self, name.extension, args, out);
+        }
+        let found = self.chain.find(name).map_err(|error| Error::NotFound(error.to_string()))?;
+        for (extension, row) in found {
+            if row.needs & (needs::TARGET | needs::KERNEL_TYPES | needs::PHYSICAL) != 0 {
+                self.need_target(&format!("!{word}"))?;
+            }
+            self.check_needs(&row)?;
+            match self.call(&extension, &row, args, out)? {
+                status::CONTINUE_SEARCH => {}
+                status::OK => return Ok(()),
+                status::INTERRUPTED => return Err(Error::Interrupted),
+                // The extension has said why.
+                _ => return Err(Error::Other(String::new())),
+            }
+        }
+        Err(Error::NotFound(format!("!{word}: every extension passed this on")))
+    }
+
+    fn check_needs(&self, row: &CommandRow) -> Result<()> {
+        let Some(open) = self.current_target() else { return Ok(()) };
+        if row.needs & needs::PHYSICAL != 0 && open.target.dump().physical().is_none() {
+            return Err(Error::Unsupported(format!(
+                "!{} needs physical memory, which a {} dump does not hold",
+                row.name,
+                open.target.dump().kind()
+            )));
+        }
+        if row.needs & needs::KERNEL_TYPES != 0 {
+            open.symbols.types(&open.target, "nt").map_err(|error| {
+                Error::NoSymbols(format!("!{} needs the kernel's types: {error}", row.name))
+            })?;
+        }
+        Ok(())
+    }
+
+    fn call(&mut self, extension: &Arc<Loaded>, row: &CommandRow, args: &str, out: &Out<'_>) -> Result<i32> {
+        if self.nesting >= MAX_NESTING {
+            return Err(Error::Other(format!("commands are nested more than {MAX_NESTING} deep")));
+        }
+        let scope = self.scope(None)?;
+        self.nesting += 1;
+        let mut main = CommandServer { session: self, out };
+        let ended = worker::run(extension, row.index, args, scope, &mut main);
+        self.nesting -= 1;
+        match ended {
+            Ok(Ended::Status(code)) => Ok(code),
+            Ok(Ended::Abandoned) => {
+                out.warning(&format!(
+                    "!{} did not stop and was left behind; {} stays in memory",
+                    row.name, extension.name
+                ));
+                Ok(status::INTERRUPTED)
+            }
+            Err(error) => Err(Error::Other(format!("cannot start a thread for !{}: {error}", row.name))),
+        }
+    }
+
+    /// Runs every command of a line and returns the text.
+    fn execute_captured(&mut self, line: &str) -> (i32, String) {
+        let capture = Capture::new();
+        let mut code = status::OK;
+        for command in commands::split_commands(line) {
+            if self.nesting >= MAX_NESTING {
+                return (status::FAILED, format!("commands are nested more than {MAX_NESTING} deep"));
+            }
+            let out = Out::new(&capture);
+            self.nesting += 1;
+            let result = self.run(command, &out);
+            self.nesting -= 1;
+            if let Err(error) = result {
+                self.report(&error, &out);
+                code = if error == Error::Interrupted { status::INTERRUPTED } else { status::FAILED };
+                break;
+            }
+        }
+        (code, capture.into_text())
+    }
+}
+
+/// What a running extension command is served by.
+struct CommandServer<'a> {
+    session: &'a mut Session,
+    out: &'a Out<'a>,
+}
+
+impl Main for CommandServer<'_> {
+    fn emit(&mut self, event: &Event<'_>) {
+        self.out.sink().emit(event);
+    }
+
+    fn progress(&mut self, done: u64, total: u64, label: &str) {
+        self.session.ui.progress(done, total, label);
+    }
+
+    fn execute(&mut self, line: &str) -> (i32, String) {
+        self.session.execute_captured(line)
+    }
+
+    fn take_interrupt(&mut self) -> bool {
+        interrupt::take_interrupt()
+    }
+}

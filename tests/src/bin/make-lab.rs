@@ -1,0 +1,48 @@
+//! Writes systems as dumps of every kind, with their truth, for readers outside of this project.
+//!
+//! `cargo run -p kd-tests --bin make-lab -- FOLDER [GENERATION…]`: `GENERATION-KIND.dmp` in every kind, the physical
+//! memory as it is in `GENERATION.raw`, and `GENERATION.json`: the truth, and the frames that each kind holds.
+
+use kd_sdk::address::PAGE_SIZE;
+use kd_tests::lab::layout::GENERATIONS;
+use kd_tests::lab::world::{Options, World};
+use kd_tests::lab::writer::{self, Kind};
+use serde_json::{Map, json};
+use std::fs::{self, File};
+use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+
+fn main() -> io::Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "target/lab".into()));
+    let mut names: Vec<String> = arguments.collect();
+    if names.is_empty() {
+        names = GENERATIONS.iter().map(|g| g.name.to_owned()).collect();
+    }
+    fs::create_dir_all(&folder)?;
+    for name in names {
+        let world = World::build(Options::new(&name));
+        let mut raw = File::create(folder.join(format!("{name}.raw")))?;
+        for (pfn, frame) in world.memory.captured(false) {
+            raw.seek(SeekFrom::Start(pfn.0 * PAGE_SIZE))?;
+            raw.write_all(frame)?;
+        }
+        let end = world.memory.ram().last().map_or(0, |r| r.base + r.count);
+        raw.set_len(end * PAGE_SIZE)?;
+
+        let mut frames = Map::new();
+        for kind in Kind::ALL {
+            match writer::write(&world, kind, &folder.join(format!("{name}-{}.dmp", kind as u32))) {
+                Err(e) if e.kind() == ErrorKind::Unsupported => continue,
+                result => result?,
+            }
+            let runs: Vec<_> = kind.frames(&world).iter().map(|r| json!([r.base, r.count])).collect();
+            frames.insert((kind as u32).to_string(), json!(runs));
+        }
+        let mut truth = world.truth();
+        truth["frames"] = frames.into();
+        fs::write(folder.join(format!("{name}.json")), serde_json::to_vec_pretty(&truth)?)?;
+        println!("{name}: {} frames with contents", world.memory.captured(false).count());
+    }
+    Ok(())
+}

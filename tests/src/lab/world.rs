@@ -1,0 +1,337 @@
+//! A small Windows system at the moment of its crash: a driver of ours read freed memory at raised IRQL.
+//!
+//! [`World::build`] reads top-down as the order in which things come to be. What a reader should find in the system
+//! is in [`World::truth`]; where to find it is in the fields. Layouts come from [`super::layout`] only.
+
+mod crash;
+mod parts;
+mod truth;
+
+pub use parts::physical_memory_descriptor;
+
+use super::cpu::Registers;
+use super::image::Image;
+use super::kdbg;
+use super::layout::{Generation, Machine};
+use super::memory::{Owner, PhysicalMemory, Run};
+use super::paging::{AddressSpace, Scheme, Size};
+use kd_sdk::address::{PAGE_SIZE, Pa, Va};
+
+/// 17 May 2024, 10:20:30 UTC: the crash, as `FILETIME`.
+pub const SYSTEM_TIME: u64 = 133_604_148_300_000_000;
+/// 3 h 25 min 45.678 s since boot, in units of 100 ns.
+pub const UP_TIME: u64 = 123_456_780_000;
+/// What the header's comment says.
+pub const COMMENT: &str = "made by the kd laboratory";
+
+/// What to build.
+#[derive(Clone, Copy)]
+pub struct Options {
+    /// The release of Windows.
+    pub generation: &'static Generation,
+    /// Number of processors, at most 32.
+    pub processors: u32,
+    /// Five-level paging (x64).
+    pub five_levels: bool,
+    /// Physical address extension (x86).
+    pub pae: bool,
+    /// Hide the debugger data block, as a system booted without debugger does.
+    pub encoded: bool,
+    /// Frame bits inverted in entries that are not valid; zero before the L1TF mitigation.
+    pub swizzle: u64,
+}
+
+impl Options {
+    /// Two processors and the usual paging of a generation, nothing hidden.
+    pub fn new(generation: &str) -> Options {
+        Options {
+            generation: Generation::named(generation),
+            processors: 2,
+            five_levels: false,
+            pae: true,
+            encoded: false,
+            swizzle: 0,
+        }
+    }
+
+    fn scheme(&self) -> Scheme {
+        match (self.generation.machine, self.five_levels, self.pae) {
+            (Machine::X86, _, true) => Scheme::X86Pae,
+            (Machine::X86, _, false) => Scheme::X86,
+            (Machine::X64, true, _) => Scheme::X64Level5,
+            (Machine::X64, false, _) => Scheme::X64,
+            (Machine::Arm64, ..) => Scheme::Arm64,
+        }
+    }
+}
+
+/// One processor.
+pub struct Processor {
+    /// Its number.
+    pub number: u32,
+    /// Its `KPRCB`.
+    pub prcb: Va,
+    /// The context the kernel saved for it, where `KPRCB.Context` points.
+    pub context: Va,
+    /// The registers in that context.
+    pub registers: Registers,
+}
+
+/// One process.
+pub struct Process {
+    /// Its `EPROCESS`.
+    pub eprocess: Va,
+    /// `UniqueProcessId`.
+    pub id: u64,
+    /// `ImageFileName`.
+    pub name: &'static str,
+    /// Root of its page tables.
+    pub directory_table_base: Pa,
+}
+
+/// One frame of the crashing thread's stack.
+pub struct StackFrame {
+    /// Program counter; for callers, the return address.
+    pub pc: u64,
+    /// Stack pointer in that frame.
+    pub sp: u64,
+    /// `module!name+0xoffset`.
+    pub symbol: String,
+}
+
+/// What the system found wrong, in the terms of the dump header.
+#[derive(Default)]
+pub struct Crash {
+    /// The bug check code.
+    pub code: u32,
+    /// Its parameters.
+    pub parameters: [u64; 4],
+    /// Address of the instruction that faulted.
+    pub exception_address: u64,
+    /// Read (0) or write (1), and the address.
+    pub exception_information: [u64; 2],
+    /// Registers at the fault: the header's context record.
+    pub registers: Registers,
+    /// The stack of the crashing thread from `KeBugCheckEx` down.
+    pub stack: Vec<StackFrame>,
+}
+
+/// What a virtual address of the crashing process should answer.
+pub struct Probe {
+    /// The address.
+    pub va: Va,
+    /// One of `valid`, `transition`, `page file`, `demand zero`, `prototype`, `not mapped`, `not captured`.
+    pub state: &'static str,
+    /// What the memory begins with, where it can be read.
+    pub text: &'static str,
+    /// Whose memory it is.
+    pub owner: Owner,
+}
+
+/// The system.
+pub struct World {
+    /// What it was built from.
+    pub options: Options,
+    /// Its RAM.
+    pub memory: PhysicalMemory,
+    /// The address space of the System process.
+    pub system: AddressSpace,
+    /// The address space of the process that crashed it.
+    pub user: AddressSpace,
+    /// Kernel, HAL and drivers, in load order.
+    pub images: Vec<Image>,
+    /// Name, start and end of drivers no longer loaded, the last unloaded last.
+    pub unloaded: Vec<(&'static str, u64, u64)>,
+    /// All processors.
+    pub processors: Vec<Processor>,
+    /// The processes, System first.
+    pub processes: Vec<Process>,
+    /// `ETHREAD` of the thread that crashed.
+    pub thread: Va,
+    /// Lowest and highest address of its kernel stack.
+    pub stack: (Va, Va),
+    /// The crash itself.
+    pub crash: Crash,
+    /// Addresses to try.
+    pub probes: Vec<Probe>,
+    /// The debugger data block, plain even where memory holds it encoded.
+    pub debugger_data: Vec<u8>,
+    pool: Va,
+}
+
+impl World {
+    /// Builds the system.
+    pub fn build(options: Options) -> World {
+        let generation = options.generation;
+        let mut memory =
+            PhysicalMemory::new(&[Run { base: 1, count: 0x9e }, Run { base: 0x100, count: 0x800 }]);
+        let mut system = AddressSpace::new(options.scheme(), &mut memory);
+        let mut user = AddressSpace::new(options.scheme(), &mut memory);
+        system.swizzle = options.swizzle;
+        user.swizzle = options.swizzle;
+        let mut world = World {
+            options,
+            memory,
+            system,
+            user,
+            images: Vec::new(),
+            unloaded: Vec::new(),
+            processors: Vec::new(),
+            processes: Vec::new(),
+            thread: Va(0),
+            stack: (Va(0), Va(0)),
+            crash: Crash::default(),
+            probes: Vec::new(),
+            debugger_data: Vec::new(),
+            pool: Va(if generation.machine == Machine::X86 { 0x8900_0000 } else { 0xffff_ac0f_1240_0000 }),
+        };
+        world.load_images();
+        world.fill_kernel_variables();
+        world.list_modules();
+        world.start_processors();
+        world.start_processes();
+        world.share_user_data();
+        world.crash();
+        world.lay_probes();
+        world.write_debugger_data();
+        let World { memory, system, user, .. } = &mut world;
+        if !matches!(system.scheme, Scheme::X64Level5) {
+            system.map_self(memory, Va(generation.pte_base));
+        }
+        user.share_kernel(memory, system);
+        if !matches!(user.scheme, Scheme::X64Level5 | Scheme::X86Pae) {
+            user.map_self(memory, Va(generation.pte_base));
+        }
+        world
+    }
+
+    /// The image of this name; `nt` is the kernel.
+    pub fn image(&self, name: &str) -> &Image {
+        let found = self.images.iter().find(|i| i.name == name || (name == "nt" && i.name == "ntoskrnl.exe"));
+        found.unwrap_or_else(|| panic!("no image {name}"))
+    }
+
+    /// The address of a kernel variable or function.
+    pub fn nt(&self, name: &str) -> Va {
+        Va(self.image("nt").address_of(name))
+    }
+
+    /// Reads memory as the crashing process sees it; zeros for frames that were never captured.
+    pub fn read(&self, va: Va, size: usize) -> Option<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(size);
+        while bytes.len() < size {
+            let at = va.add(bytes.len() as u64);
+            let pa =
+                self.user.translate(&self.memory, at).or_else(|| self.system.translate(&self.memory, at))?;
+            let take = (size - bytes.len()).min((PAGE_SIZE - pa.page_offset()) as usize);
+            let start = pa.page_offset() as usize;
+            match self.memory.frame(pa.pfn()) {
+                Some(frame) => bytes.extend(&frame[start..start + take]),
+                None => bytes.resize(bytes.len() + take, 0),
+            }
+        }
+        Some(bytes)
+    }
+
+    /// Reads a pointer of the system's size.
+    pub fn read_pointer(&self, va: Va) -> Va {
+        let mut wide = [0; 8];
+        let size = self.options.generation.machine.pointer_size();
+        wide[..size]
+            .copy_from_slice(&self.read(va, size).unwrap_or_else(|| panic!("{:#x} is not mapped", va.0)));
+        Va(u64::from_le_bytes(wide))
+    }
+
+    /// Writes system memory, which must be mapped.
+    fn write(&mut self, va: Va, bytes: &[u8]) {
+        let mut done = 0;
+        while done < bytes.len() {
+            let at = va.add(done as u64);
+            let pa = self
+                .system
+                .translate(&self.memory, at)
+                .unwrap_or_else(|| panic!("{:#x} is not mapped", at.0));
+            let take = (bytes.len() - done).min((PAGE_SIZE - pa.page_offset()) as usize);
+            self.memory.write(pa, &bytes[done..done + take]);
+            done += take;
+        }
+    }
+
+    /// Writes a pointer of the system's size.
+    fn write_pointer(&mut self, va: Va, value: u64) {
+        self.write(va, &value.to_le_bytes()[..self.options.generation.machine.pointer_size()]);
+    }
+
+    /// Writes an integer or pointer field, if this generation has it.
+    fn set(&mut self, base: Va, path: &str, value: u64) {
+        if let Some(offset) = self.options.generation.find(path) {
+            self.write(base.add(offset), &value.to_le_bytes()[..self.options.generation.width(path)]);
+        }
+    }
+
+    /// Maps fresh kernel pages over a range.
+    fn map_range(&mut self, va: Va, size: u64) {
+        let mut page = va.page();
+        while page.0 < va.0 + size {
+            let frame = self.memory.allocate(Owner::Kernel);
+            self.system.map(&mut self.memory, page, frame, Size::Small, Owner::Kernel);
+            page = page.add(PAGE_SIZE);
+        }
+    }
+
+    /// Takes zeroed pool memory, 16-byte aligned.
+    fn allocate(&mut self, size: u64) -> Va {
+        let start = self.pool;
+        self.pool = Va((start.0 + size).next_multiple_of(16));
+        let mapped = Va(start.0.next_multiple_of(PAGE_SIZE));
+        if self.pool.0 > mapped.0 {
+            self.map_range(mapped, self.pool.0 - mapped.0);
+        }
+        start
+    }
+
+    /// Makes a list head point to itself.
+    fn start_list(&mut self, head: Va) {
+        self.write_pointer(head, head.0);
+        self.write_pointer(head.add(self.options.generation.at("_LIST_ENTRY.Blink")), head.0);
+    }
+
+    /// Puts an entry at the end of a list.
+    fn append(&mut self, head: Va, entry: Va) {
+        let blink = self.options.generation.at("_LIST_ENTRY.Blink");
+        let last = self.read_pointer(head.add(blink));
+        self.write_pointer(last, entry.0);
+        self.write_pointer(entry, head.0);
+        self.write_pointer(entry.add(blink), last.0);
+        self.write_pointer(head.add(blink), entry.0);
+    }
+
+    /// Fills a `UNICODE_STRING`; its characters go to the pool.
+    fn write_string(&mut self, at: Va, text: &str) {
+        let characters = super::bytes::utf16(text);
+        let buffer = self.allocate(characters.len() as u64 + 2);
+        self.write(buffer, &characters);
+        self.set(at, "_UNICODE_STRING.Length", characters.len() as u64);
+        self.set(at, "_UNICODE_STRING.MaximumLength", characters.len() as u64 + 2);
+        self.set(at, "_UNICODE_STRING.Buffer", buffer.0);
+    }
+
+    fn write_debugger_data(&mut self) {
+        let pae = self.system.scheme.entry_size() == 8;
+        self.debugger_data = kdbg::plain(self.options.generation, pae, |name| self.nt(name).0);
+        let mut block = self.debugger_data.clone();
+        if self.options.encoded {
+            let (never, always) = (0x8642_0975_31fe_dcba, 0x0f1e_2d3c_4b5a_6978);
+            let flag = self.nt("KdpDataBlockEncoded");
+            kdbg::encode(&mut block, never, always, flag.0);
+            self.write(self.nt("KiWaitNever"), &u64::to_le_bytes(never));
+            self.write(self.nt("KiWaitAlways"), &u64::to_le_bytes(always));
+            self.write(flag, &[1]);
+        }
+        self.write(self.nt("KdDebuggerDataBlock"), &block);
+        let head = self.nt("KdpDebuggerDataListHead");
+        self.write_pointer(head, self.nt("KdDebuggerDataBlock").0);
+        let blink = self.options.generation.at("_LIST_ENTRY.Blink");
+        self.write_pointer(head.add(blink), self.nt("KdDebuggerDataBlock").0);
+    }
+}
