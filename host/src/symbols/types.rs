@@ -126,6 +126,11 @@ impl ModuleTypes {
 
     /// The name of a type as KD shows it: `_LIST_ENTRY`, `Ptr64 Void`, `[15] UChar`, `Pos 0, 1 Bit`.
     pub fn name(&self, id: TypeId) -> String {
+        self.spell(id, DEPTH)
+    }
+
+    /// The name, looking `depth` functions deep into what they return.
+    fn spell(&self, id: TypeId, depth: u32) -> String {
         let mut name = String::new();
         let mut at = self.table.plain(id);
         for _ in 0..DEPTH {
@@ -146,7 +151,7 @@ impl ModuleTypes {
                     let _ = write!(name, "Ptr{} ", self.pointer_bytes(size) * 8);
                     let to = self.table.plain(TypeId(to));
                     if let Shape::Record(Record::Procedure { returns }) = self.table.record(to) {
-                        let _ = write!(name, "    {} ", self.c_name(TypeId(returns), DEPTH));
+                        let _ = write!(name, "    {} ", self.c_name(TypeId(returns), depth));
                         break;
                     }
                     to
@@ -161,7 +166,7 @@ impl ModuleTypes {
                     break;
                 }
                 Shape::Record(Record::Procedure { returns }) => {
-                    let _ = write!(name, "{} ", self.c_name(TypeId(returns), DEPTH));
+                    let _ = write!(name, "{} ", self.c_name(TypeId(returns), depth));
                     break;
                 }
                 Shape::Record(_) => {
@@ -176,14 +181,13 @@ impl ModuleTypes {
 
     /// The C spelling, which KD uses for what a function returns.
     fn c_name(&self, id: TypeId, depth: u32) -> String {
+        let Some(depth) = depth.checked_sub(1) else { return "<unknown type>".to_owned() };
         let id = self.table.plain(id);
         match self.table.record(id) {
             Shape::Simple(simple) => simple.c_name.to_owned(),
-            Shape::SimplePointer(to, _) => format!("{}*", self.c_name(to, depth.saturating_sub(1))),
-            Shape::Record(Record::Pointer { to, .. }) if depth > 0 => {
-                format!("{}*", self.c_name(TypeId(to), depth - 1))
-            }
-            _ => self.name(id),
+            Shape::SimplePointer(to, _) => format!("{}*", self.c_name(to, depth)),
+            Shape::Record(Record::Pointer { to, .. }) => format!("{}*", self.c_name(TypeId(to), depth)),
+            _ => self.spell(id, depth),
         }
     }
 

@@ -143,9 +143,17 @@ fn types() -> Vec<u8> {
     // 100c: a nested type without a name, announced; 100d: it
     record(&mut records, 0x1506, &udt(0, 0x80, 0, "_OUTER::<unnamed-type-u>", true), true);
     record(&mut records, 0x1506, &udt(0x1004, 0, 8, "_OUTER::<unnamed-type-u>", true), true);
+    // 100e, 100f: an array of functions that return this array; no compiler writes it
+    let mut looped = Vec::new();
+    words(&mut looped, &[0x100f, 0x23]);
+    halves(&mut looped, &[8, 0]);
+    record(&mut records, 0x1503, &looped, true);
+    let mut function = Vec::new();
+    words(&mut function, &[0x100e, 0, 0]);
+    record(&mut records, 0x1008, &function, true);
 
     let mut stream = Vec::new();
-    words(&mut stream, &[20_040_203, 56, 0x1000, 0x100e, records.len() as u32]);
+    words(&mut stream, &[20_040_203, 56, 0x1000, 0x1010, records.len() as u32]);
     halves(&mut stream, &[u16::MAX, u16::MAX]);
     words(&mut stream, &[4, 0x3ffff, 0, 0, 0, 0, 0, 0]);
     stream.extend(records);

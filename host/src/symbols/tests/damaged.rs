@@ -23,7 +23,7 @@ fn ask_everything(bytes: Vec<u8>) {
             types.enum_values(id);
             ControlFlow::Continue(())
         });
-        for id in 0x1000..0x1010 {
+        for id in 0x1000..0x1014 {
             types.name(TypeId(id));
             types.fields(TypeId(id));
         }
@@ -136,6 +136,7 @@ fn the_small_pdb_is_whole() {
     assert_eq!((u.size, types.name(u.id), types.is_union(u.id)), (8, "<unnamed-type-u>".to_owned(), true));
     let next = types.field(outer, "Next").unwrap();
     assert_eq!((next.offset, next.element, types.name(next.id)), (40, outer, "Ptr64 _OUTER".to_owned()));
+    assert!(types.name(TypeId(0x100e)).starts_with("[0] [0] ") && types.size(TypeId(0x100e)) == 8);
     let colour = types.find("_COLOR").unwrap();
     assert_eq!(types.enum_value(colour, "red"), Some(-1));
     assert_eq!(types.enum_name(colour, 70000).as_deref(), Some("Blue"));
