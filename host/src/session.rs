@@ -13,7 +13,7 @@ use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
 use kd_sdk::error::{Error, Result};
-use kd_sdk::output::{Event, Out};
+use kd_sdk::output::{Event, Out, Severity};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -417,11 +417,18 @@ impl Session {
         }
         let scope = self.scope(None)?;
         self.nesting += 1;
-        let mut main = CommandServer { session: self, out };
+        let mut main = CommandServer { session: self, out, complained: false };
         let ended = worker::run(extension, Work::Command(row.index, args.to_owned()), scope, &mut main);
+        let complained = main.complained;
         self.nesting -= 1;
         match ended {
-            Ok(Ended::Status(code)) => Ok(code),
+            Ok(Ended::Status(code)) => {
+                let failed = !matches!(code, status::OK | status::INTERRUPTED | status::CONTINUE_SEARCH);
+                if failed && !complained {
+                    out.error(&format!("!{} failed: {}", row.name, status::meaning(code)));
+                }
+                Ok(code)
+            }
             Ok(Ended::Abandoned) => {
                 out.warning(&format!(
                     "!{} did not stop and was left behind; {} stays in memory",
@@ -442,7 +449,7 @@ impl Session {
         let out = ui.out();
         for extension in curious {
             let Ok(scope) = self.scope(None) else { return };
-            let mut main = CommandServer { session: self, out: &out };
+            let mut main = CommandServer { session: self, out: &out, complained: false };
             let _ = worker::run(&extension, Work::Note(event, number.into()), scope, &mut main);
         }
     }
@@ -473,10 +480,13 @@ impl Session {
 struct CommandServer<'a> {
     session: &'a mut Session,
     out: &'a Out<'a>,
+    /// The command has said what is wrong.
+    complained: bool,
 }
 
 impl Main for CommandServer<'_> {
     fn emit(&mut self, event: &Event<'_>) {
+        self.complained |= matches!(event, Event::Message { severity: Severity::Error, .. });
         self.out.sink().emit(event);
     }
 
