@@ -169,7 +169,7 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
         missing: Vec::new(),
     };
     crash.modules.sort_by_key(|module| module.base);
-    read_arguments(&mut crash, &memory);
+    read_arguments(&mut crash, session);
     read_hung_processor(&mut crash, session);
     let (saved, header) = (named(session, registers::PROCESSOR), named(session, registers::HEADER));
     read_contexts(&mut crash, &memory, saved.as_ref(), header.as_ref());
@@ -180,7 +180,8 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
 }
 
 /// Follows what the arguments point at.
-fn read_arguments(crash: &mut Crash, memory: &Memory<'_>) {
+fn read_arguments(crash: &mut Crash, session: &Session<'_>) {
+    let memory = &session.memory();
     for (index, (role, value)) in crash.roles().into_iter().zip(crash.bug_check.parameters).enumerate() {
         let va = Va(value);
         if value == 0 {
@@ -209,9 +210,15 @@ fn read_arguments(crash: &mut Crash, memory: &Memory<'_>) {
                 let led = lead(crash, memory, role, index, va);
                 crash.led.extend(led);
             }
+            Role::Process => {
+                let name = process(session, va).name;
+                if let (false, Some(text)) = (name.is_empty(), crash.texts.get_mut(index)) {
+                    *text = Some(name);
+                }
+            }
             Role::AnsiText | Role::DriverName => {
                 if let Some(text) = crash.texts.get_mut(index) {
-                    *text = text_at(memory, va);
+                    *text = text_at(memory, va, crash.pointer_size);
                 }
             }
             _ => {}
@@ -253,56 +260,70 @@ fn missing(crash: &mut Crash, memory: &Memory<'_>, what: &str, index: usize, va:
 }
 
 /// A printable text in memory: ANSI, or the UNICODE_STRING at the address.
-fn text_at(memory: &Memory<'_>, va: Va) -> Option<String> {
+fn text_at(memory: &dyn Bytes, va: Va, pointer_size: u32) -> Option<String> {
     let ansi = memory.gather(va, 64);
     let end = ansi.iter().position(|&byte| byte == 0).unwrap_or(ansi.len());
     let text = ansi.get(..end)?;
     if text.len() > 2 && text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
         return Some(text.iter().map(|&byte| char::from(byte)).collect());
     }
-    memory.unicode_string(va).ok().filter(|t| !t.is_empty() && t.len() < 256 && !t.contains(char::is_control))
+    memory.counted_text(va, pointer_size)
 }
 
-/// Offsets of the I/O objects, which have not changed since NT: (DriverStart, DriverName, CurrentStackLocation,
-/// IO_STACK_LOCATION.DeviceObject).
-fn object_offsets(pointer_size: u32) -> (u64, u64, u64, u64) {
-    if pointer_size == 4 { (0xc, 0x1c, 0x60, 0x14) } else { (0x18, 0x38, 0xb8, 0x28) }
+/// Offsets inside the I/O objects, which have not changed since NT.
+struct ObjectOffsets {
+    driver_start: u64,
+    driver_name: u64,
+    current_stack_location: u64,
+    device_object: u64,
 }
+
+fn object_offsets(pointer_size: u32) -> ObjectOffsets {
+    let of = |driver_start, driver_name, current_stack_location, device_object| ObjectOffsets {
+        driver_start,
+        driver_name,
+        current_stack_location,
+        device_object,
+    };
+    if pointer_size == 4 { of(0xc, 0x1c, 0x60, 0x14) } else { of(0x18, 0x38, 0xb8, 0x28) }
+}
+
+/// The type words of the I/O objects.
+const IO_TYPE_DEVICE: u64 = 3;
+const IO_TYPE_DRIVER: u64 = 4;
+const IO_TYPE_IRP: u64 = 6;
 
 /// From a device object, driver object or IRP to a driver.
-fn lead(crash: &Crash, memory: &Memory<'_>, role: Role, index: usize, va: Va) -> Option<Led> {
-    let (start, name, current, device_of) = object_offsets(crash.pointer_size);
-    let (mut way, mut device) = (String::new(), va);
+fn lead(crash: &Crash, memory: &dyn Bytes, role: Role, index: usize, va: Va) -> Option<Led> {
+    let offsets = object_offsets(crash.pointer_size);
+    let pointer = |va: Va| memory.number(va, crash.pointer_size as usize).map(Va);
+    let is = |va: Va, kind: u64| memory.number(va, 2) == Some(kind);
+    let (mut way, mut device) = (format!("Arg{} is a device object", index + 1), va);
     if role == Role::Irp {
-        if memory.u16(va).ok()? != 6 {
+        if !is(va, IO_TYPE_IRP) {
             return None;
         }
-        let location = memory.pointer(va.add(current)).ok()?;
-        device = memory.pointer(location.add(device_of)).ok()?;
+        let location = pointer(va.add(offsets.current_stack_location))?;
+        device = pointer(location.add(offsets.device_object))?;
         way = format!("the IRP in Arg{} waits at a device object", index + 1);
     }
     let driver = if role == Role::Driver {
         way = format!("Arg{} is the driver object", index + 1);
         va
     } else {
-        if memory.u16(device).ok()? != 3 {
-            return None;
-        }
-        if way.is_empty() {
-            way = format!("Arg{} is a device object", index + 1);
-        }
-        memory.pointer(device.add(8)).ok()?
+        // The driver object stands at the same place in every device object.
+        is(device, IO_TYPE_DEVICE).then(|| pointer(device.add(8))).flatten()?
     };
-    if memory.u16(driver).ok()? != 4 {
+    if !is(driver, IO_TYPE_DRIVER) {
         return None;
     }
-    let module = memory.pointer(driver.add(start)).ok().and_then(|base| crash.module_at(base));
-    let name = memory.unicode_string(driver.add(name)).unwrap_or_default();
-    let owner = match (module.and_then(|index| crash.modules.get(index)), name.as_str()) {
-        (Some(module), "") => module.image.clone(),
-        (Some(module), name) => format!("{name} ({})", module.image),
-        (None, "") => return None,
-        (None, name) => name.to_owned(),
+    let module = pointer(driver.add(offsets.driver_start)).and_then(|base| crash.module_at(base));
+    let name = memory.counted_text(driver.add(offsets.driver_name), crash.pointer_size);
+    let owner = match (module.and_then(|index| crash.modules.get(index)), name) {
+        (Some(module), None) => module.image.clone(),
+        (Some(module), Some(name)) => format!("{name} ({})", module.image),
+        (None, Some(name)) => name,
+        (None, None) => return None,
     };
     Some(Led { argument: index, text: format!("{way} of {owner}"), module })
 }
@@ -447,6 +468,42 @@ pub fn find_image_name(bytes: &[u8]) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::findings::tests::crash;
+    use crate::stack::tests::Blocks;
+
+    fn block(len: usize, parts: &[(usize, &[u8])]) -> Vec<u8> {
+        let mut bytes = vec![0; len];
+        for (at, part) in parts {
+            bytes[*at..at + part.len()].copy_from_slice(part);
+        }
+        bytes
+    }
+
+    #[test]
+    fn an_irp_leads_to_its_driver() {
+        let crash = crash(0x9f, [3, 0, 0, 0x1000]);
+        let (location, device, driver, name) = (0x2000u64, 0x3000u64, 0x4000u64, 0x5000u64);
+        let base = crash.modules[1].base.0;
+        let text: Vec<u8> = "\\Driver\\bad".encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let memory = Blocks(vec![
+            (0x1000, block(0xd0, &[(0, &[6]), (0xb8, &location.to_le_bytes())])),
+            (location, block(0x48, &[(0x28, &device.to_le_bytes())])),
+            (device, block(0x150, &[(0, &[3]), (8, &driver.to_le_bytes())])),
+            (
+                driver,
+                block(
+                    0x150,
+                    &[(0, &[4]), (0x18, &base.to_le_bytes()), (0x38, &[22]), (0x40, &name.to_le_bytes())],
+                ),
+            ),
+            (name, text),
+        ]);
+        let led = lead(&crash, &memory, Role::Irp, 3, Va(0x1000)).unwrap();
+        assert_eq!(led.text, "the IRP in Arg4 waits at a device object of \\Driver\\bad (bad.sys)");
+        assert_eq!(led.module, Some(1));
+        assert_eq!(lead(&crash, &memory, Role::Device, 3, Va(0x1000)), None);
+        assert_eq!(lead(&crash, &memory, Role::Irp, 3, Va(0x9000)), None);
+    }
 
     #[test]
     fn a_name_is_known_by_its_shape() {

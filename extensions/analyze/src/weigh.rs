@@ -207,6 +207,10 @@ impl<'c> Case<'c> {
     }
 
     fn weigh_text(&mut self, index: usize, role: Role, text: &str) {
+        if role == Role::Process {
+            self.notes.push(format!("Arg{} is the process {text}", index + 1));
+            return;
+        }
         if role != Role::DriverName {
             self.notes.push(format!("Arg{} points at the text \"{text}\"", index + 1));
             return;
