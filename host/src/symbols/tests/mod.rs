@@ -2,6 +2,7 @@
 
 mod build;
 mod damaged;
+mod layouts;
 mod places;
 
 use super::pdb::PdbFile;
