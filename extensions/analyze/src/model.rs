@@ -1,6 +1,8 @@
 //! What was read from the dump for the analysis: one [`Crash`], and nothing decided yet.
 
 use crate::machine::{self, Exception, RECORD_BYTES, Registers};
+use crate::objects::{lead, text_at};
+use crate::process::{Process, process};
 use crate::roles::{Role, roles};
 use crate::stack::{self, Bytes, Candidate, FoundFrame, STACK_BYTES};
 use crate::status;
@@ -9,11 +11,6 @@ use kd_sdk::error::Error;
 use kd_sdk::memory::Memory;
 use kd_sdk::session::Session;
 use kd_sdk::target::{BugCheck, Machine, Module, UnloadedModule, registers};
-
-/// Offset of KDDEBUGGER_DATA64.SizeEProcess.
-const KD_SIZE_EPROCESS: u32 = 0x2a8;
-/// Offset of KDDEBUGGER_DATA64.OffsetEprocessParentCID.
-const KD_PARENT_CID: u32 = 0x2ac;
 
 /// Offset of KDDEBUGGER_DATA64.OffsetPrcbContext: the pointer to the saved CONTEXT, since Windows 8.
 const KD_PRCB_CONTEXT: u32 = 0x338;
@@ -55,17 +52,6 @@ pub struct Raised {
     pub at: Option<Va>,
     /// The record.
     pub exception: Exception,
-}
-
-/// The crashed process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Its EPROCESS.
-    pub address: Va,
-    /// Image name; empty where it could not be read.
-    pub name: String,
-    /// True if the name was found by its shape, without types.
-    pub by_shape: bool,
 }
 
 /// A driver that an argument leads to through objects.
@@ -259,75 +245,6 @@ fn missing(crash: &mut Crash, memory: &Memory<'_>, what: &str, index: usize, va:
     crash.missing.push(format!("{what} in Arg{} ({shown}): {why}", index + 1));
 }
 
-/// A printable text in memory: ANSI, or the UNICODE_STRING at the address.
-fn text_at(memory: &dyn Bytes, va: Va, pointer_size: u32) -> Option<String> {
-    let ansi = memory.gather(va, 64);
-    let end = ansi.iter().position(|&byte| byte == 0).unwrap_or(ansi.len());
-    let text = ansi.get(..end)?;
-    if text.len() > 2 && text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
-        return Some(text.iter().map(|&byte| char::from(byte)).collect());
-    }
-    memory.counted_text(va, pointer_size)
-}
-
-/// Offsets inside the I/O objects, which have not changed since NT.
-struct ObjectOffsets {
-    driver_start: u64,
-    driver_name: u64,
-    current_stack_location: u64,
-    device_object: u64,
-}
-
-fn object_offsets(pointer_size: u32) -> ObjectOffsets {
-    let of = |driver_start, driver_name, current_stack_location, device_object| ObjectOffsets {
-        driver_start,
-        driver_name,
-        current_stack_location,
-        device_object,
-    };
-    if pointer_size == 4 { of(0xc, 0x1c, 0x60, 0x14) } else { of(0x18, 0x38, 0xb8, 0x28) }
-}
-
-/// The type words of the I/O objects.
-const IO_TYPE_DEVICE: u64 = 3;
-const IO_TYPE_DRIVER: u64 = 4;
-const IO_TYPE_IRP: u64 = 6;
-
-/// From a device object, driver object or IRP to a driver.
-fn lead(crash: &Crash, memory: &dyn Bytes, role: Role, index: usize, va: Va) -> Option<Led> {
-    let offsets = object_offsets(crash.pointer_size);
-    let pointer = |va: Va| memory.number(va, crash.pointer_size as usize).map(Va);
-    let is = |va: Va, kind: u64| memory.number(va, 2) == Some(kind);
-    let (mut way, mut device) = (format!("Arg{} is a device object", index + 1), va);
-    if role == Role::Irp {
-        if !is(va, IO_TYPE_IRP) {
-            return None;
-        }
-        let location = pointer(va.add(offsets.current_stack_location))?;
-        device = pointer(location.add(offsets.device_object))?;
-        way = format!("the IRP in Arg{} waits at a device object", index + 1);
-    }
-    let driver = if role == Role::Driver {
-        way = format!("Arg{} is the driver object", index + 1);
-        va
-    } else {
-        // The driver object stands at the same place in every device object.
-        is(device, IO_TYPE_DEVICE).then(|| pointer(device.add(8))).flatten()?
-    };
-    if !is(driver, IO_TYPE_DRIVER) {
-        return None;
-    }
-    let module = pointer(driver.add(offsets.driver_start)).and_then(|base| crash.module_at(base));
-    let name = memory.counted_text(driver.add(offsets.driver_name), crash.pointer_size);
-    let owner = match (module.and_then(|index| crash.modules.get(index)), name) {
-        (Some(module), None) => module.image.clone(),
-        (Some(module), Some(name)) => format!("{name} ({})", module.image),
-        (None, Some(name)) => name,
-        (None, None) => return None,
-    };
-    Some(Led { argument: index, text: format!("{way} of {owner}"), module })
-}
-
 /// A register set the host knows by name.
 fn named(session: &Session<'_>, set: u32) -> Option<Registers> {
     let target = session.target();
@@ -427,96 +344,4 @@ fn irql(crash: &Crash, session: &Session<'_>) -> Option<(u64, String)> {
     }
     let level = session.target().register(registers::PROCESSOR, "cr8").ok()?;
     (level <= 15).then(|| (level, "cr8 as the crashing processor saved it".to_owned()))
-}
-
-/// The name of the crashed process.
-pub fn process(session: &Session<'_>, address: Va) -> Process {
-    if let Some(name) = session
-        .types()
-        .find("nt!_EPROCESS")
-        .and_then(|eprocess| session.memory().ansi(eprocess.at(address).address("ImageFileName")?, 15))
-        .ok()
-        .filter(|name| !name.is_empty())
-    {
-        return Process { address, name, by_shape: false };
-    }
-    let target = session.target();
-    let parent = target.kd_data_offset(KD_PARENT_CID).unwrap_or(0);
-    let size = target.kd_data_offset(KD_SIZE_EPROCESS).unwrap_or(0x1000).min(0x1000);
-    let bytes = session.memory().gather(address, usize::try_from(size).unwrap_or(0));
-    let start = usize::try_from(parent).unwrap_or(0);
-    let name = if start == 0 { None } else { bytes.get(start..).and_then(find_image_name) };
-    Process { address, name: name.unwrap_or_default(), by_shape: true }
-}
-
-/// An image name in the bytes that follow the parent's process id: 15 bytes of text padded with zeros, then the
-/// priority class (0 to 6), within 0x100 bytes in every x64 build.
-pub fn find_image_name(bytes: &[u8]) -> Option<String> {
-    // The name is aligned to 4 bytes everywhere.
-    (8..0x100usize).step_by(4).find_map(|at| {
-        let field = bytes.get(at..at + 15)?;
-        let class = *bytes.get(at + 15)?;
-        let len = field.iter().position(|&byte| byte == 0).unwrap_or(15);
-        let (text, padding) = field.split_at_checked(len)?;
-        let printable = text.iter().all(|byte| (0x20..0x7f).contains(byte));
-        let lettered = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count() >= 2;
-        let whole = text.len() >= 3 && printable && lettered && padding.iter().all(|&byte| byte == 0);
-        (whole && class <= 6).then(|| text.iter().map(|&byte| char::from(byte)).collect())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::findings::tests::crash;
-    use crate::stack::tests::Blocks;
-
-    fn block(len: usize, parts: &[(usize, &[u8])]) -> Vec<u8> {
-        let mut bytes = vec![0; len];
-        for (at, part) in parts {
-            bytes[*at..at + part.len()].copy_from_slice(part);
-        }
-        bytes
-    }
-
-    #[test]
-    fn an_irp_leads_to_its_driver() {
-        let crash = crash(0x9f, [3, 0, 0, 0x1000]);
-        let (location, device, driver, name) = (0x2000u64, 0x3000u64, 0x4000u64, 0x5000u64);
-        let base = crash.modules[1].base.0;
-        let text: Vec<u8> = "\\Driver\\bad".encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let memory = Blocks(vec![
-            (0x1000, block(0xd0, &[(0, &[6]), (0xb8, &location.to_le_bytes())])),
-            (location, block(0x48, &[(0x28, &device.to_le_bytes())])),
-            (device, block(0x150, &[(0, &[3]), (8, &driver.to_le_bytes())])),
-            (
-                driver,
-                block(
-                    0x150,
-                    &[(0, &[4]), (0x18, &base.to_le_bytes()), (0x38, &[22]), (0x40, &name.to_le_bytes())],
-                ),
-            ),
-            (name, text),
-        ]);
-        let led = lead(&crash, &memory, Role::Irp, 3, Va(0x1000)).unwrap();
-        assert_eq!(led.text, "the IRP in Arg4 waits at a device object of \\Driver\\bad (bad.sys)");
-        assert_eq!(led.module, Some(1));
-        assert_eq!(lead(&crash, &memory, Role::Device, 3, Va(0x1000)), None);
-        assert_eq!(lead(&crash, &memory, Role::Irp, 3, Va(0x9000)), None);
-    }
-
-    #[test]
-    fn a_name_is_known_by_its_shape() {
-        let mut bytes = vec![0u8; 0x100];
-        bytes[0x68..0x6e].copy_from_slice(b"System");
-        bytes[0x77] = 2;
-        assert_eq!(find_image_name(&bytes).as_deref(), Some("System"));
-        bytes[0x77] = 9;
-        assert_eq!(find_image_name(&bytes), None);
-        assert_eq!(find_image_name(&bytes[..0x60]), None);
-        let mut full = vec![0u8; 0x100];
-        full[0x50..0x5f].copy_from_slice(b"SearchIndexer.e");
-        full[0x5f] = 2;
-        assert_eq!(find_image_name(&full).as_deref(), Some("SearchIndexer.e"));
-    }
 }
