@@ -92,6 +92,10 @@ pub fn verbose(session: &Session<'_>, crash: &Crash, findings: &Findings) {
     key_value(&out, "DEFAULT_BUCKET_ID", default_bucket(crash.build));
     process(&out, crash, &show);
     stack(&out, crash, &show, &name);
+    if let Some((context, at)) = crash.context.as_ref().and_then(|context| Some((context, context.at?))) {
+        let command = if crash.trap_frame.as_ref() == Some(context) { ".trap" } else { ".cxr" };
+        key_value(&out, "STACK_COMMAND", &format!("{command} 0x{:x} ; kb", at.0));
+    }
     blame(session, &out, crash, findings);
     culprit_data(&out, crash, findings, true);
     out.text("FAILURE_BUCKET_ID:  ");

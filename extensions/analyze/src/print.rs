@@ -224,7 +224,11 @@ pub fn culprit_data(out: &Out<'_>, crash: &Crash, findings: &Findings, say: bool
         out.list("others", |out| {
             for &(index, count) in findings.others.iter().take(12) {
                 let Some(module) = crash.modules.get(index) else { continue };
-                let shown = if say { format!("  - {} ({count} words)", module.image) } else { String::new() };
+                let shown = if say {
+                    format!("  - {} ({count} word{})", module.image, if count == 1 { "" } else { "s" })
+                } else {
+                    String::new()
+                };
                 out.field("", Value::Text(&module.image), &shown);
                 if say {
                     out.end_line();

@@ -319,6 +319,14 @@ impl<'c> Case<'c> {
         ) {
             return;
         }
+        let strong = |slot: &&Candidate| !slot.weak;
+        let foreign = |slot: &Candidate| !slot.weak && self.class(slot.module) == Class::ThirdParty;
+        let words = self.crash.stack.iter().filter(strong).count();
+        if self.crash.stack_starts.is_empty() {
+            self.notes.push("the stack is not captured, so nothing on it could be weighed".to_owned());
+        } else if !self.crash.stack.iter().any(foreign) {
+            self.notes.push(format!("none of the {words} candidates on the stack is outside Windows"));
+        }
         for wanted in [Class::ThirdParty, Class::Inbox, Class::Framework] {
             let stack = &self.crash.stack;
             let fits = |slot: &Candidate| !slot.weak && self.class(slot.module) == wanted;
