@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod dump_kinds;
+mod extensions;
 mod kd_dump;
 mod lab;
 mod symbols;
