@@ -4,4 +4,7 @@
 mod dump_kinds;
 mod kd_dump;
 mod lab;
+mod microsoft;
+mod program;
+mod real;
 mod symbols;
