@@ -1,10 +1,12 @@
 //! The integration tests: one binary, one module an area.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod dump_kinds;
 mod kd_dump;
 mod lab;
 mod microsoft;
 mod program;
 mod real;
+mod session;
 mod symbols;

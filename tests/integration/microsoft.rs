@@ -15,7 +15,8 @@ const RECORDINGS: &[(&str, &str, bool)] = &[
 ];
 
 /// First words of the commands that are compared.
-const COMPARED: &str = "vertarget .bugcheck .time r rF rX rM lm lmv lm1m db dw dd dq dp dps dqs dds dc da du dyb ? n ||";
+const COMPARED: &str =
+    "vertarget .bugcheck .time r rF rX rM lm lmv lm1m db dw dd dq dp dps dqs dds dc da du dyb ? n ||";
 
 /// Commands that are not compared although they begin with such a word.
 const LEFT_OUT: &[(&str, &str)] = &[
@@ -49,12 +50,32 @@ const DIFFERENCES: &[Difference] = &[
     differs("r", "qword ptr [rsp+8],rcx", None, "disassembly is not there yet"),
     differs("r", "add         x0,x19,#0x40", None, "disassembly is not there yet"),
     differs("lm", " T (no symbols)", Some("   (no symbols)"), "marks tell of a comparison kd does not make"),
-    differs("lm", " C (pdb symbols)", Some("   (pdb symbols)"), "marks tell of a comparison kd does not make"),
+    differs(
+        "lm",
+        " C (pdb symbols)",
+        Some("   (pdb symbols)"),
+        "marks tell of a comparison kd does not make",
+    ),
     differs("lmv", "    Translations: ", None, "version resources are not in the dump; theirs are defaults"),
     differs("lmv", "", Some("    Symbols: "), "why there are no symbols is what the user wants to know"),
-    differs("dps", "amdppm!WriteIoMemRawEx+0x70", Some("amdppm+0x334c"), "they had the symbols of this driver"),
-    differs("dqs", "amdppm!WriteIoMemRawEx+0x70", Some("amdppm+0x334c"), "they had the symbols of this driver"),
-    differs("dps", "nt!VrpRegistryString <PERF> (nt+0x0)", Some("nt"), "a symbol that lies elsewhere is no name"),
+    differs(
+        "dps",
+        "amdppm!WriteIoMemRawEx+0x70",
+        Some("amdppm+0x334c"),
+        "they had the symbols of this driver",
+    ),
+    differs(
+        "dqs",
+        "amdppm!WriteIoMemRawEx+0x70",
+        Some("amdppm+0x334c"),
+        "they had the symbols of this driver",
+    ),
+    differs(
+        "dps",
+        "nt!VrpRegistryString <PERF> (nt+0x0)",
+        Some("nt"),
+        "a symbol that lies elsewhere is no name",
+    ),
     differs("du", "\".?..~\"", Some("\".\u{7be0}..~\""), "they wrote to a console that knows no Unicode"),
 ];
 
@@ -111,7 +132,8 @@ fn compare(command: &str, theirs: &[String], ours: &[String], used: &mut HashSet
     let mut wanted = Vec::new();
     let mut more = None;
     let mut ours = ours.to_vec();
-    let rows: Vec<_> = DIFFERENCES.iter().enumerate().filter(|(_, row)| command.starts_with(row.command)).collect();
+    let rows: Vec<_> =
+        DIFFERENCES.iter().enumerate().filter(|(_, row)| command.starts_with(row.command)).collect();
     for (index, row) in rows.iter().filter(|(_, row)| row.theirs.is_empty()) {
         let before = ours.len();
         ours.retain(|line| !line.starts_with(row.ours.unwrap()));
@@ -143,7 +165,8 @@ fn compare(command: &str, theirs: &[String], ours: &[String], used: &mut HashSet
 /// What kd prints for each command.
 fn outputs(commands: &[&str], dump: &str, symbols: Option<&Path>) -> HashMap<String, String> {
     const MARK: &str = "=-=-=";
-    let script: String = commands.iter().map(|command| format!(".echo {MARK}{command}\n{command}\n")).collect();
+    let script: String =
+        commands.iter().map(|command| format!(".echo {MARK}{command}\n{command}\n")).collect();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("script");
     std::fs::write(&file, script + ".echo =-=-=\nq\n").unwrap();
@@ -187,6 +210,11 @@ fn commands_print_what_microsofts_print() {
     assert!(wrong.is_empty(), "{} of {compared} commands differ:\n{}", wrong.len(), wrong.join("\n"));
     assert!(compared >= 45, "{compared} commands compared");
     for (index, row) in DIFFERENCES.iter().enumerate() {
-        assert!(used.contains(&index), "{:?} no longer differs in {}: remove its row", row.theirs, row.command);
+        assert!(
+            used.contains(&index),
+            "{:?} no longer differs in {}: remove its row",
+            row.theirs,
+            row.command
+        );
     }
 }

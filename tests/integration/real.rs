@@ -30,8 +30,14 @@ fn hex(text: &str) -> u64 {
 
 /// The rows that describe a file: those that begin with a path to a dump.
 fn rows(readme: &str) -> Vec<Row> {
-    let cells = |line: &str| line.trim_matches('|').split('|').map(|c| c.trim().to_owned()).collect::<Vec<_>>();
-    readme.lines().map(cells).filter(|cells| cells[0].ends_with(".dmp")).map(|cells| Row::parse(&cells)).collect()
+    let cells =
+        |line: &str| line.trim_matches('|').split('|').map(|c| c.trim().to_owned()).collect::<Vec<_>>();
+    readme
+        .lines()
+        .map(cells)
+        .filter(|cells| cells[0].ends_with(".dmp"))
+        .map(|cells| Row::parse(&cells))
+        .collect()
 }
 
 impl Row {
@@ -41,7 +47,8 @@ impl Row {
         };
         let number = |name: &str| {
             let words: Vec<_> = contents.split([' ', ',']).collect();
-            let at = words.iter().position(|word| *word == name).unwrap_or_else(|| panic!("{file}: no {name}"));
+            let at =
+                words.iter().position(|word| *word == name).unwrap_or_else(|| panic!("{file}: no {name}"));
             words[at + 1].parse().unwrap()
         };
         Row {
@@ -81,7 +88,10 @@ impl Row {
         let analyzed = &data["!analyze -v"]["bug_check"];
         assert_eq!(numbers(&analyzed["raw_code"], &analyzed["parameters"]), self.bug_check, "{file}");
         assert_eq!(banner["machine"], *self.machine, "{file}");
-        assert_eq!((&banner["modules"], &banner["unloaded_modules"]), (&self.drivers.into(), &self.unloaded.into()));
+        assert_eq!(
+            (&banner["modules"], &banner["unloaded_modules"]),
+            (&self.drivers.into(), &self.unloaded.into())
+        );
         for version in [banner, data["vertarget"]] {
             assert_eq!(version["processors"], self.processors, "{file}");
             assert_eq!(version["build"], build, "{file}");

@@ -319,5 +319,6 @@ fn printable(byte: u8) -> char {
 
 /// Whether a UTF-16 unit is a character that means something: no control, private use or noncharacter.
 fn has_glyph(c: char) -> bool {
-    !c.is_control() && !matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}'..='\u{ffff}')
+    !c.is_control()
+        && !matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}'..='\u{ffff}')
 }

@@ -296,8 +296,11 @@ impl Listing<'_> {
             out.line(&format!("    ImageSize:  {:08X}", module.end.0.saturating_sub(module.start.0)));
         }
         if let Some(time) = module.time {
-            let shown =
-                if details { format!("    Unloaded:  {}\n", time::session_time(time)) } else { String::new() };
+            let shown = if details {
+                format!("    Unloaded:  {}\n", time::session_time(time))
+            } else {
+                String::new()
+            };
             out.field("unload_time", Value::Time(time), &shown);
         }
     }
