@@ -10,3 +10,4 @@ mod program;
 mod real;
 mod session;
 mod symbols;
+mod transcripts;
