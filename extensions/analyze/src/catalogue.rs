@@ -93,8 +93,8 @@ pub fn description(code: u32) -> Vec<&'static str> {
     Vec::new()
 }
 
-/// What each argument means for these values, the subtype applied.
-pub fn arguments(code: u32, values: [u64; 4]) -> [String; 4] {
+/// What each argument means for these values, the subtype applied. Only the values that are given choose one.
+pub fn arguments(code: u32, values: &[u64]) -> [String; 4] {
     let mut texts = find(code).map_or([""; 4], |entry| entry.parameters).map(str::to_owned);
     for variant in subtypes(code) {
         let Some(&value) = values.get(variant.selector) else { continue };
@@ -114,6 +114,14 @@ pub fn arguments(code: u32, values: [u64; 4]) -> [String; 4] {
         }
     }
     texts
+}
+
+/// The values that choose a subtype, for the parameters that are not given: parameter (1 to 4), value, meaning.
+pub fn choices(code: u32, given: usize) -> impl Iterator<Item = (usize, u64, &'static str)> {
+    subtypes(code)
+        .iter()
+        .filter(move |variant| variant.selector >= given)
+        .map(|variant| (variant.selector + 1, variant.value, variant.meaning))
 }
 
 /// The subtypes of a code.
@@ -174,13 +182,16 @@ mod tests {
 
     #[test]
     fn a_subtype_changes_the_meaning() {
-        let texts = arguments(0x139, [3, 1, 2, 0]);
+        let texts = arguments(0x139, &[3, 1, 2, 0]);
         assert_eq!(texts[0], "what was damaged: list entry corrupted");
         assert_eq!(texts[1], "trap frame");
-        let texts = arguments(0x50, [0, 0x10, 7, 2]);
+        let texts = arguments(0x50, &[0, 0x10, 7, 2]);
         assert!(texts[1].ends_with(": execute"), "{}", texts[1]);
         assert_eq!(texts[2], "instruction that referenced it, if known");
-        let texts = arguments(0xa, [0, 2, 1, 5]);
+        let texts = arguments(0xa, &[0, 2, 1, 5]);
         assert_eq!(texts[3], "instruction pointer that faulted");
+        assert_eq!(arguments(0x139, &[])[0], "what was damaged");
+        assert!(choices(0x139, 0).any(|choice| choice == (1, 3, "list entry corrupted")));
+        assert_eq!(choices(0x139, 1).count(), 0);
     }
 }

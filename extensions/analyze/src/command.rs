@@ -107,9 +107,10 @@ fn show(session: &Session<'_>, mut args: Args<'_>) -> Result<()> {
             })?,
         },
     };
-    let mut parameters = [0; 4];
+    let (mut parameters, mut given) = ([0; 4], 0);
     for place in &mut parameters {
         if let Some(word) = args.word() {
+            given += 1;
             *place = match parse_number(word) {
                 Some(value) => value,
                 None => session.evaluate(word)?,
@@ -117,7 +118,7 @@ fn show(session: &Session<'_>, mut args: Args<'_>) -> Result<()> {
         }
     }
     args.finish()?;
-    print::explain(session, BugCheck { raw_code, parameters });
+    print::explain(session, BugCheck { raw_code, parameters }, given);
     Ok(())
 }
 

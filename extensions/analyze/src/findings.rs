@@ -6,7 +6,7 @@
 
 use crate::machine::Exception;
 use crate::model::{Crash, From};
-use crate::roles::{Nature, Role, nature};
+use crate::roles::{Nature, Role};
 use crate::status;
 use crate::weigh::Case;
 use crate::windows::{Class, class};
@@ -124,8 +124,10 @@ pub fn conclude(crash: &Crash, name: &dyn Fn(Va) -> String) -> Findings {
     case.weigh_arguments();
     case.weigh_hung_processor();
     case.weigh_frames();
+    case.weigh_callers();
+    case.weigh_recursion();
     case.weigh_stack();
-    let Case { mut leads, notes, .. } = case;
+    let Case { mut leads, notes, nature, .. } = case;
     // Stable: of equal weights the first found stays first.
     leads.sort_by_key(|lead| std::cmp::Reverse(lead.weight));
     let mut evidence: Vec<String> = Vec::new();
@@ -136,7 +138,7 @@ pub fn conclude(crash: &Crash, name: &dyn Fn(Va) -> String) -> Findings {
     }
     let culprit = leads.into_iter().next().map(|lead| lead.culprit);
     let bucket = bucket(crash, culprit.as_ref(), access, name);
-    let verdict = verdict(crash, culprit.as_ref());
+    let verdict = verdict(crash, nature, culprit.as_ref());
     let others = others(crash, culprit.as_ref());
     Findings { faulting_ip, access, culprit, verdict, evidence, others, bucket }
 }
@@ -211,7 +213,7 @@ fn others(crash: &Crash, culprit: Option<&Culprit>) -> Vec<(usize, usize)> {
             .modules
             .get(slot.module)
             .is_some_and(|m| !m.is_kernel && class(&m.image) == Class::ThirdParty);
-        if !third || blamed == Some(Who::Loaded(slot.module)) {
+        if slot.weak || !third || blamed == Some(Who::Loaded(slot.module)) {
             continue;
         }
         match found.iter_mut().find(|(module, _)| *module == slot.module) {
@@ -223,22 +225,23 @@ fn others(crash: &Crash, culprit: Option<&Culprit>) -> Vec<(usize, usize)> {
 }
 
 /// The sentence at the end.
-fn verdict(crash: &Crash, culprit: Option<&Culprit>) -> String {
-    let code = crash.bug_check.code();
+fn verdict(crash: &Crash, nature: Nature, culprit: Option<&Culprit>) -> String {
     if let Some(culprit) = culprit {
         let who = image(crash, culprit.who);
         let gone = if matches!(culprit.who, Who::Unloaded(_)) { " (unloaded)" } else { "" };
         return match culprit.confidence {
-            Confidence::High => format!("{who}{gone} caused it: the evidence is direct"),
+            Confidence::High => {
+                format!("{who}{gone} is very likely the cause: the evidence points straight at it")
+            }
             Confidence::Medium => format!("{who}{gone} is the most likely cause; see the evidence"),
             Confidence::Low => {
                 format!("{who}{gone} is only where the trail ends; the cause may well be elsewhere")
             }
         };
     }
-    match nature(code) {
+    match nature {
         Nature::Requested => "nothing failed here: the crash or dump was asked for".to_owned(),
-        Nature::Hardware => "unknown: the hardware reported it, no driver stands out".to_owned(),
+        Nature::Hardware => "unknown: look at the hardware (processor, RAM, heat, overclocking); no driver stands out".to_owned(),
         Nature::Elsewhere => {
             "unknown: the processor or thread that hangs is another one; hardware and firmware \
                               are possible too"
@@ -247,6 +250,10 @@ fn verdict(crash: &Crash, culprit: Option<&Culprit>) -> String {
         Nature::ProcessEnded => "unknown: a user-mode process ended; look at why, and at the disk".to_owned(),
         Nature::Corruption => {
             "unknown: memory was damaged before this code met it (driver or RAM)".to_owned()
+        }
+        Nature::Direct if matches!(crash.context.as_ref().map(|context| context.from), Some(From::Processor(_))) => {
+            "unknown: see where the processor that hangs was last seen; hardware and firmware are possible too"
+                .to_owned()
         }
         Nature::Direct => "unknown: nothing in this dump points at a module".to_owned(),
     }
@@ -328,7 +335,7 @@ mod tests {
             irql: None,
             process: None,
             thread: None,
-            stack_start: None,
+            stack_starts: Vec::new(),
             stack: Vec::new(),
             frames: Vec::new(),
             led: Vec::new(),
@@ -345,6 +352,7 @@ mod tests {
                 value: Va(value),
                 module,
                 checked: false,
+                weak: false,
             });
         }
     }
@@ -425,10 +433,36 @@ mod tests {
     }
 
     #[test]
+    fn who_stops_the_machine_with_its_own_code_is_named() {
+        let mut crash = crash(0xa000_0001, [5, 0, 0, 0]);
+        on_stack(&mut crash, &[BAD + 0x5001, NT + 0x5001]);
+        let registers = Registers { ip: Va(NT + 0x100), sp: Va(0x1000), values: Vec::new() };
+        crash.context = Some(Context { from: From::Header, at: None, registers });
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::High)));
+    }
+
+    #[test]
+    fn a_call_that_went_astray_names_the_caller() {
+        let mut crash = crash(0x50, [0xffff_e78f_9034_5f71, 0x11, 0xffff_e78f_9034_5f71, 2]);
+        on_stack(&mut crash, &[BAD + 0x5001, NTFS + 0x5001]);
+        let registers = Registers { ip: Va(0xffff_e78f_9034_5f71), sp: Va(0x1000), values: Vec::new() };
+        crash.context = Some(Context { from: From::Stack, at: Some(Va(0x900)), registers });
+        assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::High)));
+    }
+
+    #[test]
+    fn an_illegal_instruction_in_windows_is_no_drivers_fault() {
+        let mut crash = crash(0x1e, [0xffff_ffff_c000_001d, NT + 0x21_7980 % 0x10_0000, 0, 0]);
+        on_stack(&mut crash, &[BAD + 0x5001]);
+        let (verdict, confidence) = blamed(&crash);
+        assert!(confidence.is_none() && verdict.contains("hardware"), "{verdict}");
+    }
+
+    #[test]
     fn interrupted_code_counts() {
         let mut crash = crash(0x133, [0, 0x501, 0x500, 0]);
         let registers = Registers { ip: Va(BAD + 0x99), sp: Va(0x2000), values: Vec::new() };
-        crash.frames.push(FoundFrame { at: Va(0x1000), registers });
+        crash.frames.push(FoundFrame { at: Va(0x1000), registers, linked: true });
         assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::Medium)));
     }
 

@@ -106,11 +106,11 @@ pub struct Crash {
     pub process: Option<Process>,
     /// The crashed thread.
     pub thread: Option<Va>,
-    /// Where the stack was read from, and how many bytes of it the dump holds.
-    pub stack_start: Option<(Va, usize)>,
-    /// Words of that stack that may be return addresses.
+    /// Where stacks were read from, and how many bytes of each the dump holds.
+    pub stack_starts: Vec<(Va, usize)>,
+    /// Words of those stacks that may be return addresses.
     pub stack: Vec<Candidate>,
-    /// Trap frames on the stack, lowest address first.
+    /// Trap frames on the stack or behind its words, in the order of the stack.
     pub frames: Vec<FoundFrame>,
     /// Drivers that arguments lead to.
     pub led: Vec<Led>,
@@ -161,7 +161,7 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
         irql: None,
         process: None,
         thread: (info.current_thread != 0).then_some(Va(info.current_thread)),
-        stack_start: None,
+        stack_starts: Vec::new(),
         stack: Vec::new(),
         frames: Vec::new(),
         led: Vec::new(),
@@ -326,9 +326,9 @@ fn read_contexts(
 ) {
     // Trap frames stand above the lowest stack pointer that is known.
     let low = saved.or(header).map(|registers| registers.sp);
-    if let Some(sp) = low {
-        let bytes = memory.gather(sp, STACK_BYTES);
-        crash.frames = stack::trap_frames(crash.machine, sp, &bytes);
+    let lowest = low.map(|sp| (sp, memory.gather(sp, STACK_BYTES)));
+    if let Some((sp, bytes)) = &lowest {
+        crash.frames = stack::trap_frames(memory, crash.machine, *sp, bytes);
     }
     let ip = crash.argument(Role::Ip).map(|(_, value)| Va(value)).filter(|ip| !ip.is_null());
     if crash.trap_frame.is_none() {
@@ -351,16 +351,34 @@ fn read_contexts(
         };
         crash.context = registers.map(|registers| Context { from, at: None, registers: registers.clone() });
     }
-    let starts = [crash.context.as_ref().map(|context| context.registers.sp), low];
-    for sp in starts.into_iter().flatten() {
-        let bytes = memory.gather(sp, STACK_BYTES);
-        if bytes.len() >= crash.pointer_size as usize {
-            crash.stack_start = Some((sp, bytes.len()));
-            crash.stack =
-                stack::candidates(memory, crash.machine, crash.pointer_size, &crash.modules, sp, &bytes);
-            break;
+    if let (None, Some((sp, bytes)), Some(ip)) = (&crash.raised, &lowest, ip) {
+        let code = crash.argument(Role::Status).map_or(0, |(_, value)| value as u32);
+        if let Some((at, exception)) = stack::find_exception(crash.pointer_size, *sp, bytes, code, ip) {
+            crash.raised = Some(Raised { from: From::Stack, at: Some(at), exception });
         }
     }
+    let at_fault = crash.context.as_ref().map(|context| context.registers.sp);
+    if !at_fault.is_some_and(|sp| scan(crash, memory, sp)) && low != at_fault {
+        low.map(|sp| scan(crash, memory, sp));
+    }
+    // Where the fault itself is not known, what was interrupted matters.
+    let interrupted = crash.frames.iter().find(|frame| frame.linked).map(|frame| frame.registers.sp);
+    let known = crash.context.as_ref().is_some_and(|context| context.at.is_some()) || ip.is_some();
+    if let Some(sp) = interrupted.filter(|_| !known) {
+        scan(crash, memory, sp);
+    }
+}
+
+/// Adds the candidates of one stack; false where the dump does not hold it.
+fn scan(crash: &mut Crash, memory: &dyn Bytes, sp: Va) -> bool {
+    let bytes = memory.gather(sp, STACK_BYTES);
+    if bytes.len() < crash.pointer_size as usize {
+        return false;
+    }
+    crash.stack_starts.push((sp, bytes.len()));
+    let found = stack::candidates(memory, crash.machine, crash.pointer_size, &crash.modules, sp, &bytes);
+    crash.stack.extend(found);
+    true
 }
 
 /// The dump's own exception record, unless an argument led to one. Crash dumps carry a breakpoint at the place where

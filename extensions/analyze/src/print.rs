@@ -4,7 +4,7 @@ use crate::catalogue;
 use crate::findings::{Findings, Who, exception_access, image};
 use crate::model::{Context, Crash, From};
 use crate::roles::{Nature, nature};
-use crate::stack::Bytes;
+use crate::stack::{Bytes, Candidate};
 use crate::status;
 use crate::windows::{Class, class};
 use kd_sdk::output::Style;
@@ -68,7 +68,7 @@ fn bug_check_data(out: &Out<'_>, bug_check: BugCheck) {
 }
 
 /// Name, description and arguments of a code.
-fn heading(out: &Out<'_>, bug_check: BugCheck, pointer_size: u32) {
+fn heading(out: &Out<'_>, bug_check: BugCheck, given: usize, pointer_size: u32) {
     let code = bug_check.code();
     out.record("bug_check", |out| {
         out.styled(Style::Emphasis, &title(bug_check));
@@ -95,14 +95,19 @@ fn heading(out: &Out<'_>, bug_check: BugCheck, pointer_size: u32) {
         bug_check_data(out, bug_check);
     });
     out.line("Arguments:");
-    let texts = catalogue::arguments(code, bug_check.parameters);
+    let given_values = bug_check.parameters.get(..given).unwrap_or(&bug_check.parameters);
+    let texts = catalogue::arguments(code, given_values);
     out.list("arguments", |out| {
         for (index, (value, text)) in bug_check.parameters.into_iter().zip(&texts).enumerate() {
             out.record("", |out| {
                 out.text(&format!("Arg{}: ", index + 1));
-                let shown = Va(value).show(pointer_size).to_string().replace('`', "");
-                out.field("value", Value::Hex(value), &shown);
-                out.text(if text.is_empty() { "" } else { ", " });
+                if index < given {
+                    let shown = Va(value).show(pointer_size).to_string().replace('`', "");
+                    out.field("value", Value::Hex(value), &shown);
+                    out.text(if text.is_empty() { "" } else { ", " });
+                } else {
+                    out.data("value", Value::Null);
+                }
                 match text.as_str() {
                     "" => out.data("meaning", Value::Null),
                     text => out.name("meaning", text),
@@ -114,12 +119,26 @@ fn heading(out: &Out<'_>, bug_check: BugCheck, pointer_size: u32) {
 }
 
 /// `-show`: a code explained, crash or not.
-pub fn explain(session: &Session<'_>, bug_check: BugCheck) {
+pub fn explain(session: &Session<'_>, bug_check: BugCheck, given: usize) {
     let out = session.out();
     // Without a target there is no pointer size; parameters of a 64-bit machine need the room.
     let wide = bug_check.parameters.iter().any(|&value| value > u64::from(u32::MAX));
     let pointer_size = if wide { 8 } else { session.target().pointer_size() };
-    heading(&out, bug_check, pointer_size);
+    heading(&out, bug_check, given, pointer_size);
+    out.list("choices", |out| {
+        for (index, (argument, value, meaning)) in catalogue::choices(bug_check.code(), given).enumerate() {
+            if index == 0 {
+                out.end_line();
+                out.line("Values that choose the meaning:");
+            }
+            out.record("", |out| {
+                out.field("argument", Value::UInt(argument as u64), &format!("  Arg{argument} = "));
+                out.field("value", Value::Hex(value), &format!("{value:x}: "));
+                out.name("meaning", meaning);
+                out.end_line();
+            });
+        }
+    });
 }
 
 /// The short form.
@@ -242,7 +261,7 @@ pub fn verbose(session: &Session<'_>, crash: &Crash, findings: &Findings) {
     let show = |va: Va| va.show(crash.pointer_size).to_string();
     let name = |va: Va| place(session, crash, va);
     banner(&out);
-    heading(&out, crash.bug_check, crash.pointer_size);
+    heading(&out, crash.bug_check, 4, crash.pointer_size);
     out.end_line();
     out.line("Debugging Details:");
     out.line("------------------");
@@ -299,7 +318,14 @@ pub fn verbose(session: &Session<'_>, crash: &Crash, findings: &Findings) {
         registers(&out, crash, context, label, command, &name);
     }
     if let Some(frame) = crash.trap_frame.as_ref().filter(|frame| crash.context.as_ref() != Some(frame)) {
-        registers(&out, crash, frame, "TRAP_FRAME", ".trap", &name);
+        let of = |context: &Context| (context.registers.ip, context.registers.sp);
+        match frame.at {
+            // The same moment: its registers are above already.
+            Some(at) if crash.context.as_ref().map(of) == Some(of(frame)) => {
+                key_value(&out, "TRAP_FRAME", &format!("{} -- (.trap 0x{:x})  same place", show(at), at.0));
+            }
+            _ => registers(&out, crash, frame, "TRAP_FRAME", ".trap", &name),
+        }
     }
     if let Some(context) = crash.context.as_ref().filter(|context| context.at.is_none()) {
         registers(&out, crash, context, "REGISTERS", "", &name);
@@ -367,6 +393,11 @@ fn exception(out: &Out<'_>, crash: &Crash, name: &dyn Fn(Va) -> String) {
     let show = |va: Va| va.show(crash.pointer_size).to_string();
     out.record("exception", |out| {
         match raised.at {
+            Some(at) if raised.from == From::Stack => out.line(&format!(
+                "EXCEPTION_RECORD:  {} -- (.exr 0x{:x})  found on the stack by its shape",
+                show(at),
+                at.0
+            )),
             Some(at) => out.line(&format!("EXCEPTION_RECORD:  {} -- (.exr 0x{:x})", show(at), at.0)),
             None => out.line("EXCEPTION_RECORD:  in the dump's header -- (.exr -1)"),
         }
@@ -483,15 +514,14 @@ fn process(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String) {
 
 /// The raw stack.
 fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn Fn(Va) -> String) {
-    match crash.stack_start {
-        Some((sp, bytes)) => {
-            out.line(&format!(
-                "STACK_TEXT:  candidates from scanning {bytes:#x} bytes from {}, not unwound frames",
-                show(sp)
-            ));
-            out.line("(* the word follows a call instruction; others could not be checked)");
+    if crash.stack_starts.is_empty() {
+        out.line("STACK_TEXT:  the stack is not captured in this dump");
+    } else {
+        out.line("STACK_TEXT:  candidates found by scanning, not unwound frames");
+        for (sp, bytes) in &crash.stack_starts {
+            out.line(&format!("({bytes:#x} bytes from {})", show(*sp)));
         }
-        None => out.line("STACK_TEXT:  the stack is not captured in this dump"),
+        out.line("(* follows a call instruction; blank: could not be checked; ? aligned like a function or variable)");
     }
     out.list("stack", |out| {
         for slot in crash.stack.iter().take(SHOWN) {
@@ -499,7 +529,13 @@ fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn F
                 out.field("at", Value::Hex(slot.at.0), &show(slot.at));
                 out.text(" ");
                 out.field("value", Value::Hex(slot.value.0), &show(slot.value));
-                out.field("checked", Value::Bool(slot.checked), if slot.checked { " * " } else { "   " });
+                let mark = match slot {
+                    Candidate { checked: true, .. } => " * ",
+                    Candidate { weak: true, .. } => " ? ",
+                    _ => "   ",
+                };
+                out.field("checked", Value::Bool(slot.checked), mark);
+                out.data("weak", Value::Bool(slot.weak));
                 let symbol = name(slot.value);
                 out.styled_field("symbol", Value::Text(&symbol), Style::Symbol, &symbol);
                 out.end_line();
@@ -513,7 +549,8 @@ fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn F
     for frame in crash.frames.iter().take(4) {
         if crash.trap_frame.as_ref().and_then(|known| known.at) != Some(frame.at) {
             let ip = name(frame.registers.ip);
-            out.line(&format!("Another trap frame by its shape: {} interrupted at {ip}", show(frame.at)));
+            let stack = if frame.linked { "on another stack" } else { "on this stack" };
+            out.line(&format!("Trap frame {stack}, by its shape: {} interrupted at {ip}", show(frame.at)));
         }
     }
     if crash.frames.len() > 1 {

@@ -1,6 +1,8 @@
 //! The raw stack: which of its words may be return addresses, and the trap frames that stand on it.
 
-use crate::machine::{Call, RECORD_BYTES, Registers, follows_call, number, parse_trap_frame};
+use crate::machine::{
+    Call, Exception, RECORD_BYTES, Registers, follows_call, number, parse_exception, parse_trap_frame,
+};
 use kd_sdk::address::Va;
 use kd_sdk::target::{Machine, Module};
 
@@ -32,6 +34,8 @@ pub struct Candidate {
     pub module: usize,
     /// True if the instruction before it is a call; false if that could not be checked.
     pub checked: bool,
+    /// True if it is aligned as functions and variables are: more likely a pointer than a return address.
+    pub weak: bool,
 }
 
 /// The module that holds an address; `modules` are ordered by base.
@@ -67,43 +71,85 @@ pub fn candidates(
         };
         if call != Call::No {
             let at = sp.add((index * width) as u64);
-            found.push(Candidate { at, value, module, checked: call == Call::Yes });
+            let checked = call == Call::Yes;
+            let weak = !checked && machine != Machine::Arm64 && value.0 & 0xf == 0;
+            found.push(Candidate { at, value, module, checked, weak });
         }
     }
     found
 }
 
-/// A trap frame found on the stack.
+/// A trap frame found by its shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundFrame {
     /// Where it stands.
     pub at: Va,
     /// What it holds.
     pub registers: Registers,
+    /// True if it stands on another stack and a word of this one points at it: code that was interrupted.
+    pub linked: bool,
 }
 
-/// Trap frames that stand in `stack`, known by their selectors and by a stack pointer that leads back into it.
-pub fn trap_frames(machine: Machine, sp: Va, stack: &[u8]) -> Vec<FoundFrame> {
-    let mut found = Vec::new();
+/// Words that are followed to other stacks at most.
+const MOST_LINKS: usize = 256;
+
+/// Trap frames that stand in `stack` or that its words point at, known by their selectors and by the stack pointer,
+/// which is where the processor put the frame. Only x64 has frames of a known shape.
+pub fn trap_frames(memory: &dyn Bytes, machine: Machine, sp: Va, stack: &[u8]) -> Vec<FoundFrame> {
+    let mut found: Vec<FoundFrame> = Vec::new();
     if machine != Machine::X64 {
         return found;
     }
-    let end = sp.add(stack.len() as u64);
-    for offset in (0..stack.len()).step_by(8) {
-        let Some(bytes) = stack.get(offset..(offset + RECORD_BYTES).min(stack.len())) else { break };
-        if bytes.len() < 0x190 {
-            break;
+    let mut links = 0;
+    for (index, word) in stack.chunks_exact(8).enumerate() {
+        let at = sp.add(index as u64 * 8);
+        let here = stack.get(index * 8..).unwrap_or(&[]);
+        if let Some(registers) = kernel_frame(at, here) {
+            found.push(FoundFrame { at, registers, linked: false });
         }
-        let at = sp.add(offset as u64);
-        let Some(registers) = parse_trap_frame(machine, at, bytes) else { continue };
-        let kernel = number(bytes, 0x170, 2) == Some(0x10);
-        // What was interrupted in the kernel ran on this stack above the frame, or on another one close to it.
-        let above = registers.sp > at && registers.sp <= end.add(0x1_0000);
-        if kernel && above && registers.sp.0 & 7 == 0 && registers.ip.0 >> 47 == 0x1_ffff {
-            found.push(FoundFrame { at, registers });
+        let Some(value) = number(word, 0, 8).map(Va) else { continue };
+        let inside = value.0.wrapping_sub(sp.0) < stack.len() as u64;
+        let plausible = value.0 >> 47 == 0x1_ffff && value.0 & 7 == 0 && !inside;
+        if !plausible || links >= MOST_LINKS || found.iter().any(|frame| frame.at == value) {
+            continue;
+        }
+        links += 1;
+        if let Some(registers) = kernel_frame(value, &memory.gather(value, FRAME_BYTES)) {
+            found.push(FoundFrame { at: value, registers, linked: true });
         }
     }
     found
+}
+
+/// Bytes of an x64 trap frame.
+const FRAME_BYTES: usize = 0x190;
+
+/// A frame of code that ran in the kernel.
+fn kernel_frame(at: Va, bytes: &[u8]) -> Option<Registers> {
+    // Cheap first: the code selector of kernel mode.
+    if number(bytes, 0x170, 2)? != 0x10 {
+        return None;
+    }
+    let registers = parse_trap_frame(Machine::X64, at, bytes.get(..RECORD_BYTES.min(bytes.len()))?)?;
+    // The processor aligns the stack to 16 bytes and pushes; the frame ends where the stack was.
+    let gap = registers.sp.0.wrapping_sub(at.0);
+    (0x188..=0x1a0).contains(&gap).then_some(registers).filter(|r| r.ip.0 >> 47 == 0x1_ffff)
+}
+
+/// An exception record on the stack, by its code and the address it names.
+pub fn find_exception(pointer_size: u32, sp: Va, stack: &[u8], code: u32, ip: Va) -> Option<(Va, Exception)> {
+    let width = pointer_size as usize;
+    let back = if pointer_size == 4 { 0xc } else { 0x10 };
+    (0..stack.len()).step_by(width).find_map(|offset| {
+        if number(stack, offset, width)? != ip.0 {
+            return None;
+        }
+        let start = offset.checked_sub(back)?;
+        if number(stack, start, 4)? != u64::from(code) {
+            return None;
+        }
+        Some((sp.add(start as u64), parse_exception(pointer_size, stack.get(start..)?)?))
+    })
 }
 
 #[cfg(test)]
@@ -153,6 +199,43 @@ pub(crate) mod tests {
         let found = candidates(&memory, Machine::X64, 8, &modules, Va(0x100), &stack);
         let summary: Vec<_> = found.iter().map(|c| (c.at.0, c.value.0, c.module, c.checked)).collect();
         assert_eq!(summary, [(0x100, 0x8718, 1, true), (0x110, 0x1800, 0, false)]);
+    }
+
+    /// The bytes of a trap frame at `at` whose code ran at `ip`.
+    fn frame(at: u64, ip: u64) -> Vec<u8> {
+        let mut bytes = vec![0; FRAME_BYTES];
+        bytes[0x168..0x170].copy_from_slice(&ip.to_le_bytes());
+        bytes[0x170] = 0x10;
+        bytes[0x178] = 2;
+        bytes[0x180..0x188].copy_from_slice(&(at + 0x190).to_le_bytes());
+        bytes[0x188] = 0x18;
+        bytes
+    }
+
+    #[test]
+    fn trap_frames_are_found_here_and_behind_a_pointer() {
+        let (sp, other, ip) = (0xffff_d000_0000_1000u64, 0xffff_d000_1111_1000u64, 0xffff_f800_0000_1234);
+        let mut stack = other.to_le_bytes().to_vec();
+        stack.extend_from_slice(&frame(sp + 8, ip));
+        let memory = Blocks(vec![(other, frame(other, ip + 1))]);
+        let found = trap_frames(&memory, Machine::X64, Va(sp), &stack);
+        let summary: Vec<_> = found.iter().map(|f| (f.at.0, f.registers.ip.0, f.linked)).collect();
+        assert_eq!(summary, [(other, ip + 1, true), (sp + 8, ip, false)]);
+        assert!(trap_frames(&memory, Machine::Arm64, Va(sp), &stack).is_empty());
+        assert!(
+            trap_frames(&memory, Machine::X64, Va(u64::MAX - 8), &stack[..0x100]).iter().all(|f| f.linked)
+        );
+    }
+
+    #[test]
+    fn an_exception_record_is_found_by_code_and_address() {
+        let mut stack = vec![0; 0x200];
+        stack[0x40..0x44].copy_from_slice(&0xc000_001du32.to_le_bytes());
+        stack[0x50..0x58].copy_from_slice(&0xffff_f800_0000_1234u64.to_le_bytes());
+        let (at, found) =
+            find_exception(8, Va(0x1000), &stack, 0xc000_001d, Va(0xffff_f800_0000_1234)).unwrap();
+        assert_eq!((at, found.code), (Va(0x1040), 0xc000_001d));
+        assert_eq!(find_exception(8, Va(0x1000), &stack, 5, Va(0xffff_f800_0000_1234)), None);
     }
 
     #[test]

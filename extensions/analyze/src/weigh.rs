@@ -5,9 +5,13 @@
 use crate::findings::{Access, Confidence, Culprit, Who};
 use crate::model::{Crash, From};
 use crate::roles::{Nature, Role, nature};
+use crate::stack::Candidate;
 use crate::windows::{Class, class};
 use kd_sdk::address::Va;
 use kd_sdk::target::Machine;
+
+/// STATUS_ILLEGAL_INSTRUCTION.
+const ILLEGAL_INSTRUCTION: u32 = 0xc000_001d;
 
 /// A piece of evidence that points at a module; heavier ones win.
 pub struct Lead {
@@ -21,7 +25,8 @@ pub struct Lead {
 pub struct Case<'c> {
     crash: &'c Crash,
     name: &'c dyn Fn(Va) -> String,
-    nature: Nature,
+    /// What kind of trouble it is.
+    pub nature: Nature,
     /// Evidence that points at a module.
     pub leads: Vec<Lead>,
     /// Evidence that points at none.
@@ -86,6 +91,17 @@ impl<'c> Case<'c> {
         };
         let (image, place) = (self.image(module).to_owned(), (self.name)(ip));
         let says = |rest: &str| format!("the faulting instruction {place} ({source}) is in {image}{rest}");
+        let raised = self.crash.raised.as_ref().map(|raised| raised.exception.code);
+        let stated = self.crash.argument(Role::Status).map(|(_, value)| value as u32);
+        if self.class(module) != Class::ThirdParty && raised.or(stated) == Some(ILLEGAL_INSTRUCTION) {
+            self.nature = Nature::Hardware;
+            self.notes.push(says(""));
+            self.notes.push(format!(
+                "{image} holds no illegal instructions: the code in memory was changed, or the processor or RAM \
+                 failed (overclocking, heat, faulty memory), or something jumped into the middle of an instruction"
+            ));
+            return;
+        }
         match self.class(module) {
             Class::ThirdParty => {
                 let text = says(", which is not part of Windows");
@@ -103,14 +119,6 @@ impl<'c> Case<'c> {
                 let text = says(": the kernel is where the fault showed, rarely the cause");
                 self.blame(10, Confidence::Low, Who::Loaded(module), Some(ip), text);
             }
-        }
-        let raised = self.crash.raised.as_ref().map(|raised| raised.exception.code);
-        let stated = self.crash.argument(Role::Status).map(|(_, value)| value as u32);
-        if self.class(module) != Class::ThirdParty && raised.or(stated) == Some(0xc000_001d) {
-            self.notes.push(format!(
-                "{image} holds no illegal instructions: the code in memory was changed, or the processor or RAM \
-                 failed (overclocking, heat, faulty memory), or something jumped into the middle of an instruction"
-            ));
         }
         if access.is_some_and(|(kind, va)| kind != Access::Execute && va == ip) {
             self.notes.push("the instruction's own address could not be read".to_owned());
@@ -130,9 +138,14 @@ impl<'c> Case<'c> {
             self.blame(weight, confidence, Who::Unloaded(index), Some(va), text);
         }
         let small = va.0 < 0x1_0000;
-        let wraps =
-            if self.crash.pointer_size == 4 { va.0 >= 0xffff_f000 } else { va.0 >= 0xffff_ffff_ffff_0000 };
-        if small || wraps {
+        let narrow = self.crash.pointer_size == 4;
+        let wraps = if narrow { va.0 >= 0xffff_f000 } else { va.0 >= 0xffff_ffff_ffff_0000 };
+        if va.0 == u64::MAX && self.crash.machine == Machine::X64 {
+            self.notes.push(format!(
+                "the address to {word} is all ones: the processor gives none for a general protection fault, so the \
+                 pointer was not canonical, or the memory behind it cannot be reached that way"
+            ));
+        } else if small || wraps {
             self.notes.push(format!(
                 "the address to {word}, {shown}, is next to zero: a null pointer, or a small number used as one"
             ));
@@ -232,18 +245,65 @@ impl<'c> Case<'c> {
         if self.nature != Nature::Direct {
             return;
         }
-        for frame in self.crash.frames.iter().take(8) {
+        let known = self.crash.trap_frame.as_ref().and_then(|frame| frame.at);
+        for frame in self.crash.frames.iter().take(8).filter(|frame| Some(frame.at) != known) {
             let ip = frame.registers.ip;
             let Some(module) = self.crash.module_at(ip) else { continue };
-            if self.class(module) == Class::ThirdParty {
-                let text = format!(
-                    "a trap frame on the stack ({}) says that {} was interrupted in {}",
-                    self.show(frame.at),
-                    self.image(module),
-                    (self.name)(ip)
-                );
-                self.blame(55, Confidence::Medium, Who::Loaded(module), Some(ip), text);
+            let (at, image, place) = (self.show(frame.at), self.image(module).to_owned(), (self.name)(ip));
+            let text = format!("a trap frame ({at}) says that {image} was interrupted at {place}");
+            match self.class(module) {
+                Class::ThirdParty => {
+                    self.blame(55, Confidence::Medium, Who::Loaded(module), Some(ip), text);
+                }
+                _ if known.is_none() && frame.linked => self.notes.push(text),
+                _ => {}
             }
+        }
+    }
+
+    /// What the word right at the stack pointer says: who called the code that stopped or faulted.
+    pub fn weigh_callers(&mut self) {
+        let Some(context) = self.crash.context.as_ref() else { return };
+        let Some(first) = self.crash.stack.first().cloned() else { return };
+        if first.at != context.registers.sp || first.weak {
+            return;
+        }
+        let (module, class) = (first.module, self.class(first.module));
+        let (place, image) = ((self.name)(first.value), self.image(module).to_owned());
+        let who = Who::Loaded(module);
+        let ip = context.registers.ip;
+        let vendor = self.crash.bug_check.raw_code & 0x2000_0000 != 0;
+        if vendor && class == Class::ThirdParty && !matches!(context.from, From::Argument(_)) {
+            let text = format!("{image} stopped the machine itself, with a code of its own, from {place}");
+            self.blame(96, Confidence::High, who, Some(first.value), text);
+        } else if self.crash.module_at(ip).is_none() && self.nature == Nature::Direct {
+            let text = format!("the call that went astray was made by {image} at {place}");
+            let (weight, confidence) = match class {
+                Class::ThirdParty => (86, Confidence::High),
+                Class::Inbox => (68, Confidence::Medium),
+                Class::Framework => (35, Confidence::Low),
+                Class::Core => (12, Confidence::Low),
+            };
+            self.blame(weight, confidence, who, Some(first.value), text);
+        } else if class > Class::Core && matches!(context.from, From::Argument(_) | From::Stack) {
+            self.notes
+                .push(format!("the word at the stack pointer would be a return to {place}, in {image}"));
+        }
+        self.weigh_recursion();
+    }
+
+    /// The same return address again and again.
+    pub fn weigh_recursion(&mut self) {
+        let stack = &self.crash.stack;
+        let count = |value: Va| stack.iter().filter(|slot| slot.value == value).count();
+        let most =
+            stack.iter().take(64).filter(|slot| !slot.weak).map(|slot| (count(slot.value), slot.value)).max();
+        if let Some((times, value)) = most.filter(|&(times, _)| times >= 8) {
+            let place = (self.name)(value);
+            self.notes.push(format!(
+                "{place} stands on the stack {times} times: it went round in a circle, such as a fault in the \
+                 handling of faults"
+            ));
         }
     }
 
@@ -257,9 +317,8 @@ impl<'c> Case<'c> {
         }
         for wanted in [Class::ThirdParty, Class::Inbox, Class::Framework] {
             let stack = &self.crash.stack;
-            let Some(depth) = stack.iter().position(|slot| self.class(slot.module) == wanted) else {
-                continue;
-            };
+            let fits = |slot: &Candidate| !slot.weak && self.class(slot.module) == wanted;
+            let Some(depth) = stack.iter().position(fits) else { continue };
             let Some(slot) = stack.get(depth).cloned() else { continue };
             let near = depth < 10;
             let checked = if slot.checked { "follows a call" } else { "not checked against its code" };

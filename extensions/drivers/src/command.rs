@@ -75,7 +75,7 @@ impl Page<'_> {
         if self.flags.locked {
             line.push_str(&format!("  {:>8}  {:width$}", "Locked", "Loader Entry"));
         }
-        line.push_str(&format!("  {:24}  {}", "Driver Name", "Creation Time"));
+        line.push_str(&format!("  {:26}  {}", "Driver Name", "Creation Time"));
         self.out.styled(Style::Heading, &line);
         self.out.end_line();
     }
@@ -117,7 +117,7 @@ impl Page<'_> {
                 "image",
                 Value::Text(&module.image),
                 Style::Symbol,
-                &format!("  {:24}", module.image),
+                &format!("  {:26}", module.image),
             );
             out.data("path", Value::Text(&module.path));
             out.data("time_stamp", Value::Hex(module.time_stamp.into()));

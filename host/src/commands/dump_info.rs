@@ -182,14 +182,14 @@ pub fn show_version(open: &OpenTarget, out: &Out<'_>) {
     let list = facts.ps_loaded_module_list;
     out.field("ps_loaded_module_list", value(list), &shown(list));
     out.end_line();
-    show_times(target, out, None);
+    show_times(target, out, 0);
 }
 
-fn show_times(target: &Target, out: &Out<'_>, zone: Option<i64>) {
+fn show_times(target: &Target, out: &Out<'_>, zone: i8) {
     let header = target.dump().header();
     out.text("Debug session time: ");
     match header.system_time {
-        Some(time) => out.field("time", Value::Time(time), &time::session_time(time)),
+        Some(time) => out.field("time", Value::Time(time), &time::session_time_in(time, zone)),
         None => out.field("time", Value::Null, "not available"),
     }
     out.end_line();
@@ -202,17 +202,13 @@ fn show_times(target: &Target, out: &Out<'_>, zone: Option<i64>) {
 }
 
 fn show_time(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let zone = match call.args.strip_prefix("-h").or_else(|| call.args.strip_prefix("/h")) {
+    let zone = match call.args.strip_prefix(['-', '/']).and_then(|rest| rest.strip_prefix('h')) {
         Some(hours) => {
             let text = hours.trim().trim_matches(['(', ')']);
-            let hours: i64 =
-                text.parse().map_err(|_| Error::Usage(format!("'{text}' is not a number of hours")))?;
-            if !(-24..=24).contains(&hours) {
-                return Err(Error::Usage(format!("{hours} hours is no time zone")));
-            }
-            Some(hours)
+            let hours = text.parse().ok().filter(|hours| (-24..=24).contains(hours));
+            hours.ok_or_else(|| Error::Usage(format!("'{text}' is not a number of hours from UTC")))?
         }
-        None if call.args.is_empty() => None,
+        None if call.args.is_empty() => 0,
         None => return Err(Error::Usage(format!("unexpected argument '{}'; .time [-h HOURS]", call.args))),
     };
     let scope = session.scope(None)?;

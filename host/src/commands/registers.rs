@@ -1,6 +1,7 @@
 //! `r`, `rM`, `rF`, `rX`: registers of the current processor, and the instruction they stand at.
 
 use super::{Builtin, Call, Needs};
+use crate::disasm;
 use crate::dump::Machine;
 use crate::scope::Scope;
 use crate::session::Session;
@@ -81,7 +82,7 @@ fn named(registers: &Registers, out: &Out<'_>, scope: &Scope, names: &str) -> Re
             line.push((name, Some(value), format!("{value:0width$x}")));
         } else if let Some(value) = scope.register(&name) {
             line.push((name, Some(value.into()), format!("{value:0width$x}")));
-        } else if is_register_name(&name) {
+        } else if Registers::names(registers.machine()).any(|known| known.eq_ignore_ascii_case(&name)) {
             line.push((name, None, "not in this dump".to_owned()));
         } else {
             return Err(Error::NotFound(format!("bad register error at '{name}'")));
@@ -125,13 +126,32 @@ pub fn show_instruction(session: &Session, out: &Out<'_>, processor: Option<u32>
 
 fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>) {
     let ip = registers.ip();
-    let size = scope.pointer_size();
     out.record("instruction", |out| {
         out.data("address", Value::Hex(ip.0));
         if let Some(symbol) = scope.name_of(ip) {
             let symbol = symbol.to_string();
             out.styled_field("symbol", Value::Text(&symbol), Style::Symbol, &symbol);
             out.line(":");
+        }
+        let mut bytes = [0; disasm::LONGEST];
+        let outcome = scope.read(ip, &mut bytes);
+        let code = bytes.get(..outcome.done).unwrap_or_default();
+        let resolve = |va: Va| scope.name_of(va).map(|hit| hit.to_string());
+        match disasm::decode(registers.machine(), ip, code, &resolve) {
+            Some(instruction) => {
+                let read = |va: Va, buffer: &mut [u8]| scope.read(va, buffer).fault.is_none();
+                let tail = instruction.tail(registers, &read, &resolve);
+                out.field("text", Value::Text(&instruction.text()), &instruction.line());
+                if let Some(operand) = &tail.operand {
+                    out.data("operand_address", Value::Hex(operand.va.0));
+                }
+                out.text(&tail.text);
+            }
+            None => {
+                let why = outcome.fault.map_or("cut".to_owned(), |fault| fault.why.to_string());
+                let line = format!("{} ({why})", disasm::unreadable_line(registers.machine(), ip));
+                out.field("missing", Value::Text(&why), &line);
+            }
         }
         out.end_line();
     });

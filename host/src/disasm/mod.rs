@@ -112,6 +112,18 @@ pub fn decode(machine: Machine, va: Va, bytes: &[u8], resolve: Resolve<'_>) -> O
     }
 }
 
+/// KD's line for code that cannot be read: `fffff803`f32ddff4 ?? ???`.
+pub fn unreadable_line(machine: Machine, va: Va) -> String {
+    let mut line = format!("{} ??", va.show(machine.pointer_size()));
+    match machine {
+        Machine::X64 => pad(&mut line, 34),
+        Machine::X86 => pad(&mut line, 25),
+        Machine::Arm64 => line.push(' '),
+    }
+    line.push_str("???");
+    line
+}
+
 /// `name (address)`, or the bare address without a name.
 fn named(machine: Machine, va: Va, resolve: Resolve<'_>) -> String {
     let address = va.show(machine.pointer_size());

@@ -177,11 +177,33 @@ fn tails_read_as_kd_prints_them() {
 }
 
 #[test]
+fn code_that_cannot_be_read() {
+    let line = unreadable_line(Machine::Arm64, Va(0xffff_f803_f32d_dff4));
+    assert_eq!(line, "fffff803`f32ddff4 ?? ???");
+    let line = unreadable_line(Machine::X64, Va(0xffff_f804_7bdf_5a80));
+    assert_eq!(line, "fffff804`7bdf5a80 ??              ???");
+}
+
+#[test]
 fn cut_instructions_are_refused() {
     for bytes in [&[][..], &[0x48], &[0x0f], &[0xe8, 0, 0]] {
         assert!(decode(Machine::X64, Va(0), bytes, &|_| None).is_none());
     }
     assert!(decode(Machine::Arm64, Va(0), &[0, 0, 0], &|_| None).is_none());
+}
+
+/// The decoder of arm64 is written with the thought that some words cannot be: try every upper half.
+#[test]
+fn any_arm64_word_decodes() {
+    let rounds = std::env::var("KD_FUZZ_ROUNDS").ok().and_then(|text| text.parse().ok()).unwrap_or(2u32);
+    let mut low = 0x9e37_79b9u32;
+    for high in 0..=0xffffu32 {
+        for _ in 0..rounds {
+            low = low.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            let word = high << 16 | low >> 16;
+            assert!(decode(Machine::Arm64, Va(0x1000), &word.to_le_bytes(), &|_| None).is_some());
+        }
+    }
 }
 
 /// The decoders are foreign code: no word may bring them down.

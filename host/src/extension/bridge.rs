@@ -398,6 +398,9 @@ unsafe extern "C" fn text(ctx: Ctx, id: u32, sink: abi::TextSink) -> i32 {
                 abi::text::VERSION => Some(target.version().windows_line()),
                 abi::text::BUILD_LAB => target.version().build_lab,
                 abi::text::COMMENT => target.header().comment.clone(),
+                abi::text::BLAMED_DRIVER => {
+                    target.dump().triage().and_then(|small| small.broken_driver.clone())
+                }
                 abi::text::MACHINE => Some(target.machine().name().to_owned()),
                 _ => None,
             };

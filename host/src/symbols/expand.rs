@@ -8,6 +8,12 @@ use std::path::Path;
 /// The largest file that is expanded into memory.
 pub(super) const LIMIT: u64 = 1 << 30;
 
+/// True for a cabinet, whatever its name.
+pub(super) fn is_cabinet(path: &Path) -> bool {
+    let mut head = [0; 4];
+    File::open(path).and_then(|mut file| file.read_exact(&mut head)).is_ok() && &head == b"MSCF"
+}
+
 /// Expands the first file of a cabinet.
 pub(super) fn expand(path: &Path) -> io::Result<Vec<u8>> {
     let mut cabinet = Cabinet::new(File::open(path)?)?;

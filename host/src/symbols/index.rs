@@ -13,8 +13,8 @@ pub(super) struct Index {
     names: String,
     /// Sorted by RVA; the one to show first stands first among those at one RVA.
     slots: Vec<Slot>,
-    /// (hash of the name without case, slot), sorted.
-    by_name: OnceLock<Vec<(u32, u32)>>,
+    /// Hash of the name without case in the upper half, slot in the lower; sorted.
+    by_name: OnceLock<Vec<u64>>,
 }
 
 #[derive(Clone, Copy)]
@@ -82,9 +82,16 @@ impl Builder {
     /// Sorts what was collected; a name given twice for one place stays once.
     pub(super) fn build(self) -> Index {
         let Builder { names, mut slots } = self;
-        let name = |slot: &Slot| text(&names, slot);
-        slots.sort_by(|a, b| a.rva.cmp(&b.rva).then_with(|| name(a).cmp(name(b))));
-        slots.dedup_by(|a, b| a.rva == b.rva && name(a) == name(b));
+        // What is shown for a place: a name in letters before a name made up by the compiler.
+        let rank = |slot: &Slot| {
+            let name = text(&names, slot);
+            (name.starts_with([' ', '?', '`']), name)
+        };
+        slots.sort_unstable_by_key(|slot| slot.rva);
+        for same in slots.chunk_by_mut(|a, b| a.rva == b.rva).filter(|same| same.len() > 1) {
+            same.sort_unstable_by(|a, b| rank(a).cmp(&rank(b)));
+        }
+        slots.dedup_by(|a, b| a.rva == b.rva && text(&names, a) == text(&names, b));
         slots.shrink_to_fit();
         Index { names, slots, by_name: OnceLock::new() }
     }
@@ -96,8 +103,8 @@ fn text<'a>(names: &'a str, slot: &Slot) -> &'a str {
 }
 
 /// FNV-1a over the name in lower case.
-pub(super) fn hash(name: &str) -> u32 {
-    name.bytes().fold(0x811c_9dc5, |hash, byte| {
+pub(super) fn hash(name: &[u8]) -> u32 {
+    name.iter().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte.to_ascii_lowercase())).wrapping_mul(0x0100_0193)
     })
 }
@@ -139,16 +146,17 @@ impl Index {
     fn spelled(&self, name: &str) -> Option<u32> {
         let by_name = self.by_name.get_or_init(|| {
             let numbered = self.slots.iter().zip(0u32..);
-            let mut all: Vec<(u32, u32)> =
-                numbered.map(|(slot, n)| (hash(text(&self.names, slot)), n)).collect();
+            let hashed = |slot| u64::from(hash(text(&self.names, slot).as_bytes())) << 32;
+            let mut all: Vec<u64> = numbered.map(|(slot, n)| hashed(slot) | u64::from(n)).collect();
             all.sort_unstable();
             all
         });
-        let wanted = hash(name);
-        let first = by_name.partition_point(|(hash, _)| *hash < wanted);
+        let wanted = u64::from(hash(name.as_bytes()));
+        let first = by_name.partition_point(|pair| pair >> 32 < wanted);
         let mut folded = None;
-        for (_, n) in by_name.iter().skip(first).take_while(|(hash, _)| *hash == wanted) {
-            let Some(slot) = self.slots.get(*n as usize) else { continue };
+        for n in by_name.iter().skip(first).take_while(|pair| *pair >> 32 == wanted).map(|pair| *pair as u32)
+        {
+            let Some(slot) = self.slots.get(n as usize) else { continue };
             let known = text(&self.names, slot);
             if known == name {
                 return Some(slot.rva);

@@ -6,6 +6,7 @@
 //! variables: a kernel PDB on this machine that has all of them at those places is the right one.
 
 use super::error::{Search, SymbolError};
+use super::expand::{LIMIT, expand, is_cabinet};
 use super::image::{self, DebugRecord, InFile, InMemory};
 use super::path::SymbolPath;
 use super::pdb::PdbFile;
@@ -73,11 +74,14 @@ pub(super) fn locate(
         {
             return Ok(loaded);
         }
-        search.wanted = format!(
-            "its PDB is not known, because its image {} {} was not found",
-            image::file_name(module.image),
-            image::image_key(module.time_stamp, module.size)
-        );
+        let name = image::file_name(module.image);
+        search.wanted = match module.time_stamp {
+            0 => format!("its PDB is not known, because {name} is not in the dump and has no time stamp"),
+            stamp => format!(
+                "its PDB is not known, because its image {name} {} was not found",
+                image::image_key(stamp, module.size)
+            ),
+        };
         search.next = "add a store that holds the image or the PDB with -y or .sympath+".to_owned();
         return Err(no_symbols(search));
     };
@@ -114,6 +118,11 @@ fn loaded(path: PathBuf, pdb: PdbFile, matched: Matched) -> Loaded {
 
 fn open(found: &Found) -> Result<PdbFile, SymbolError> {
     match found {
+        // Some tools keep the compressed file under the full name.
+        Found::File(path) if is_cabinet(path) => match expand(path) {
+            Ok(bytes) => PdbFile::from_bytes(path, bytes.into()),
+            Err(error) => Err(SymbolError::Broken { path: path.clone(), why: error.to_string() }),
+        },
         Found::File(path) => PdbFile::open(path),
         Found::Expanded { from, bytes } => PdbFile::from_bytes(from, Arc::clone(bytes)),
     }
@@ -146,6 +155,9 @@ fn from_image_file(
         let found = store::find(path, &wanted, search, &mut |found| {
             let record = match found {
                 Found::Expanded { bytes, .. } => record_of(bytes, module),
+                Found::File(file) if is_cabinet(file) => {
+                    record_of(&expand(file).map_err(|error| error.to_string())?, module)
+                }
                 Found::File(file) => record_of(&read_bounded(file)?, module),
             }?;
             Ok((record, Matched::ImageFile(found.path().to_owned())))
@@ -162,10 +174,9 @@ fn record_of(bytes: &[u8], module: &Module<'_>) -> Result<DebugRecord, String> {
 }
 
 fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let limit = super::expand::LIMIT;
     let file = File::open(path).map_err(|error| error.to_string())?;
     let mut bytes = Vec::new();
-    file.take(limit).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
+    file.take(LIMIT).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
     Ok(bytes)
 }
 

@@ -4,7 +4,7 @@
 //! a module's PDB when that module is first asked about, and keeps what it found. One file an idea: the search path
 //! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `image` for
 //! the identity written into an image), the library that reads PDB files stands behind `pdb`, names are `index`
-//! and `decorate`, types are `types` over `records`, KD's wildcards are `pattern`.
+//! and `decorate`, types are `types` over `type_table`, `records` and `simple`, KD's wildcards are `pattern`.
 //! Asking servers, source lines and locals are not here yet.
 
 mod decorate;
@@ -17,7 +17,9 @@ mod path;
 mod pattern;
 mod pdb;
 mod records;
+mod simple;
 mod store;
+mod type_table;
 mod types;
 
 #[cfg(test)]
@@ -37,7 +39,8 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// What symbols need of a target.
+/// What symbols need of a target. Nothing here may ask the same [`Symbols`] back: a module's symbols are looked for
+/// while these are called.
 pub trait ModuleSource {
     /// Number of loaded modules; indexes run from 0.
     fn modules(&self) -> usize;

@@ -7,6 +7,7 @@
 use super::error::SymbolError;
 use super::image::PdbId;
 use super::index::{Builder, Index};
+use super::type_table::TypeTable;
 use super::types::ModuleTypes;
 use ::pdb::{FallibleIterator, PDB, Source, SourceSlice, SourceView, StreamIndex, SymbolData};
 use std::fmt;
@@ -46,6 +47,11 @@ impl PdbFile {
         let broken = |error: io::Error| SymbolError::Broken { path: path.to_owned(), why: error.to_string() };
         let file = File::open(path).map_err(broken)?;
         let length = file.metadata().map_err(broken)?.len();
+        let mut head = Vec::new();
+        (&file).take(32).read_to_end(&mut head).map_err(broken)?;
+        if let Some(why) = foreign(&head) {
+            return Err(SymbolError::Broken { path: path.to_owned(), why: why.to_owned() });
+        }
         PdbFile::from_pages(path, Pages { length, from: Backing::File(file) })
     }
 
@@ -129,10 +135,25 @@ impl PdbFile {
         })?;
         let none = || SymbolError::NoTypes { module: module.to_owned(), path: self.path.clone() };
         let stream = StreamBytes(Box::new(stream.ok_or_else(none)?));
-        let types = ModuleTypes::new(stream, self.pointer_size)
+        let table = TypeTable::new(stream, self.pointer_size)
             .map_err(|why| SymbolError::Broken { path: self.path.clone(), why })?;
-        if types.is_empty() { Err(none()) } else { Ok(types) }
+        if table.is_empty() { Err(none()) } else { Ok(ModuleTypes::new(table)) }
     }
+}
+
+/// What a file is that is no PDB of the known form.
+fn foreign(head: &[u8]) -> Option<&'static str> {
+    const FORMS: &[(&[u8], &str)] = &[
+        (b"Microsoft MSFZ Container", "it is a compressed PDB (MSFZ), which is not read in this version"),
+        (b"BSJB", "it is a portable PDB of .NET code, which has no symbols of the kernel kind"),
+        (b"MZ", "it is an image, not a PDB"),
+        (b"<", "it is a web page, probably a server's error in place of the file"),
+        (b"version https://git-lfs", "it is a placeholder of Git LFS, not the file itself"),
+    ];
+    if head.is_empty() {
+        return Some("it is empty");
+    }
+    FORMS.iter().find(|(magic, _)| head.starts_with(magic)).map(|(_, why)| *why)
 }
 
 /// Takes a symbol's name if it is of a kind that has an address.

@@ -71,17 +71,23 @@ fn decimal(mantissa: u64, binary: i32) -> (String, i32) {
     const BASE: u64 = 1_000_000_000;
     // Limbs in base 10^9, lowest first.
     let mut limbs = vec![mantissa % BASE, mantissa / BASE % BASE, mantissa / BASE / BASE];
-    // 2^-n is 5^n / 10^n, so only multiplications are needed.
-    let (factor, times) = if binary < 0 { (5, binary.unsigned_abs()) } else { (2, binary.unsigned_abs()) };
-    for _ in 0..times {
+    // 2^-n is 5^n / 10^n, so only multiplications are needed. Many at once: 5^13 and 2^30 keep a product of a limb
+    // inside 64 bits.
+    let (factor, at_once) = if binary < 0 { (5u64, 13) } else { (2, 30) };
+    let mut left = binary.unsigned_abs();
+    while left > 0 {
+        let power = left.min(at_once);
+        let multiplier = factor.pow(power);
+        left -= power;
         let mut carry = 0;
         for limb in &mut limbs {
-            let product = *limb * factor + carry;
+            let product = *limb * multiplier + carry;
             *limb = product % BASE;
             carry = product / BASE;
         }
-        if carry > 0 {
-            limbs.push(carry);
+        while carry > 0 {
+            limbs.push(carry % BASE);
+            carry /= BASE;
         }
     }
     let text: String = limbs.iter().rev().map(|limb| format!("{limb:09}")).collect();

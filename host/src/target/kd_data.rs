@@ -162,12 +162,12 @@ impl KdData {
     }
 }
 
-/// What the header says about the words of the block: (offset, value).
+/// What the header says about the words of the block: (offset, value). `PfnDataBase` is no help: small dumps have the
+/// address of `MmPfnDatabase` there as the block does, others have its value.
 fn known_words(header: &Header) -> Vec<(usize, u64)> {
     [
         (field::PS_LOADED_MODULE_LIST, header.ps_loaded_module_list),
         (field::PS_ACTIVE_PROCESS_HEAD, header.ps_active_process_head),
-        (field::MM_PFN_DATABASE, header.pfn_database),
     ]
     .into_iter()
     .filter_map(|(field, va)| {

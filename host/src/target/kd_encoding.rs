@@ -47,10 +47,10 @@ fn words(bytes: &[u8]) -> impl Iterator<Item = u64> + '_ {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    const NEVER: u64 = 0x00d5_1f82_6a39_c1b7;
+    pub const NEVER: u64 = 0x00d5_1f82_6a39_c1b7;
     const ALWAYS: u64 = 0x9e37_79b9_7f4a_7c15;
     const ENCODED_AT: u64 = 0xffff_f804_7c65_0ba0;
     const MODULES: u64 = 0xffff_f804_7c62_a390;
@@ -65,7 +65,7 @@ mod tests {
         bytes
     }
 
-    fn encode(bytes: &[u8], never: u64) -> Vec<u8> {
+    pub fn encode(bytes: &[u8], never: u64) -> Vec<u8> {
         words(bytes)
             .flat_map(|word| {
                 let word = (word ^ ALWAYS).swap_bytes() ^ ENCODED_AT;

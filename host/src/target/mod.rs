@@ -20,15 +20,18 @@ pub mod version;
 
 #[cfg(test)]
 mod real_tests;
+#[cfg(test)]
+mod tests;
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use kd_sdk::address::{Pa, Va};
 
 pub use kd_data::{KdData, KdDataError, KdDataSource};
+pub use kd_fields::Field;
 pub use modules::{Module, UnloadedModule, short_name};
 pub use problem::TargetProblem;
-pub use processors::{LastEvent, Processor, ProcessorRegisters, RegisterError, RegisterSource};
+pub use processors::{Processor, ProcessorRegisters, RegisterError, RegisterSource};
 pub use registers::Registers;
 pub use version::Version;
 
@@ -147,7 +150,8 @@ impl Target {
         *self.current_processor.get_or_init(|| self.find_current_processor())
     }
 
-    /// The exception record in the dump's header. For most crashes it is a breakpoint that Windows made up.
+    /// The exception record in the dump's header, KD's last event: for crashes a breakpoint in `KeBugCheckEx`. The
+    /// exception that led there, if any, is what the parameters of the bug check point to.
     pub fn exception(&self) -> Option<&ExceptionRecord> {
         self.header().exception.as_ref()
     }

@@ -122,14 +122,15 @@ impl Target {
             kernel.is_kernel = true;
             kernel.name = "nt".to_owned();
         }
-        modules.sort_by_key(|module| module.base);
-        modules.dedup_by_key(|module| module.base);
+        // Of equal names the one that was loaded first keeps it.
         let mut names = HashSet::new();
         for module in &mut modules {
             if !module.is_kernel && (module.name == "nt" || !names.insert(module.name.to_ascii_lowercase())) {
                 module.name = format!("{}_{:x}", module.name, module.base.0);
             }
         }
+        modules.sort_by_key(|module| module.base);
+        modules.dedup_by_key(|module| module.base);
         modules
     }
 

@@ -244,7 +244,7 @@ impl Target {
         if let Some(number) = self.saved.number.filter(|&number| (number as usize) < processors.len()) {
             return number;
         }
-        let Some(header) = self.header_registers() else { return 0 };
+        let Some(header) = self.header_context() else { return 0 };
         let same = |registers: Registers| registers.ip() == header.ip() && registers.sp() == header.sp();
         let saved = processors.iter().find(|processor| {
             let contexts = [self.prcb_context(processor.number), self.processor_state(processor.number)];
@@ -299,19 +299,18 @@ impl Target {
 
     /// The registers in the dump's header: those of the exception, for crashes by an exception.
     pub fn header_registers(&self) -> Option<Registers> {
+        let registers = self.header_context()?;
+        let prcb =
+            self.processors().get(self.current_processor() as usize).and_then(|processor| processor.prcb);
+        Some(registers.with_special(self.special_registers(prcb)))
+    }
+
+    fn header_context(&self) -> Option<Registers> {
         let bytes = self.dump.read_range(self.header().context?)?;
         let registers = Registers::from_context(self.header().machine, &bytes)?;
         // A header that was never filled has zeros or the filler text.
-        let unwritten = registers.ip().is_null() || registers.context_flags() == u32::from_le_bytes(*b"PAGE");
-        (!unwritten).then(|| registers.with_special(self.special_registers(self.current_prcb())))
-    }
-
-    /// The KPRCB of the crashing processor, without asking which that is where asking would need registers.
-    fn current_prcb(&self) -> Option<Va> {
-        match (self.saved.number, self.current_processor.get()) {
-            (Some(number), _) | (None, Some(&number)) => self.processors().get(number as usize)?.prcb,
-            (None, None) => None,
-        }
+        let filler = u32::from_le_bytes(*b"PAGE");
+        (!registers.ip().is_null() && registers.context_flags() != filler).then_some(registers)
     }
 
     fn prcb_of(&self, number: u32) -> Result<(Va, &KdData), RegisterError> {
@@ -365,24 +364,6 @@ impl Target {
         self.read(prcb?.add(offset), &mut bytes).complete().ok()?;
         Some(bytes)
     }
-
-    /// The event KD reports for a crash dump: a breakpoint at the instruction pointer of the crashing processor, as
-    /// `.exr -1` and `.lastevent` show it. The exception of the crash itself is [`Target::exception`].
-    pub fn last_event(&self) -> Option<LastEvent> {
-        let found = self.registers(self.current_processor()).ok()?;
-        Some(LastEvent { code: 0x8000_0003, flags: 1, address: found.registers.ip() })
-    }
-}
-
-/// The event a dump stops at. It has no parameters.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct LastEvent {
-    /// The exception code: a breakpoint.
-    pub code: u32,
-    /// Exception flags.
-    pub flags: u32,
-    /// Where it happened.
-    pub address: Va,
 }
 
 #[cfg(test)]

@@ -95,7 +95,8 @@ fn registers_read_as_kd_shows_them() {
                 section(&text, command).into_iter().take_while(|line| !line.starts_with("nt+")).collect();
             assert_eq!(ours, theirs, "{name} {command}");
         }
-        assert_eq!(target.last_event().unwrap().address, registers.ip());
+        let exception = target.exception().unwrap();
+        assert_eq!((exception.code, exception.flags, exception.address), (0x8000_0003, 1, registers.ip()));
     }
 }
 
@@ -147,6 +148,50 @@ fn module_lists_read_as_kd_prints_them() {
             let ours =
                 format!("{} {}   {:<8} {:<12} {stamp}", module.base, module.end(), module.name, module.image);
             assert_eq!(&ours, line);
+        }
+    }
+}
+
+/// Damages headers and tables of real dumps: nothing may panic or hang.
+#[test]
+fn damaged_dumps_never_panic() {
+    let Some(shared) = shared() else { return };
+    let mut state = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        (state % below as u64) as usize
+    };
+    for name in ["x64-17763-7e.dmp", "x64-9600-50.dmp", "arm64-22000-1c8.dmp"] {
+        let bytes = std::fs::read(shared.join("dumps/real").join(name)).unwrap();
+        for round in 0..24 {
+            let mut damaged = bytes.clone();
+            for _ in 0..=round {
+                // Mostly the header and the tables before the blocks.
+                let reach = if round % 3 == 0 { 0x2200 } else { bytes.len().min(0x20000) };
+                let at = random(reach - 8);
+                let value = [0, u64::MAX, 0x8000, random(usize::MAX) as u64][random(4)];
+                let size = [1, 4, 8][random(3)];
+                damaged[at..at + size].copy_from_slice(&value.to_le_bytes()[..size]);
+            }
+            let file = tempfile::NamedTempFile::new().unwrap();
+            std::fs::write(file.path(), &damaged).unwrap();
+            let Ok(dump) = Dump::open(file.path(), &OpenOptions { no_mmap: true, ..Default::default() })
+            else {
+                continue;
+            };
+            let target = Target::open(dump);
+            let _ =
+                (target.modules(), target.unloaded(), target.version().windows_line(), target.exception());
+            for processor in target.processors() {
+                if let Ok(found) = target.registers(processor.number) {
+                    rows::rows(&found.registers, mask::ALL);
+                }
+            }
+            if let Some(registers) = target.header_registers() {
+                rows::rows(&registers, mask::ALL);
+            }
         }
     }
 }

@@ -85,12 +85,20 @@ impl fmt::Display for Civil {
 /// The moment of the crash as KD's banner has it: `Sun Feb 21 01:38:22.987 2021 (UTC + 0:00)`. KD adds the offset of
 /// the machine it runs on; kd stays with UTC.
 pub fn session_time(file_time: u64) -> String {
-    let civil = Civil::from_file_time(file_time);
+    session_time_in(file_time, 0)
+}
+
+/// The same in a zone some hours from UTC: `… (UTC - 7:00)`.
+pub fn session_time_in(file_time: u64, hours: i8) -> String {
+    let shifted = file_time.saturating_add_signed(i64::from(hours) * 3600 * PER_SECOND as i64);
+    let civil = Civil::from_file_time(shifted);
     let Civil { year, day, hour, minute, second, millisecond, .. } = civil;
+    let sign = if hours < 0 { '-' } else { '+' };
     format!(
-        "{} {} {day:2} {hour:02}:{minute:02}:{second:02}.{millisecond:03} {year} (UTC + 0:00)",
+        "{} {} {day:2} {hour:02}:{minute:02}:{second:02}.{millisecond:03} {year} (UTC {sign} {}:00)",
         civil.weekday_name(),
-        civil.month_name()
+        civil.month_name(),
+        hours.unsigned_abs()
     )
 }
 
@@ -128,10 +136,11 @@ mod tests {
 
     #[test]
     fn times_read_as_kd_writes_them() {
+        assert_eq!(session_time_in(132_583_451_029_870_000, -7), "Sat Feb 20 18:38:22.987 2021 (UTC - 7:00)");
         // 2021-02-21 01:38:22.987
         let time = (1_613_871_502 + UNIX_EPOCH) * PER_SECOND + 9_870_000;
         assert_eq!(session_time(time), "Sun Feb 21 01:38:22.987 2021 (UTC + 0:00)");
-        assert_eq!(up_time(3_747_0000 * 1), "0 days 0:00:03.747");
+        assert_eq!(up_time(37_470_000), "0 days 0:00:03.747");
         assert_eq!(up_time((26 * 3600 + 61) * PER_SECOND), "1 days 2:01:01.000");
         assert_eq!(time_stamp(0x0D8333E6), "Tue Mar  8 20:51:50 1977 (0D8333E6)");
         assert_eq!(time_stamp(0x6C31A20E), "Sat Jul 10 04:01:18 2027 (6C31A20E)");

@@ -453,6 +453,8 @@ pub mod text {
     pub const COMMENT: u32 = 5;
     /// `x64`, `x86`, `arm64`.
     pub const MACHINE: u32 = 6;
+    /// The driver that Windows itself blamed in a small dump.
+    pub const BLAMED_DRIVER: u32 = 7;
 }
 
 service!(

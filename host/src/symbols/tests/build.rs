@@ -6,7 +6,7 @@ const PAGE: usize = 512;
 /// A PDB of 64-bit code with GUID 1..16, PDB age 3 and DBI age `age`.
 ///
 /// Section 1 lies at RVA 0x1000. Names: `_Alpha` at +0x10, `Beta` at +0x20, the data `gamma` at +0x30.
-/// Types: `_PAIR { long First; long Second:3; }`, `_OUTER { _PAIR Pairs[4]; union { char *Text; }; _OUTER *Next; }`,
+/// Types: `_PAIR { long First; long Second:3; }`, `_OUTER { _PAIR Pairs[4]; union { char *Text; }; union { char *Text; } u; _OUTER *Next; }`,
 /// `_COLOR { Red = -1, Blue = 70000 }`.
 pub(super) fn pdb(age: u32) -> Vec<u8> {
     let mut information = Vec::new();
@@ -31,7 +31,7 @@ fn halves(into: &mut Vec<u8>, values: &[u16]) {
 fn record(into: &mut Vec<u8>, leaf: u16, body: &[u8], pad: bool) {
     let mut bytes = leaf.to_le_bytes().to_vec();
     bytes.extend(body);
-    while (bytes.len() + 2) % 4 != 0 {
+    while !(bytes.len() + 2).is_multiple_of(4) {
         let left = 4 - (bytes.len() + 2) % 4;
         bytes.push(if pad { 0xf0 + left as u8 } else { 0 });
     }
@@ -78,7 +78,7 @@ fn member(into: &mut Vec<u8>, leaf: u16, of: Option<u32>, number: &[u16], name: 
     halves(into, number);
     into.extend(name.as_bytes());
     into.push(0);
-    while into.len() % 4 != 0 {
+    while !into.len().is_multiple_of(4) {
         into.push(0xf0 + (4 - into.len() % 4) as u8);
     }
 }
@@ -126,6 +126,7 @@ fn types() -> Vec<u8> {
     list(&mut records, &|m| {
         member(m, 0x150d, Some(0x1003), &[0], "Pairs");
         member(m, 0x150d, Some(0x1005), &[32], "");
+        member(m, 0x150d, Some(0x100c), &[32], "u");
         member(m, 0x150d, Some(0x1007), &[40], "Next");
     });
     record(&mut records, 0x1505, &udt(0x1008, 0, 48, "_OUTER", false), true);
@@ -139,9 +140,20 @@ fn types() -> Vec<u8> {
     words(&mut colour, &[0x74, 0x100a]);
     colour.extend(b"_COLOR\0");
     record(&mut records, 0x1507, &colour, true);
+    // 100c: a nested type without a name, announced; 100d: it
+    record(&mut records, 0x1506, &udt(0, 0x80, 0, "_OUTER::<unnamed-type-u>", true), true);
+    record(&mut records, 0x1506, &udt(0x1004, 0, 8, "_OUTER::<unnamed-type-u>", true), true);
+    // 100e, 100f: an array of functions that return this array; no compiler writes it
+    let mut looped = Vec::new();
+    words(&mut looped, &[0x100f, 0x23]);
+    halves(&mut looped, &[8, 0]);
+    record(&mut records, 0x1503, &looped, true);
+    let mut function = Vec::new();
+    words(&mut function, &[0x100e, 0, 0]);
+    record(&mut records, 0x1008, &function, true);
 
     let mut stream = Vec::new();
-    words(&mut stream, &[20_040_203, 56, 0x1000, 0x100c, records.len() as u32]);
+    words(&mut stream, &[20_040_203, 56, 0x1000, 0x1010, records.len() as u32]);
     halves(&mut stream, &[u16::MAX, u16::MAX]);
     words(&mut stream, &[4, 0x3ffff, 0, 0, 0, 0, 0, 0]);
     stream.extend(records);

@@ -23,7 +23,7 @@ fn ask_everything(bytes: Vec<u8>) {
             types.enum_values(id);
             ControlFlow::Continue(())
         });
-        for id in 0x1000..0x1010 {
+        for id in 0x1000..0x1014 {
             types.name(TypeId(id));
             types.fields(TypeId(id));
         }
@@ -85,6 +85,34 @@ proptest! {
 }
 
 #[test]
+fn a_damaged_kernel_is_an_error() {
+    let Some(store) = super::symstore() else { return };
+    let path = super::pdb_path(&store, "ntkrnlpa.pdb", "30B5FB31AE7E4ACAABA750AA241FF3311");
+    let whole = std::fs::read(path).unwrap();
+    let mut seed = 0x9e37_79b9_7f4a_7c15u64;
+    let mut random = move || {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize
+    };
+    for _ in 0..4 {
+        let mut bytes = whole.clone();
+        for _ in 0..2000 {
+            let at = random() % bytes.len();
+            bytes[at] = random() as u8;
+        }
+        ask_everything(bytes);
+    }
+}
+
+#[test]
+fn one_instance_serves_many_threads() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Symbols>();
+    shared::<ModuleTypes>();
+    shared::<SymbolError>();
+}
+
+#[test]
 fn the_small_pdb_is_whole() {
     let pdb = PdbFile::from_bytes(Path::new("small.pdb"), build::pdb(1).into()).unwrap();
     assert_eq!(pdb.id().age, 1);
@@ -102,8 +130,13 @@ fn the_small_pdb_is_whole() {
     assert_eq!((second.offset, second.size, second.bit_length), (20, 4, 3));
     let text = types.field(outer, "Text").unwrap();
     assert_eq!((text.offset, types.name(text.id)), (32, "Ptr64 Char".to_owned()));
+    let nested = types.field(outer, "u.Text").unwrap();
+    assert_eq!((nested.offset, nested.kind), (32, Kind::Pointer));
+    let u = types.field(outer, "u").unwrap();
+    assert_eq!((u.size, types.name(u.id), types.is_union(u.id)), (8, "<unnamed-type-u>".to_owned(), true));
     let next = types.field(outer, "Next").unwrap();
     assert_eq!((next.offset, next.element, types.name(next.id)), (40, outer, "Ptr64 _OUTER".to_owned()));
+    assert!(types.name(TypeId(0x100e)).starts_with("[0] [0] ") && types.size(TypeId(0x100e)) == 8);
     let colour = types.find("_COLOR").unwrap();
     assert_eq!(types.enum_value(colour, "red"), Some(-1));
     assert_eq!(types.enum_name(colour, 70000).as_deref(), Some("Blue"));

@@ -37,7 +37,7 @@ fn found(root: &Path, path: &str) -> Result<String, String> {
         ModuleState::Loaded { pdb, .. } => {
             Ok(pdb.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/"))
         }
-        ModuleState::None { reason } => Err(reason.to_string()),
+        ModuleState::None { reason } => Err(reason.in_full()),
         ModuleState::Deferred => Err("deferred".to_owned()),
     }
 }
@@ -69,6 +69,10 @@ fn every_layout_is_found() {
     assert_eq!(found(root, "@/deep"), Ok("deep/Symbols/EXE/small.pdb".to_owned()));
     assert_eq!(found(root, "@/absent;@/deep2"), Ok("deep2/exe/small.pdb".to_owned()));
 
+    // Compressed under its full name.
+    put(root, "odd/small.pdb", &cabinet("Small.pdb", &pdb));
+    assert_eq!(found(root, "@/odd"), Ok("odd/small.pdb".to_owned()));
+
     // What was found far away is kept near, and is found there next time.
     assert_eq!(found(root, "srv*@/near*@/packed"), Ok(packed));
     assert_eq!(found(root, "srv*@/near"), Ok(format!("near/Small.pdb/{KEY}/Small.pdb")));
@@ -81,11 +85,11 @@ fn a_pdb_of_another_build_is_refused_with_its_identity() {
     let root = tempfile::tempdir().unwrap();
     let root = root.path();
     put(root, "flat/small.pdb", &build::pdb(2));
-    put(root, &format!("store/small.pdb/{KEY}/small.pdb"), b"no pdb");
+    put(root, &format!("store/small.pdb/{KEY}/small.pdb"), b"<html>");
     put(root, &format!("store/small.pdb/{KEY}/file.ptr"), b"MSG: not kept");
     let why = found(root, "@/flat;srv*@/store").unwrap_err();
     assert!(why.contains("belongs to another build (0403020106050807090A0B0C0D0E0F102)"), "{why}");
-    assert!(why.contains("is not a usable symbol file"), "{why}");
+    assert!(why.contains("it is a web page"), "{why}");
     assert!(why.contains("says not kept"), "{why}");
     assert!(why.contains(&format!("Small.pdb {KEY} was not found")), "{why}");
     let why = found(root, "srv*@/none*https://host/sym/").unwrap_err();
