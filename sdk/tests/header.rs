@@ -180,7 +180,11 @@ fn types(c: &mut String) -> usize {
     let mut count = 0;
     for (c_struct, rust) in STRUCTS.iter().filter(|(_, rust)| *rust != "RStr") {
         let head = [format!("pub struct {rust} {{"), format!("pub struct {rust}<'a> {{")];
-        let body = head.iter().find_map(|head| source.split_once(head.as_str())).unwrap_or_else(|| panic!("{rust}")).1;
+        let body = head
+            .iter()
+            .find_map(|head| source.split_once(head.as_str()))
+            .unwrap_or_else(|| panic!("{rust}"))
+            .1;
         let body = body.split_once('}').unwrap().0;
         for field in split(body) {
             let (name, kind) = field.strip_prefix("pub ").unwrap().split_once(':').unwrap();
@@ -230,7 +234,9 @@ fn include() -> PathBuf {
 fn compile(compiler: &str, arguments: &[&str], file: &Path) -> bool {
     let output = Command::new(compiler).args(arguments).arg("-I").arg(include()).arg(file).output();
     let Ok(output) = output else {
-        eprintln!("skipped: no compiler '{compiler}' on this machine: kdext.h is NOT compared with the Rust tables");
+        eprintln!(
+            "skipped: no compiler '{compiler}' on this machine: kdext.h is NOT compared with the Rust tables"
+        );
         return false;
     };
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
@@ -252,18 +258,27 @@ fn the_header_and_the_rust_tables_are_the_same() {
     let numbers = constants(&mut c);
     assert!(numbers > 60, "the source was not understood: {numbers} constants");
     // Every struct of the source is compared.
-    for rust in bare_source().split("pub struct ").skip(1).map(|rest| rest.split([' ', '<']).next().unwrap()) {
-        assert!(rust == "$table" || STRUCTS.iter().any(|(_, known)| *known == rust), "{rust} is not compared");
+    for rust in bare_source().split("pub struct ").skip(1).map(|rest| rest.split([' ', '<']).next().unwrap())
+    {
+        assert!(
+            rust == "$table" || STRUCTS.iter().any(|(_, known)| *known == rust),
+            "{rust} is not compared"
+        );
     }
     let compiler = std::env::var("CC").unwrap_or_else(|_| "cc".to_owned());
-    compile(&compiler, &["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"], &scratch("header.c", &c));
+    compile(
+        &compiler,
+        &["-std=c11", "-Wall", "-Wextra", "-Werror", "-fsyntax-only"],
+        &scratch("header.c", &c),
+    );
 }
 
 #[test]
 fn a_difference_would_be_found() {
     let wrong = "#include \"kdext.h\"\n_Static_assert(sizeof(kd_host) == 1, \"\");\n";
     let file = scratch("wrong.c", wrong);
-    let Ok(output) = Command::new("cc").args(["-fsyntax-only", "-I"]).arg(include()).arg(file).output() else {
+    let Ok(output) = Command::new("cc").args(["-fsyntax-only", "-I"]).arg(include()).arg(file).output()
+    else {
         eprintln!("skipped: no C compiler on this machine");
         return;
     };

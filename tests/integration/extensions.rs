@@ -99,7 +99,14 @@ fn kd_goes_on_without_the_analyze_library() {
     std::fs::copy(kd_exe(), &program).unwrap();
     let drivers = file_name("kdext_drivers");
     std::fs::copy(library("kdext_drivers"), folder.path().join(&drivers)).unwrap();
-    let run = || text(command(&program, folder.path()).arg("-z").arg(sample()).args(["-c", "!analyze; .chain; .echo on; q"]));
+    let run = || {
+        text(
+            command(&program, folder.path())
+                .arg("-z")
+                .arg(sample())
+                .args(["-c", "!analyze; .chain; .echo on; q"]),
+        )
+    };
     let said = run();
     assert!(said.contains("No analysis at load: no extension has a command 'analyze'"), "{said}");
     assert!(said.contains("error: no extension has a command 'analyze'"), "{said}");
@@ -152,8 +159,14 @@ fn a_library_without_the_entry_point_is_refused() {
 #[test]
 fn tables_that_do_not_fit_are_refused() {
     let cases = [
-        ("major", "odd was built for extension ABI 1.1, this kd speaks 0.1; rebuild it with the SDK of this kd"),
-        ("minor", "odd was built for extension ABI 0.2, this kd speaks 0.1; rebuild it with the SDK of this kd"),
+        (
+            "major",
+            "odd was built for extension ABI 1.1, this kd speaks 0.1; rebuild it with the SDK of this kd",
+        ),
+        (
+            "minor",
+            "odd was built for extension ABI 0.2, this kd speaks 0.1; rebuild it with the SDK of this kd",
+        ),
         ("newer", "odd needs extension ABI 0.2 or newer, this kd speaks 0.1"),
         ("layout", "block expressions.v1 differs ("),
         ("magic", "(it does not begin with KDEXT)"),
@@ -175,7 +188,10 @@ fn tables_that_do_not_fit_are_refused() {
         let said = text(command(kd_exe(), folder.path()).env("KDEXT_ODD", odd).args(["-c", &line]));
         let errors: Vec<&str> = said.lines().filter(|line| line.starts_with("error: ")).collect();
         assert_eq!(errors.len(), usize::from(!wanted.is_empty()), "{odd}: {said}");
-        assert!(errors.iter().all(|line| line.ends_with(wanted) || odd == "layout" && line.contains(wanted)), "{odd}: {said}");
+        assert!(
+            errors.iter().all(|line| line.ends_with(wanted) || odd == "layout" && line.contains(wanted)),
+            "{odd}: {said}"
+        );
         assert!(said.contains("\non\n"), "{odd}: {said}");
     }
 }
@@ -266,7 +282,11 @@ fn version(new: &str) -> Vec<u8> {
 fn the_extension_path_of_the_environment() {
     let folder = two_testbeds();
     let run = |line: &str| {
-        text(command(kd_exe(), folder.path()).env("_NT_DEBUGGER_EXTENSION_PATH", folder.path()).args(["-c", line]))
+        text(
+            command(kd_exe(), folder.path())
+                .env("_NT_DEBUGGER_EXTENSION_PATH", folder.path())
+                .args(["-c", line]),
+        )
     };
     // By name, with and without `kdext_`, at `.load` and at the first use.
     assert!(run(".load one; !tversion; q").contains("this is tb-ver-1"));
@@ -407,7 +427,10 @@ mod ctrl_c {
         let said = kd.hear();
         assert!(said.contains("!spin did not stop and was left behind; testbed stays in memory"), "{said}");
         let said = kd.say(".chain");
-        assert!(said.contains("testbed: image") && said.contains(", stuck: a command of it did not stop"), "{said}");
+        assert!(
+            said.contains("testbed: image") && said.contains(", stuck: a command of it did not stop"),
+            "{said}"
+        );
         // Everything else goes on, this extension too.
         assert!(kd.say("!tversion").contains("this is tb-ver-1"));
         let said = kd.say(".unload testbed");

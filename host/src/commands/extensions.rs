@@ -229,7 +229,8 @@ fn show_kept(session: &Session, out: &Out<'_>) {
     let kept = session.chain.kept();
     out.list("kept", |out| {
         for extension in kept {
-            let text = format!("    {}: unloaded, kept in memory: a command of it did not stop", extension.name);
+            let text =
+                format!("    {}: unloaded, kept in memory: a command of it did not stop", extension.name);
             out.field("", Value::Text(&extension.name), &text);
             out.end_line();
         }

@@ -99,7 +99,8 @@ fn this_thread() -> usize {
 /// A pointer that is not null is valid for the text's length.
 unsafe fn said<'a>(text: RStr<'a>) -> Result<Cow<'a, str>, Failure> {
     // SAFETY: the caller's promise.
-    unsafe { abi::text_of(text) }.ok_or_else(|| Failure(status::INVALID, "a text is null or absurdly long".to_owned()))
+    unsafe { abi::text_of(text) }
+        .ok_or_else(|| Failure(status::INVALID, "a text is null or absurdly long".to_owned()))
 }
 
 /// Writes through a pointer an extension gave.

@@ -113,7 +113,8 @@ impl Chain {
     /// Loads a file; see [`Chain::load`].
     pub fn load_file(&mut self, file: &Path) -> Result<Arc<Loaded>, ChainError> {
         let extension = Arc::new(Loaded::open(file)?);
-        let (old, rest) = std::mem::take(&mut self.loaded).into_iter().partition(|known| same_file(&known.path, file));
+        let (old, rest) =
+            std::mem::take(&mut self.loaded).into_iter().partition(|known| same_file(&known.path, file));
         self.loaded = rest;
         self.keep_stuck(old);
         self.loaded.insert(0, Arc::clone(&extension));

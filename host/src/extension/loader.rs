@@ -181,13 +181,7 @@ impl Loaded {
         // The head (magic, size, versions) is frozen for all time; the rest is read only once the head fits.
         // SAFETY: not null, aligned; a library that exports `kdext_entry` returns a table with this head.
         let (magic, size, major, minor, min_host) = unsafe {
-            (
-                (*table).magic,
-                (*table).size,
-                (*table).abi_major,
-                (*table).abi_minor,
-                (*table).min_host_minor,
-            )
+            ((*table).magic, (*table).size, (*table).abi_major, (*table).abi_minor, (*table).min_host_minor)
         };
         if magic != abi::MAGIC {
             return Err(LoadError::BadTable { path, why: "it does not begin with KDEXT" });
@@ -212,7 +206,10 @@ impl Loaded {
             .map_err(|mismatch| LoadError::Layout { path: path.clone(), mismatch })?;
         // SAFETY: the table of a loaded extension.
         let Some((texts, commands)) = block.run.and_then(|_| unsafe { copy_out(block) }) else {
-            return Err(LoadError::BadTable { path, why: "run is null, or a text or table is null or too long" });
+            return Err(LoadError::BadTable {
+                path,
+                why: "run is null, or a text or table is null or too long",
+            });
         };
         let [name, version, built_by, summary] = texts;
         Ok(Loaded {
@@ -326,7 +323,8 @@ struct Mapped {
 
 impl Mapped {
     fn new(path: &Path, modified: Option<SystemTime>) -> Result<Mapped, LoadError> {
-        let bytes = std::fs::read(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
+        let bytes =
+            std::fs::read(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
         let refused = |reason| LoadError::NotALibrary { path: path.to_owned(), reason };
         if super::elf::is_cut(&bytes) {
             return Err(refused("the file is cut short".to_owned()));

@@ -138,12 +138,7 @@ pub enum Work {
 }
 
 /// Runs a command of `extension` and serves it until it has ended.
-pub fn run(
-    extension: &Arc<Loaded>,
-    work: Work,
-    scope: Scope,
-    main: &mut dyn Main,
-) -> std::io::Result<Ended> {
+pub fn run(extension: &Arc<Loaded>, work: Work, scope: Scope, main: &mut dyn Main) -> std::io::Result<Ended> {
     let shared = Arc::new(Shared::new());
     let thread = {
         let (shared, extension) = (Arc::clone(&shared), Arc::clone(extension));

@@ -106,7 +106,8 @@ unsafe extern "C" fn notify(_: *const Host, event: u32, _: u64) -> i32 {
 unsafe extern "C" fn run(host: *const Host, index: u32, _: RStr<'_>) -> i32 {
     let host = unsafe { &*host };
     let service = |id, size| unsafe { (host.v1.query)(host.ctx, id, size) };
-    let output = unsafe { &*service(service::OUTPUT, size_of::<OutputService>() as u32).cast::<OutputService>() };
+    let output =
+        unsafe { &*service(service::OUTPUT, size_of::<OutputService>() as u32).cast::<OutputService>() };
     let say = |line: &str| unsafe { (output.v1.text)(host.ctx, 0, RStr::from_str(line)) };
     if index == 1 {
         say(&format!("notes {:x}\n", NOTES.load(Ordering::Relaxed)));
