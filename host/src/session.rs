@@ -134,9 +134,9 @@ impl Session {
             session.attach_into(dump, out);
             Ok(())
         });
-        if !self.ui.is_json() {
-            self.analyze_at_load();
-        }
+        let ui = Arc::clone(&self.ui);
+        self.analyze_at_load(&ui.out());
+        ui.end_command(Status::Ok);
     }
 
     /// Makes a dump a target and prints its banner to `out`.
@@ -153,26 +153,21 @@ impl Session {
         commands::print_banner(self, &open, out);
     }
 
-    /// The short analysis that KD prints at load. Its absence is not an error: the extension may not be there.
-    fn analyze_at_load(&mut self) {
-        let Some(open) =
-            self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned()
-        else {
-            return;
-        };
-        let ui = Arc::clone(&self.ui);
-        let out = ui.out();
+    /// The short analysis that KD prints at load; with JSON there is none, `!analyze` is asked for there. Its
+    /// absence is not an error: the extension may not be there.
+    pub fn analyze_at_load(&mut self, out: &Out<'_>) {
+        let open = self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned();
+        let Some(open) = open.filter(|_| !self.ui.is_json()) else { return };
         if !self.settings.analyze_at_load {
-            return commands::show_bug_check_line(&open, &out);
+            return commands::show_bug_check_line(&open, out);
         }
         self.load_own_extensions();
         match self.chain.find(CommandName::parse("analyze")) {
             Ok(_) => {
-                let _ = self.run_extension("analyze", "", &out);
-                ui.end_command(Status::Ok);
+                let _ = self.run_extension("analyze", "", out);
             }
             Err(error) => {
-                commands::show_bug_check_line(&open, &out);
+                commands::show_bug_check_line(&open, out);
                 out.line(&format!("No analysis at load: {error}"));
             }
         }
@@ -281,8 +276,7 @@ impl Session {
             if self.wants_to_quit() {
                 return;
             }
-            if matches!(Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()), Word::Nothing)
-            {
+            if matches!(Word::parse(command), Word::Nothing) {
                 continue;
             }
             let status = self.record(command, |session, out| session.run(command, out));
@@ -332,7 +326,7 @@ impl Session {
 
     /// Runs one command; its text goes to `out`.
     pub fn run(&mut self, command: &str, out: &Out<'_>) -> Result<()> {
-        match Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()) {
+        match Word::parse(command) {
             Word::Nothing => Ok(()),
             Word::Extension { word, args } => self.run_extension(word, args, out),
             Word::Builtin { name, args, processor } => {

@@ -213,6 +213,7 @@ typedef struct kd_tagged_info {
 #define KD_TEXT_BUILD_LAB 4
 #define KD_TEXT_COMMENT 5
 #define KD_TEXT_MACHINE 6 /* x64, x86, arm64 */
+#define KD_TEXT_BLAMED_DRIVER 7 /* the driver that Windows itself blamed in a small dump */
 
 typedef struct kd_target_v1 {
     int32_t (*info)(void *ctx, kd_target_info *info);

@@ -4,7 +4,6 @@
 use super::*;
 use crate::command::Command;
 use crate::error::Error;
-use crate::output::{Event, Severity};
 use crate::session::Session;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -147,7 +146,7 @@ pub unsafe extern "C" fn run(host: *const Host, index: u32, args: RStr<'_>) -> i
         // SAFETY: the host calls `run` only between `kdext_entry` and `unload`.
         let command = unsafe { registry.as_ref() }.and_then(|r| r.commands.get(index as usize).copied());
         // SAFETY: the caller's promise.
-        let (Some(command), Some(session)) = (command, unsafe { Session::from_host(host) }) else {
+        let (Some(command), Some(session)) = (command, unsafe { Calls::new(host) }.map(Session::new)) else {
             return status::INVALID;
         };
         match (command.run)(&session, args.as_str()) {
@@ -171,13 +170,13 @@ pub unsafe extern "C" fn run(host: *const Host, index: u32, args: RStr<'_>) -> i
         // Even the report must not unwind across the border.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: as above.
-            if let Some(session) = unsafe { Session::from_host(host) } {
+            if let Some(session) = unsafe { Calls::new(host) }.map(Session::new) {
                 // SAFETY: as above.
                 let command = unsafe { REGISTRY.load(Ordering::Acquire).as_ref() }
                     .and_then(|registry| registry.commands.get(index as usize))
                     .map_or("?", |command| command.name);
                 let text = format!("!{command} panicked: {}", note.as_deref().unwrap_or("no details"));
-                session.sink().emit(&Event::Message { severity: Severity::Error, text: &text });
+                session.out().error(&text);
             }
         }));
         status::PANICKED

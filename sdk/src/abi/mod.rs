@@ -13,10 +13,12 @@ use abi_stable::StableAbi;
 pub use abi_stable::std_types::{RSlice, RStr};
 use core::ffi::c_void;
 
+mod calls;
 mod checked;
 mod entry;
 mod proof;
 
+pub use calls::Calls;
 pub use checked::{entries_of, text_of};
 pub use entry::{Registry, free_registry, make_registry, run};
 pub use proof::{BlockLayout, LayoutMismatch, abi_header, check_blocks, extension_blocks, host_blocks};
