@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod dump_kinds;
+mod extensions;
 mod kd_dump;
 mod lab;
 mod microsoft;

@@ -226,6 +226,7 @@ fn go(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     }
     for dump in pending {
         session.attach_into(dump, out);
+        session.analyze_at_load(out);
     }
     Ok(())
 }
