@@ -338,9 +338,11 @@ impl Session {
                 (row.run)(self, out, &Call { name, args, processor })
             }
             Word::Unknown { word } => {
-                Err(Error::NotFound(commands::why_not(word).unwrap_or_else(|| {
+                let why = commands::why_not(word);
+                out.error(&why.unwrap_or_else(|| {
                     format!("no command '{word}'; .help lists commands, .chain extensions")
-                })))
+                }));
+                Err(Error::ContinueSearch)
             }
         }
     }
@@ -371,7 +373,10 @@ impl Session {
         if name.command.eq_ignore_ascii_case("help") {
             return commands::extension_help(self, name.extension, args, out);
         }
-        let found = self.chain.find(name).map_err(|error| Error::NotFound(error.to_string()))?;
+        let found = self.chain.find(name).or_else(|error| {
+            out.error(&error.to_string());
+            Err(Error::ContinueSearch)
+        })?;
         for (extension, row) in found {
             if row.needs & (needs::TARGET | needs::KERNEL_TYPES | needs::PHYSICAL) != 0 {
                 self.need_target(&format!("!{word}"))?;
