@@ -6,12 +6,12 @@ use crate::dump::{Dump, DumpError, OpenOptions, Problem};
 use crate::extension::chain::{Chain, CommandName};
 use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
-use crate::extension::worker::{self, Ended, Main};
+use crate::extension::worker::{self, Ended, Main, Work};
 use crate::scope::{OpenTarget, Scope};
 use crate::symbols::{SymbolPath, Symbols};
 use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
-use kd_sdk::abi::{needs, status};
+use kd_sdk::abi::{event, needs, status};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Event, Out};
 use std::path::{Path, PathBuf};
@@ -134,9 +134,9 @@ impl Session {
             session.attach_into(dump, out);
             Ok(())
         });
-        if !self.ui.is_json() {
-            self.analyze_at_load();
-        }
+        let ui = Arc::clone(&self.ui);
+        self.analyze_at_load(&ui.out());
+        ui.end_command(Status::Ok);
     }
 
     /// Makes a dump a target and prints its banner to `out`.
@@ -153,26 +153,21 @@ impl Session {
         commands::print_banner(self, &open, out);
     }
 
-    /// The short analysis that KD prints at load. Its absence is not an error: the extension may not be there.
-    fn analyze_at_load(&mut self) {
-        let Some(open) =
-            self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned()
-        else {
-            return;
-        };
-        let ui = Arc::clone(&self.ui);
-        let out = ui.out();
+    /// The short analysis that KD prints at load; with JSON there is none, `!analyze` is asked for there. Its
+    /// absence is not an error: the extension may not be there.
+    pub fn analyze_at_load(&mut self, out: &Out<'_>) {
+        let open = self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned();
+        let Some(open) = open.filter(|_| !self.ui.is_json()) else { return };
         if !self.settings.analyze_at_load {
-            return commands::show_bug_check_line(&open, &out);
+            return commands::show_bug_check_line(&open, out);
         }
         self.load_own_extensions();
         match self.chain.find(CommandName::parse("analyze")) {
             Ok(_) => {
-                let _ = self.run_extension("analyze", "", &out);
-                ui.end_command(Status::Ok);
+                let _ = self.run_extension("analyze", "", out);
             }
             Err(error) => {
-                commands::show_bug_check_line(&open, &out);
+                commands::show_bug_check_line(&open, out);
                 out.line(&format!("No analysis at load: {error}"));
             }
         }
@@ -193,6 +188,7 @@ impl Session {
         self.current = index;
         self.last_display = LastDisplay::default();
         self.processor = self.current_target().map_or(0, |open| open.target.current_processor());
+        self.notify(event::TARGET_CHANGED);
     }
 
     /// Closes the current target; the latest of the others becomes current.
@@ -200,6 +196,7 @@ impl Session {
         if self.current >= self.targets.len() {
             return None;
         }
+        self.notify(event::TARGET_CLOSED);
         let closed = self.targets.remove(self.current);
         self.make_current(self.targets.len().saturating_sub(1));
         Some(closed.number)
@@ -279,8 +276,7 @@ impl Session {
             if self.wants_to_quit() {
                 return;
             }
-            if matches!(Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()), Word::Nothing)
-            {
+            if matches!(Word::parse(command), Word::Nothing) {
                 continue;
             }
             let status = self.record(command, |session, out| session.run(command, out));
@@ -302,6 +298,7 @@ impl Session {
             Ok(Ok(())) => Status::Ok,
             Ok(Err(error)) => self.report(&error, &out),
             Err(_) => {
+                self.nesting = 0;
                 out.error("internal error: the command panicked; the session goes on. Please report this");
                 Status::Failed
             }
@@ -329,7 +326,7 @@ impl Session {
 
     /// Runs one command; its text goes to `out`.
     pub fn run(&mut self, command: &str, out: &Out<'_>) -> Result<()> {
-        match Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()) {
+        match Word::parse(command) {
             Word::Nothing => Ok(()),
             Word::Extension { word, args } => self.run_extension(word, args, out),
             Word::Builtin { name, args, processor } => {
@@ -415,7 +412,7 @@ impl Session {
         let scope = self.scope(None)?;
         self.nesting += 1;
         let mut main = CommandServer { session: self, out };
-        let ended = worker::run(extension, row.index, args, scope, &mut main);
+        let ended = worker::run(extension, Work::Command(row.index, args.to_owned()), scope, &mut main);
         self.nesting -= 1;
         match ended {
             Ok(Ended::Status(code)) => Ok(code),
@@ -427,6 +424,20 @@ impl Session {
                 Ok(status::INTERRUPTED)
             }
             Err(error) => Err(Error::Other(format!("cannot start a thread for !{}: {error}", row.name))),
+        }
+    }
+
+    /// Tells the extensions that keep something between commands of a change (see [`kd_sdk::abi::event`]).
+    pub fn notify(&mut self, event: u32) {
+        let Some(number) = self.current_target().map(|open| open.number) else { return };
+        let curious: Vec<_> =
+            self.chain.loaded().iter().filter(|extension| extension.wants_notes()).cloned().collect();
+        let ui = Arc::clone(&self.ui);
+        let out = ui.out();
+        for extension in curious {
+            let Ok(scope) = self.scope(None) else { return };
+            let mut main = CommandServer { session: self, out: &out };
+            let _ = worker::run(&extension, Work::Note(event, number.into()), scope, &mut main);
         }
     }
 

@@ -1,7 +1,7 @@
 //! `!analyze`'s arguments.
 
 use crate::findings::conclude;
-use crate::{catalogue, model, print};
+use crate::{catalogue, details, model, print};
 use kd_sdk::prelude::*;
 use kd_sdk::target::BugCheck;
 
@@ -86,7 +86,7 @@ pub fn analyze(session: &Session<'_>, args: &str) -> Result<()> {
     let name = |va: Va| print::place(session, &crash, va);
     let findings = conclude(&crash, &name);
     if request.verbose {
-        print::verbose(session, &crash, &findings);
+        details::verbose(session, &crash, &findings);
     } else {
         print::short(session, &crash, &findings);
     }

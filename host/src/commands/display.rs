@@ -250,7 +250,7 @@ impl Display<'_> {
                     text.push(u8::try_from(value).map_or('.', printable));
                 }
                 Some(value) => {
-                    let c = u32::try_from(value).ok().and_then(char::from_u32).filter(|c| !c.is_control());
+                    let c = u32::try_from(value).ok().and_then(char::from_u32).filter(|c| has_glyph(*c));
                     text.push(c.unwrap_or('.'));
                 }
                 None => {
@@ -315,4 +315,10 @@ fn number(bytes: &[Option<u8>]) -> Option<u64> {
 
 fn printable(byte: u8) -> char {
     if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' }
+}
+
+/// Whether a UTF-16 unit is a character that means something: no control, private use or noncharacter.
+fn has_glyph(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}'..='\u{ffff}')
 }

@@ -110,11 +110,23 @@ fn radix(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
 }
 
 fn open_log(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let name = call.args.trim_matches('"');
-    let path = PathBuf::from(if name.is_empty() { "Dbgeng.log" } else { name });
-    if name.starts_with("/t") || name.starts_with("/d") || name.starts_with("/u") {
-        return Err(Error::Unsupported(format!("option {name} is not in this version; logs are UTF-8")));
+    let mut name = call.args;
+    // A path may begin as an option does: only the whole word is one.
+    loop {
+        let (word, rest) = name.split_once(char::is_whitespace).unwrap_or((name, ""));
+        match word {
+            // Every log is Unicode.
+            "/u" => name = rest.trim_start(),
+            "/t" | "/d" => {
+                return Err(Error::Unsupported(format!(
+                    "option {word} is not in this version: name the file"
+                )));
+            }
+            _ => break,
+        }
     }
+    let name = name.trim_matches('"');
+    let path = PathBuf::from(if name.is_empty() { "Dbgeng.log" } else { name });
     let append = call.name == ".logappend";
     session
         .ui()

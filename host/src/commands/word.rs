@@ -1,7 +1,7 @@
 //! Takes a line apart into commands, and a command into its word and its arguments. KD's grammar, not a shell's: the
 //! blank after a command is often optional (`lmvmnt`, `r@rip`), a number before a letter names a processor (`3r`).
 
-use super::Builtin;
+use super::rows;
 
 /// The parts of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub fn split_commands(line: &str) -> Vec<&str> {
 
 impl<'a> Word<'a> {
     /// Takes one command apart.
-    pub fn parse(command: &'a str, rows: impl Iterator<Item = &'static Builtin> + Clone) -> Word<'a> {
+    pub fn parse(command: &'a str) -> Word<'a> {
         let command = command.trim();
         if command.is_empty() || command.starts_with('*') || command.starts_with("$$") {
             return Word::Nothing;
@@ -72,20 +72,16 @@ impl<'a> Word<'a> {
         let digits = command.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
         let (prefix, rest) = command.split_at_checked(digits).unwrap_or(("", command));
         if let (Ok(processor), true) = (prefix.parse(), rest.starts_with(|c: char| c.is_ascii_alphabetic())) {
-            return builtin(rest, rows, Some(processor));
+            return builtin(rest, Some(processor));
         }
-        builtin(command, rows, None)
+        builtin(command, None)
     }
 }
 
 /// The longest name of the table that the command begins with. After a name that ends in a letter something else
 /// than a letter must follow, unless the family takes its arguments glued.
-fn builtin<'a>(
-    command: &'a str,
-    rows: impl Iterator<Item = &'static Builtin>,
-    processor: Option<u32>,
-) -> Word<'a> {
-    let best = rows
+fn builtin(command: &str, processor: Option<u32>) -> Word<'_> {
+    let best = rows()
         .flat_map(|row| row.names.iter().copied())
         .filter(|name| begins_with(command, name))
         .max_by_key(|name| name.len());
@@ -135,12 +131,8 @@ fn glued_register(command: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(command: &str) -> Word<'_> {
-        Word::parse(command, crate::commands::rows().collect::<Vec<_>>().into_iter())
-    }
-
     fn is(command: &str, name: &str, args: &str) {
-        match parse(command) {
+        match Word::parse(command) {
             Word::Builtin { name: found, args: rest, .. } => {
                 assert_eq!((found, rest), (name, args), "{command}")
             }
@@ -165,13 +157,13 @@ mod tests {
         is(".time", ".time", "");
         is("dd", "dd", "");
         is("3r rip", "r", "rip");
-        assert_eq!(parse("version"), Word::Builtin { name: "version", args: "", processor: None });
-        assert!(matches!(parse("versions"), Word::Unknown { word: "versions" }));
-        assert!(matches!(parse(".echotimestamps"), Word::Unknown { .. }));
-        assert!(matches!(parse("rdmsr 10"), Word::Unknown { word: "rdmsr" }));
-        assert!(matches!(parse("3r"), Word::Builtin { processor: Some(3), .. }));
-        assert_eq!(parse("* x"), Word::Nothing);
-        assert_eq!(parse("!a.b  c"), Word::Extension { word: "a.b", args: "c" });
+        assert_eq!(Word::parse("version"), Word::Builtin { name: "version", args: "", processor: None });
+        assert!(matches!(Word::parse("versions"), Word::Unknown { word: "versions" }));
+        assert!(matches!(Word::parse(".echotimestamps"), Word::Unknown { .. }));
+        assert!(matches!(Word::parse("rdmsr 10"), Word::Unknown { word: "rdmsr" }));
+        assert!(matches!(Word::parse("3r"), Word::Builtin { processor: Some(3), .. }));
+        assert_eq!(Word::parse("* x"), Word::Nothing);
+        assert_eq!(Word::parse("!a.b  c"), Word::Extension { word: "a.b", args: "c" });
     }
 
     #[test]

@@ -4,14 +4,15 @@
 #![allow(unsafe_code)]
 
 use super::worker::Shared;
-use crate::memory::{ReadFault, View};
+use crate::memory::{Absent, ReadFault, View};
 use crate::scope::{OpenTarget, Scope};
 use crate::symbols::{Field, Kind, ModuleTypes, SymbolError, TypeId};
 use crate::target::{Target, version};
 use kd_sdk::abi::{self, RStr, status};
 use kd_sdk::address::{Pa, Va};
 use kd_sdk::output::{Event, Severity, Shape, Style, Value};
-use std::cell::RefCell;
+use std::borrow::Cow;
+use std::cell::{Cell, RefCell};
 use std::ffi::c_void;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -21,7 +22,11 @@ use std::sync::Arc;
 pub struct Bridge {
     shared: Arc<Shared>,
     scope: Scope,
+    /// The thread of the command, the only one that may call.
+    thread: usize,
     last_error: RefCell<String>,
+    /// Why the last read failed; made a text only if somebody asks.
+    last_fault: Cell<Option<(u64, Absent)>>,
     /// Types handed out; a handle is an index plus one.
     types: RefCell<Vec<(Arc<ModuleTypes>, TypeId)>>,
 }
@@ -59,18 +64,43 @@ fn invalid() -> Failure {
 unsafe fn guard(ctx: Ctx, body: impl FnOnce(&Bridge) -> Outcome) -> i32 {
     // SAFETY: the caller's promise.
     let Some(bridge) = (unsafe { ctx.cast::<Bridge>().as_ref() }) else { return status::INVALID };
+    if bridge.thread != this_thread() {
+        return status::INVALID;
+    }
+    if bridge.shared.is_abandoned() {
+        return status::INTERRUPTED;
+    }
     let outcome = catch_unwind(AssertUnwindSafe(|| body(bridge)));
     match outcome.unwrap_or_else(|_| {
         Err(Failure(status::PANICKED, "internal error in kd: a service panicked".to_owned()))
     }) {
         Ok(()) => status::OK,
         Err(Failure(code, text)) => {
-            if let Ok(mut last) = bridge.last_error.try_borrow_mut() {
-                *last = text;
+            if code != status::UNREADABLE {
+                bridge.last_fault.set(None);
+                if let Ok(mut last) = bridge.last_error.try_borrow_mut() {
+                    *last = text;
+                }
             }
             code
         }
     }
+}
+
+/// A number that no other living thread has.
+fn this_thread() -> usize {
+    thread_local!(static MARK: u8 = const { 0 });
+    MARK.with(|mark| (&raw const *mark).addr())
+}
+
+/// A text an extension gave.
+///
+/// # Safety
+/// A pointer that is not null is valid for the text's length.
+unsafe fn said<'a>(text: RStr<'a>) -> Result<Cow<'a, str>, Failure> {
+    // SAFETY: the caller's promise.
+    unsafe { abi::text_of(text) }
+        .ok_or_else(|| Failure(status::INVALID, "a text is null or absurdly long".to_owned()))
 }
 
 /// Writes through a pointer an extension gave.
@@ -83,6 +113,26 @@ unsafe fn put<T>(place: *mut T, value: T) -> Outcome {
     }
     // SAFETY: checked above and the caller's promise.
     unsafe { place.write(value) };
+    Ok(())
+}
+
+/// Writes as much of the numbers about the target as the extension's own struct has room for.
+///
+/// # Safety
+/// `place` is null, or its `size` is set and it is valid for a write of that size.
+unsafe fn put_sized(place: *mut abi::TargetInfo, value: abi::TargetInfo) -> Outcome {
+    if place.is_null() || !place.is_aligned() {
+        return Err(invalid());
+    }
+    // SAFETY: checked above and the caller's promise.
+    let size = unsafe { (*place).size };
+    let room = (size as usize).min(size_of::<abi::TargetInfo>());
+    if room < size_of::<u32>() {
+        return Err(Failure(status::INVALID, "the size of the target's numbers is not set".to_owned()));
+    }
+    let value = abi::TargetInfo { size: room as u32, ..value };
+    // SAFETY: `room` bytes are valid on both sides, which do not overlap.
+    unsafe { std::ptr::copy_nonoverlapping((&raw const value).cast::<u8>(), place.cast::<u8>(), room) };
     Ok(())
 }
 
@@ -116,7 +166,14 @@ fn text_for_command(text: &str) -> RStr<'static> {
 impl Bridge {
     /// A bridge for one command.
     pub fn new(shared: Arc<Shared>, scope: Scope) -> Bridge {
-        Bridge { shared, scope, last_error: RefCell::default(), types: RefCell::default() }
+        Bridge {
+            shared,
+            scope,
+            thread: this_thread(),
+            last_error: RefCell::default(),
+            last_fault: Cell::default(),
+            types: RefCell::default(),
+        }
     }
 
     /// Runs `body` with the table an extension sees.
@@ -135,8 +192,9 @@ impl Bridge {
         self.scope.open().map_err(|error| Failure(status::UNSUPPORTED, error.to_string()))
     }
 
-    fn emit(&self, event: &Event<'_>) {
+    fn emit(&self, event: &Event<'_>) -> Outcome {
         self.shared.emit(event);
+        Ok(())
     }
 
     fn keep_type(&self, types: Arc<ModuleTypes>, id: TypeId) -> abi::TypeRef {
@@ -200,7 +258,10 @@ unsafe extern "C" fn last_error(ctx: Ctx, sink: abi::TextSink) {
     // SAFETY: `ctx` comes from the table.
     unsafe {
         guard(ctx, |bridge| {
-            let text = bridge.last_error.borrow().clone();
+            let text = match bridge.last_fault.get() {
+                Some((at, why)) => format!("cannot read {}: {why}", Va(at)),
+                None => bridge.last_error.borrow().clone(),
+            };
             tell(sink, &text);
             Ok(())
         });
@@ -231,7 +292,8 @@ fn space_of(target: &Target, root: u64) -> View {
 }
 
 /// Reports an absence; the status of the call.
-unsafe fn faulted(place: *mut abi::ReadFault, done: u64, at: u64, why: crate::memory::Absent) -> Outcome {
+unsafe fn faulted(bridge: &Bridge, place: *mut abi::ReadFault, done: u64, at: u64, why: Absent) -> Outcome {
+    bridge.last_fault.set(Some((at, why)));
     let fault = abi::ReadFault { done, at, why: why.to_abi(), reserved: 0 };
     // SAFETY: the caller's place.
     let _ = unsafe { put(place, fault) };
@@ -257,7 +319,7 @@ unsafe extern "C" fn read_virtual(
             };
             match outcome.fault {
                 None => Ok(()),
-                Some(ReadFault { at, why, .. }) => faulted(fault, outcome.done as u64, at.0, why),
+                Some(ReadFault { at, why, .. }) => faulted(bridge, fault, outcome.done as u64, at.0, why),
             }
         })
     }
@@ -276,7 +338,7 @@ unsafe extern "C" fn read_physical(
             let buffer = buffer_of(buffer, len)?;
             match bridge.open()?.target.read_physical(Pa(pa), buffer) {
                 Ok(()) => Ok(()),
-                Err((done, why)) => faulted(fault, done as u64, pa.wrapping_add(done as u64), why),
+                Err((done, why)) => faulted(bridge, fault, done as u64, pa.wrapping_add(done as u64), why),
             }
         })
     }
@@ -297,7 +359,7 @@ unsafe extern "C" fn translate(
             match view.walk(Va(va)) {
                 None => Err(Failure(status::UNSUPPORTED, "a small dump has no page tables".to_owned())),
                 Some(Ok(found)) => put(pa, found.pa.0),
-                Some(Err(walk)) => faulted(fault, 0, va, walk.fault.why),
+                Some(Err(walk)) => faulted(bridge, fault, 0, va, walk.fault.why),
             }
         })
     }
@@ -354,7 +416,7 @@ unsafe extern "C" fn info(ctx: Ctx, place: *mut abi::TargetInfo) -> i32 {
                 (target.dump().physical().is_some(), 0x10),
                 (target.dump().physical().is_some() || target.dump().virtual_blocks().is_some(), 0x20),
             ];
-            put(
+            put_sized(
                 place,
                 abi::TargetInfo {
                     size: size_of::<abi::TargetInfo>() as u32,
@@ -472,7 +534,7 @@ unsafe extern "C" fn register(ctx: Ctx, set: u32, name: RStr<'_>, value: *mut u6
     unsafe {
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
-            let name = name.as_str().to_ascii_lowercase();
+            let name = said(name)?.to_ascii_lowercase();
             let found = if set == abi::registers::HEADER {
                 target.header_registers().and_then(|registers| registers.get(&name))
             } else if name.starts_with('$') {
@@ -619,7 +681,7 @@ unsafe extern "C" fn by_name(ctx: Ctx, name: RStr<'_>, va: *mut u64) -> i32 {
     unsafe {
         guard(ctx, |bridge| {
             let open = bridge.open()?;
-            put(va, open.symbols.find(&open.target, name.as_str())?.0)
+            put(va, open.symbols.find(&open.target, &said(name)?)?.0)
         })
     }
 }
@@ -629,7 +691,7 @@ unsafe extern "C" fn each(ctx: Ctx, pattern: RStr<'_>, sink: abi::SymbolSink) ->
     unsafe {
         guard(ctx, |bridge| {
             let open = bridge.open()?;
-            open.symbols.each(&open.target, pattern.as_str(), &mut |named| {
+            open.symbols.each(&open.target, &said(pattern)?, &mut |named| {
                 let symbol = abi::SymbolInfo {
                     module: RStr::from_str(named.module_name),
                     name: RStr::from_str(named.name),
@@ -653,7 +715,7 @@ unsafe extern "C" fn lookup(ctx: Ctx, name: RStr<'_>, found: *mut abi::TypeRef) 
     unsafe {
         guard(ctx, |bridge| {
             let open = bridge.open()?;
-            let (types, id) = open.symbols.find_type(&open.target, name.as_str())?;
+            let (types, id) = open.symbols.find_type(&open.target, &said(name)?)?;
             put(found, bridge.keep_type(types, id))
         })
     }
@@ -664,7 +726,7 @@ unsafe extern "C" fn field(ctx: Ctx, id: u64, path: RStr<'_>, place: *mut abi::F
     unsafe {
         guard(ctx, |bridge| {
             let (types, id) = bridge.type_of(id)?;
-            let field = types.field(id, path.as_str()).ok_or_else(|| not_found("no such field"))?;
+            let field = types.field(id, &said(path)?).ok_or_else(|| not_found("no such field"))?;
             put(place, bridge.field_info(&types, &field))
         })
     }
@@ -715,7 +777,7 @@ unsafe extern "C" fn evaluate(ctx: Ctx, text: RStr<'_>, value: *mut u64) -> i32 
     // SAFETY: as above.
     unsafe {
         guard(ctx, |bridge| {
-            let found = bridge.scope.evaluate(text.as_str());
+            let found = bridge.scope.evaluate(&said(text)?);
             put(value, found.map_err(|error| Failure(status::INVALID, error.to_string()))?)
         })
     }
@@ -729,51 +791,61 @@ static OUTPUT: abi::OutputService = abi::OutputService {
     v1: abi::OutputV1 { begin, end, text: show_text, field: show_field, link, message },
 };
 
-/// Sends an event.
+/// Sends the event that `make` gives.
 ///
 /// # Safety
 /// As for [`guard`].
-unsafe fn send(ctx: Ctx, event: &Event<'_>) {
+unsafe fn send(ctx: Ctx, make: impl FnOnce(&Bridge) -> Outcome) {
     // SAFETY: the caller's promise.
-    unsafe {
-        guard(ctx, |bridge| {
-            bridge.emit(event);
-            Ok(())
-        });
-    }
+    unsafe { guard(ctx, make) };
 }
 
 unsafe extern "C" fn begin(ctx: Ctx, shape: u32, key: RStr<'_>) {
     let shape = if shape == abi::shape::LIST { Shape::List } else { Shape::Record };
-    // SAFETY: `ctx` comes from the table.
-    unsafe { send(ctx, &Event::Begin { shape, key: key.as_str() }) }
+    // SAFETY: `ctx` comes from the table, the text from the extension.
+    unsafe { send(ctx, |bridge| bridge.emit(&Event::Begin { shape, key: &said(key)? })) }
 }
 
 unsafe extern "C" fn end(ctx: Ctx) {
     // SAFETY: as above.
-    unsafe { send(ctx, &Event::End) }
+    unsafe { send(ctx, |bridge| bridge.emit(&Event::End)) }
 }
 
 unsafe extern "C" fn show_text(ctx: Ctx, style: u32, text: RStr<'_>) {
+    let style = Style::from_abi(style);
     // SAFETY: as above.
-    unsafe { send(ctx, &Event::Text { style: Style::from_abi(style), text: text.as_str() }) }
+    unsafe { send(ctx, |bridge| bridge.emit(&Event::Text { style, text: &said(text)? })) }
 }
 
 unsafe extern "C" fn show_field(
     ctx: Ctx,
     key: RStr<'_>,
-    value: &abi::FieldValue<'_>,
+    value: *const abi::FieldValue<'_>,
     style: u32,
     shown: RStr<'_>,
 ) {
-    let (style, value) = (Style::from_abi(style), Value::from_abi(value));
-    // SAFETY: as above.
-    unsafe { send(ctx, &Event::Field { key: key.as_str(), value, style, shown: shown.as_str() }) }
+    // SAFETY: as above; the value is checked before it is read.
+    unsafe {
+        send(ctx, |bridge| {
+            if !value.is_aligned() {
+                return Err(invalid());
+            }
+            let value = value.as_ref().ok_or_else(invalid)?;
+            // Only a text has a text: in C the rest may be left as it is.
+            let text = if value.tag == abi::value::TEXT { said(value.text)? } else { Cow::Borrowed("") };
+            bridge.emit(&Event::Field {
+                key: &said(key)?,
+                value: Value::from_abi(value.tag, value.number, &text),
+                style: Style::from_abi(style),
+                shown: &said(shown)?,
+            })
+        });
+    }
 }
 
 unsafe extern "C" fn link(ctx: Ctx, text: RStr<'_>, command: RStr<'_>) {
     // SAFETY: as above.
-    unsafe { send(ctx, &Event::Link { text: text.as_str(), command: command.as_str() }) }
+    unsafe { send(ctx, |bridge| bridge.emit(&Event::Link { text: &said(text)?, command: &said(command)? })) }
 }
 
 unsafe extern "C" fn message(ctx: Ctx, severity: u32, text: RStr<'_>) {
@@ -783,7 +855,7 @@ unsafe extern "C" fn message(ctx: Ctx, severity: u32, text: RStr<'_>) {
         _ => Severity::Error,
     };
     // SAFETY: as above.
-    unsafe { send(ctx, &Event::Message { severity, text: text.as_str() }) }
+    unsafe { send(ctx, |bridge| bridge.emit(&Event::Message { severity, text: &said(text)? })) }
 }
 
 table!(CONTROL, ControlService, ControlV1 { progress, execute });
@@ -792,7 +864,7 @@ unsafe extern "C" fn progress(ctx: Ctx, done: u64, total: u64, label: RStr<'_>) 
     // SAFETY: as above.
     unsafe {
         guard(ctx, |bridge| {
-            bridge.shared.progress(done, total, label.as_str());
+            bridge.shared.progress(done, total, &said(label)?);
             Ok(())
         });
     }
@@ -802,9 +874,12 @@ unsafe extern "C" fn execute(ctx: Ctx, line: RStr<'_>, sink: abi::TextSink) -> i
     // SAFETY: as above.
     unsafe {
         guard(ctx, |bridge| {
-            let (code, text) = bridge.shared.execute(line.as_str());
+            let (code, text) = bridge.shared.execute(&said(line)?);
             tell(sink, &text);
-            if code == status::OK { Ok(()) } else { Err(Failure(code, "the command failed".to_owned())) }
+            // What went wrong is the last thing a command says.
+            let last = text.lines().rfind(|line| !line.trim().is_empty()).unwrap_or("the command failed");
+            let last = last.strip_prefix("error: ").unwrap_or(last);
+            if code == status::OK { Ok(()) } else { Err(Failure(code, last.to_owned())) }
         })
     }
 }

@@ -74,11 +74,14 @@ pub(super) fn locate(
         {
             return Ok(loaded);
         }
-        search.wanted = format!(
-            "its PDB is not known, because its image {} {} was not found",
-            image::file_name(module.image),
-            image::image_key(module.time_stamp, module.size)
-        );
+        let name = image::file_name(module.image);
+        search.wanted = match module.time_stamp {
+            0 => format!("its PDB is not known, because {name} is not in the dump and has no time stamp"),
+            stamp => format!(
+                "its PDB is not known, because its image {name} {} was not found",
+                image::image_key(stamp, module.size)
+            ),
+        };
         search.next = "add a store that holds the image or the PDB with -y or .sympath+".to_owned();
         return Err(no_symbols(search));
     };

@@ -2,6 +2,7 @@
 
 mod build;
 mod damaged;
+mod dumps;
 mod layouts;
 mod places;
 
@@ -243,7 +244,7 @@ fn the_kernel_is_found_by_the_addresses_in_the_header() {
 
     source.hints.pfn_database = va("PsActiveProcessHead");
     let ModuleState::None { reason } = symbols(&store).load(&source, 0) else { panic!("found") };
-    assert!(reason.to_string().contains("has MmPfnDatabase elsewhere"), "{reason}");
+    assert!(reason.in_full().contains("has MmPfnDatabase elsewhere"), "{reason}");
 }
 
 #[test]
@@ -316,7 +317,7 @@ fn an_empty_path_and_missing_stores_say_so() {
     let error = Symbols::default().find(&source, "nt!x").unwrap_err().to_string();
     assert!(error.contains("the symbol path is empty"), "{error}");
     let symbols = Symbols::new(SymbolPath::parse("srv*/no/such/place*https://msdl.example/download"));
-    let error = symbols.find(&source, "nt!x").unwrap_err().to_string();
+    let error = symbols.find(&source, "nt!x").unwrap_err().in_full();
     assert!(error.contains("/no/such/place: no such folder"), "{error}");
     assert!(error.contains("https://msdl.example/download: not asked"), "{error}");
 }

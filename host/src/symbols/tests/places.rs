@@ -37,7 +37,7 @@ fn found(root: &Path, path: &str) -> Result<String, String> {
         ModuleState::Loaded { pdb, .. } => {
             Ok(pdb.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/"))
         }
-        ModuleState::None { reason } => Err(reason.to_string()),
+        ModuleState::None { reason } => Err(reason.in_full()),
         ModuleState::Deferred => Err("deferred".to_owned()),
     }
 }
