@@ -1,6 +1,5 @@
 //! Address ranges as KD writes them: `START END` (end included), `START LCOUNT`, `START L?COUNT`, `START L-COUNT`.
 
-use crate::expr;
 use crate::scope::Scope;
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
@@ -26,9 +25,7 @@ pub fn parse(
     default_items: u64,
     unit: u64,
 ) -> Result<Range> {
-    let evaluate = |text| -> Result<(u64, &str)> {
-        expr::evaluate_first(text, scope).map_err(|error| Error::Usage(error.to_string()))
-    };
+    let evaluate = |text| scope.evaluate_first(text);
     let text = text.trim();
     let (start, rest) = if text.is_empty() || count_prefix(text).is_some() {
         (default_start(), text)

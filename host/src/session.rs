@@ -7,7 +7,7 @@ use crate::extension::chain::{Chain, CommandName};
 use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
 use crate::extension::worker::{self, Ended, Main, Work};
-use crate::scope::{OpenTarget, Scope};
+use crate::scope::{OpenTarget, Scope, Variables};
 use crate::symbols::{SymbolPath, Symbols};
 use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
@@ -55,6 +55,8 @@ pub struct Session {
     pub chain: Chain,
     /// Settings.
     pub settings: Settings,
+    /// What expressions read: `$t0`, `$exp`, the evaluator.
+    pub variables: Variables,
     /// Where `d` goes on.
     pub last_display: LastDisplay,
     sequence: u64,
@@ -86,6 +88,7 @@ impl Session {
                 image_path: options.image_path(environment),
                 analyze_at_load: !environment.no_bugcheck_analysis,
             },
+            variables: Variables::default(),
             last_display: LastDisplay::default(),
             sequence: 0,
             nesting: 0,
@@ -219,6 +222,7 @@ impl Session {
             open: self.current_target().cloned(),
             processor: processor.unwrap_or(self.processor),
             radix: self.settings.radix,
+            variables: self.variables,
         };
         if let (Some(open), Some(processor)) = (&scope.open, processor) {
             let count = open.target.processors().len() as u32;

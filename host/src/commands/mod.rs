@@ -3,9 +3,11 @@
 mod builtin_help;
 mod display;
 mod dump_info;
+mod evaluate;
 mod extensions;
 mod general;
 mod modules;
+mod printf;
 mod registers;
 mod systems;
 mod word;
@@ -57,13 +59,14 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 7] = [
+const FAMILIES: [&[Builtin]; 8] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
     modules::ROWS,
     registers::ROWS,
     display::ROWS,
+    evaluate::ROWS,
     extensions::ROWS,
 ];
 
@@ -79,7 +82,6 @@ const NOT_YET: &[(&str, &str)] = &[
     ("u ub uf uu up", "disassembly"),
     ("x ln ld ss", "symbol lookup by pattern"),
     ("dt dv dx", "typed display"),
-    ("?? .formats .printf", "the C++ evaluator and formatted output"),
     ("s c #", "searching and comparing memory"),
     ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),
     (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),

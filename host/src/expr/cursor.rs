@@ -17,11 +17,6 @@ impl<'t> Cursor<'t> {
         self.text.get(self.at..).unwrap_or_default()
     }
 
-    /// The text from an earlier place up to here.
-    pub fn since(&self, from: Cursor<'t>) -> &'t str {
-        self.text.get(from.at..self.at).unwrap_or_default()
-    }
-
     /// Skips blanks; then what is not read yet.
     pub fn skip_blanks(&mut self) -> &'t str {
         let rest = self.rest();

@@ -14,6 +14,7 @@ mod number;
 mod tests;
 
 pub use cpp::{Evaluated, Home, TypedValue, evaluate_typed};
+pub(crate) use literal::quoted;
 pub use number::{Number, number};
 
 use crate::symbols::{ModuleTypes, TypeId};

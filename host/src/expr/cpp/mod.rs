@@ -23,14 +23,26 @@ type Outcome<T> = Result<T, ExprError>;
 
 /// The typed value of `text`, all of it.
 pub fn evaluate_typed(text: &str, context: &dyn Context) -> Outcome<Evaluated> {
-    match evaluate_first(text, context, 0)? {
+    match evaluate_inside(text, context, 0)? {
         (value, "") => Ok(value),
         (_, rest) => Err(ExprError::Extra { rest: rest.to_owned() }),
     }
 }
 
-/// The longest expression at the start of `text`, and what follows it.
+/// The longest expression at the start of `text`, commas left to the command, and what follows it.
 pub(super) fn evaluate_first<'t>(
+    text: &'t str,
+    context: &dyn Context,
+    depth: usize,
+) -> Outcome<(Evaluated, &'t str)> {
+    let mut parser = Parser { cursor: Cursor::new(text), context, depth, skipping: 0, assigned: Vec::new() };
+    let value = parser.assignment()?;
+    let rest = parser.cursor.skip_blanks();
+    Ok((Evaluated { value, assigned: parser.assigned }, rest))
+}
+
+/// The same with commas as operators.
+fn evaluate_inside<'t>(
     text: &'t str,
     context: &dyn Context,
     depth: usize,
