@@ -76,6 +76,11 @@ fn show(registers: &Registers, groups: u32, out: &Out<'_>) {
 fn sets_variables(session: &mut Session, args: &str) -> Result<bool> {
     let mut rest = args.trim();
     let mut any = false;
+    if let Some((number, text)) = rest.strip_prefix("$.u").and_then(|rest| rest.split_once('=')) {
+        let number = number.trim().parse().unwrap_or(usize::MAX);
+        let set = session.aliases.set_fixed(number, text.trim());
+        return if set { Ok(true) } else { Err(Error::Usage("fixed aliases are $.u0 to $.u9".to_owned())) };
+    }
     while let Some((name, value)) = rest.split_once('=') {
         let name = name.trim().trim_start_matches('@').to_ascii_lowercase();
         if session.variables.get(&name).is_none() {
