@@ -1,13 +1,13 @@
 //! A debugging session: the open targets, the chain of extensions, the settings; runs one line after another.
 
 use crate::cli::{Environment, Options};
-use crate::commands::{self, Call, LastDisplay, Needs, Word};
+use crate::commands::{self, Aliases, Call, LastDisplay, Needs, Program, Word};
 use crate::dump::{Dump, DumpError, OpenOptions, Problem};
 use crate::extension::chain::{Chain, CommandName};
 use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
 use crate::extension::worker::{self, Ended, Main, Work};
-use crate::scope::{OpenTarget, Scope};
+use crate::scope::{OpenTarget, Scope, Variables};
 use crate::symbols::{SymbolPath, Symbols};
 use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
@@ -55,6 +55,12 @@ pub struct Session {
     pub chain: Chain,
     /// Settings.
     pub settings: Settings,
+    /// Names for texts.
+    pub aliases: Aliases,
+    /// Where a command program is.
+    pub program: Program,
+    /// What expressions read: `$t0`, `$exp`, the evaluator.
+    pub variables: Variables,
     /// Where `d` goes on.
     pub last_display: LastDisplay,
     sequence: u64,
@@ -86,6 +92,9 @@ impl Session {
                 image_path: options.image_path(environment),
                 analyze_at_load: !environment.no_bugcheck_analysis,
             },
+            aliases: Aliases::default(),
+            program: Program::default(),
+            variables: Variables::default(),
             last_display: LastDisplay::default(),
             sequence: 0,
             nesting: 0,
@@ -219,6 +228,7 @@ impl Session {
             open: self.current_target().cloned(),
             processor: processor.unwrap_or(self.processor),
             radix: self.settings.radix,
+            variables: self.variables,
         };
         if let (Some(open), Some(processor)) = (&scope.open, processor) {
             let count = open.target.processors().len() as u32;
@@ -272,7 +282,12 @@ impl Session {
     /// Runs every command of a line, each with a record of its own; Ctrl+C drops the rest of the line.
     pub fn execute_line(&mut self, line: &str) {
         interrupt::take_interrupt();
-        for command in commands::split_commands(line) {
+        self.program = Program::default();
+        let line = self.aliases.expand(line);
+        let commands = commands::split_commands(&line);
+        let mut next = 0;
+        while let Some(command) = commands.get(next) {
+            next += 1;
             if self.wants_to_quit() {
                 return;
             }
@@ -283,7 +298,41 @@ impl Session {
             if status == Status::Interrupted {
                 return;
             }
+            if self.program.take_again() {
+                next = 0;
+            }
         }
+    }
+
+    /// Runs the commands of a block, aliases replaced, up to the first that fails.
+    pub fn run_block(&mut self, text: &str, out: &Out<'_>) -> Result<()> {
+        if self.nesting >= MAX_NESTING {
+            return Err(Error::Other(format!("commands are nested more than {MAX_NESTING} deep")));
+        }
+        let text = self.aliases.expand(text);
+        let commands = commands::split_commands(&text);
+        let mut next = 0;
+        while let Some(command) = commands.get(next) {
+            next += 1;
+            if self.wants_to_quit() {
+                break;
+            }
+            self.nesting += 1;
+            let outcome = self.run(command, out);
+            self.nesting = self.nesting.saturating_sub(1);
+            outcome?;
+            if self.program.take_again() {
+                next = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the commands of a block; the text they show.
+    pub fn run_captured(&mut self, text: &str) -> Result<String> {
+        let capture = Capture::new();
+        self.run_block(text, &Out::new(&capture))?;
+        Ok(capture.into_text())
     }
 
     /// Runs `body` inside a command record and notes its failure.

@@ -2,7 +2,6 @@
 
 use super::{Builtin, Call, Needs};
 use crate::session::Session;
-use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Value};
 use std::path::{Path, PathBuf};
@@ -66,20 +65,6 @@ pub const ROWS: &[Builtin] = &[
         run: version,
     },
 ];
-
-/// `? EXPR`: `Evaluate expression: DEC = HEX`.
-pub fn evaluate(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let scope = session.scope(call.processor)?;
-    let value = scope.evaluate(call.args)?;
-    out.text("Evaluate expression: ");
-    out.field("decimal", Value::Int(value as i64), &(value as i64).to_string());
-    // A 32-bit target shows 32 bits, and so does KD any value whose upper half says nothing.
-    let short = scope.pointer_size() == 4 && (value >> 32 == 0 || value >> 31 == 0x1_ffff_ffff);
-    out.text(" = ");
-    out.field("hex", Value::Hex(value), &Va(value).show(if short { 4 } else { 8 }).to_string());
-    out.end_line();
-    Ok(())
-}
 
 fn quit(session: &mut Session, _: &Out<'_>, _: &Call<'_>) -> Result<()> {
     session.quit();

@@ -1,19 +1,27 @@
 //! kd's own commands. A command is a row of data; a family of them is a file.
 
+mod aliases;
 mod builtin_help;
 mod display;
 mod dump_info;
+mod evaluate;
 mod extensions;
 mod general;
+mod lists;
 mod modules;
+mod printf;
+mod program;
 mod registers;
+mod search;
 mod systems;
 mod word;
 
+pub use aliases::Aliases;
 pub use builtin_help::completions;
 pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
+pub use program::Program;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -57,13 +65,18 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 7] = [
+const FAMILIES: [&[Builtin]; 12] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
     modules::ROWS,
     registers::ROWS,
     display::ROWS,
+    evaluate::ROWS,
+    search::ROWS,
+    lists::ROWS,
+    aliases::ROWS,
+    program::ROWS,
     extensions::ROWS,
 ];
 
@@ -79,16 +92,11 @@ const NOT_YET: &[(&str, &str)] = &[
     ("u ub uf uu up", "disassembly"),
     ("x ln ld ss", "symbol lookup by pattern"),
     ("dt dv dx", "typed display"),
-    ("?? .formats .printf", "the C++ evaluator and formatted output"),
-    ("s c #", "searching and comparing memory"),
-    ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),
+    ("#", "searching for instructions"),
+    ("dg", "segment descriptors"),
     (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),
     (".frame .cxr .trap .exr .thread .process .context .tss .ecxr .effmach", "explicit contexts"),
-    (
-        ".if .elsif .else .for .while .do .break .continue .foreach .block .catch .leave j z",
-        "command programs",
-    ),
-    ("as aS al ad n rm sq so", "aliases and settings"),
+    ("rm sq so", "settings"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
     (".shell .push .pop .prompt_allow .outmask .imgscan .fnent", "this command"),
 ];

@@ -35,17 +35,22 @@ pub enum Word<'a> {
 /// the rest of the line a comment.
 pub fn split_commands(line: &str) -> Vec<&str> {
     let mut commands = Vec::new();
-    let (mut start, mut quoted, mut depth) = (0, false, 0usize);
+    let (mut start, mut quoted, mut depth, mut parens) = (0, false, 0usize, 0usize);
     for (at, c) in line.char_indices() {
         match c {
             '*' if line.get(start..at).is_some_and(|before| before.trim().is_empty()) && !quoted => {
                 start = line.len();
                 break;
             }
+            '(' if !quoted && depth == 0 && is_counted_loop(line.get(start..at).unwrap_or_default()) => {
+                parens += 1;
+            }
+            ')' if !quoted && depth == 0 => parens = parens.saturating_sub(1),
             '"' => quoted = !quoted,
             '{' if !quoted => depth += 1,
             '}' if !quoted => depth = depth.saturating_sub(1),
-            ';' if !quoted && depth == 0 => {
+            ';' if takes_line(line.get(start..at).unwrap_or_default()) => break,
+            ';' if !quoted && depth == 0 && parens == 0 => {
                 commands.push(line.get(start..at).unwrap_or_default());
                 start = at + 1;
             }
@@ -57,11 +62,27 @@ pub fn split_commands(line: &str) -> Vec<&str> {
     commands.iter().map(|command| command.trim()).collect()
 }
 
+/// `$$ text`, but not `$$<file`, `$$><file`, `$$>a<file`.
+fn is_comment(command: &str) -> bool {
+    command.strip_prefix("$$").is_some_and(|rest| !["<", "><", ">a<"].iter().any(|head| rest.starts_with(head)))
+}
+
+/// Commands to which the rest of the line belongs, semicolons too.
+fn takes_line(command: &str) -> bool {
+    let command = command.trim_start();
+    ["as ", "as\t", "j ", "j(", "$<", "$><"].iter().any(|head| command.starts_with(head))
+}
+
+/// `.for` has semicolons between its brackets.
+fn is_counted_loop(command: &str) -> bool {
+    command.trim_start().strip_prefix(".for").is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
+}
+
 impl<'a> Word<'a> {
     /// Takes one command apart.
     pub fn parse(command: &'a str) -> Word<'a> {
         let command = command.trim();
-        if command.is_empty() || command.starts_with('*') || command.starts_with("$$") {
+        if command.is_empty() || command.starts_with('*') || is_comment(command) {
             return Word::Nothing;
         }
         if let Some(rest) = command.strip_prefix('!') {
@@ -104,7 +125,7 @@ const GLUED: [&str; 3] = ["lm", "r", "rM"];
 
 fn begins_with(command: &str, name: &str) -> bool {
     // `d*` and `r*` have forms that differ only in case; everything else does not care.
-    let exact = name.starts_with(['d', 'r']);
+    let exact = name.starts_with(['a', 'd', 'r']);
     let Some(head) = command.get(..name.len()) else { return false };
     if !(head == name || (!exact && head.eq_ignore_ascii_case(name))) {
         return false;
@@ -172,5 +193,9 @@ mod tests {
         assert_eq!(split_commands(".echo \"x;y\"; q"), [".echo \"x;y\"", "q"]);
         assert_eq!(split_commands("r; * a; b"), ["r"]);
         assert_eq!(split_commands(".if (1) { a; b }; c"), [".if (1) { a; b }", "c"]);
+        assert_eq!(split_commands(".for (a; b; c) { d; e }; f"), [".for (a; b; c) { d; e }", "f"]);
+        assert_eq!(split_commands("as x a; b"), ["as x a; b"]);
+        assert_eq!(split_commands("aS x a; b"), ["aS x a", "b"]);
+        assert_eq!(split_commands("j 1 'a;b' ; 'c'"), ["j 1 'a;b' ; 'c'"]);
     }
 }
