@@ -1,12 +1,15 @@
 //! kd's own commands. A command is a row of data; a family of them is a file.
 
 mod builtin_help;
+mod code;
+mod context;
 mod display;
 mod dump_info;
 mod extensions;
 mod general;
 mod modules;
 mod registers;
+mod stack;
 mod systems;
 mod word;
 
@@ -57,12 +60,15 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 7] = [
+const FAMILIES: [&[Builtin]; 10] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
     modules::ROWS,
     registers::ROWS,
+    stack::ROWS,
+    code::ROWS,
+    context::ROWS,
     display::ROWS,
     extensions::ROWS,
 ];
@@ -75,22 +81,19 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 /// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
 /// command".
 const NOT_YET: &[(&str, &str)] = &[
-    ("k kb kp kP kv kn kf kd kL kc", "stack traces"),
-    ("u ub uf uu up", "disassembly"),
     ("x ln ld ss", "symbol lookup by pattern"),
     ("dt dv dx", "typed display"),
     ("?? .formats .printf", "the C++ evaluator and formatted output"),
     ("s c #", "searching and comparing memory"),
     ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),
     (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),
-    (".frame .cxr .trap .exr .thread .process .context .tss .ecxr .effmach", "explicit contexts"),
     (
         ".if .elsif .else .for .while .do .break .continue .foreach .block .catch .leave j z",
         "command programs",
     ),
     ("as aS al ad n rm sq so", "aliases and settings"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
-    (".shell .push .pop .prompt_allow .outmask .imgscan .fnent", "this command"),
+    (".shell .push .pop .prompt_allow .outmask .imgscan", "this command"),
 ];
 
 /// Commands that steer a running machine.

@@ -91,7 +91,10 @@ fn builtin<'a>(
         .max_by_key(|name| name.len());
     match best {
         Some(name) => {
-            Word::Builtin { name, args: command.get(name.len()..).unwrap_or_default().trim(), processor }
+            let args = command.get(name.len()..).unwrap_or_default();
+            // The letters after k are options only without a blank: in `k b` the b is a number.
+            let args = if name == "k" { args.trim_end() } else { args.trim() };
+            Word::Builtin { name, args, processor }
         }
         None => {
             let end = command
@@ -107,8 +110,8 @@ fn builtin<'a>(
 const GLUED: [&str; 3] = ["lm", "r", "rM"];
 
 fn begins_with(command: &str, name: &str) -> bool {
-    // `d*` and `r*` have forms that differ only in case; everything else does not care.
-    let exact = name.starts_with(['d', 'r']);
+    // `d*`, `k*` and `r*` have forms that differ only in case; everything else does not care.
+    let exact = name.starts_with(['d', 'k', 'r']);
     let Some(head) = command.get(..name.len()) else { return false };
     if !(head == name || (!exact && head.eq_ignore_ascii_case(name))) {
         return false;
@@ -117,6 +120,10 @@ fn begins_with(command: &str, name: &str) -> bool {
     match next {
         Some(c) if name.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_') => match name {
             "r" => !c.is_ascii_alphanumeric() || glued_register(command),
+            "k" => {
+                let end = command.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(command.len());
+                command.get(1..end).is_some_and(|letters| letters.chars().all(|c| "bcdfLMnpPv".contains(c)))
+            }
             _ if GLUED.contains(&name) => true,
             // `.echo` must not swallow `.echotimestamps`; `dd/c`, `db@rip`, `.time;` are fine.
             _ => !(c.is_ascii_alphanumeric() || c == '_'),
