@@ -8,10 +8,12 @@ use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
 use crate::extension::worker::{self, Ended, Main, Work};
 use crate::scope::{OpenTarget, Scope, Variables};
-use crate::symbols::{SymbolPath, Symbols};
+use crate::stack::{Contexts, ExplicitContext};
+use crate::symbols::{Images, SymbolPath, Symbols};
 use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
+use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Event, Out, Severity};
 use std::path::{Path, PathBuf};
@@ -37,6 +39,8 @@ pub struct Settings {
     pub image_path: String,
     /// The short analysis at load.
     pub analyze_at_load: bool,
+    /// `.kframes`: frames that `k` shows.
+    pub stack_frames: usize,
 }
 
 /// Everything there is while kd runs.
@@ -63,6 +67,10 @@ pub struct Session {
     pub variables: Variables,
     /// Where `d` goes on.
     pub last_display: LastDisplay,
+    /// Where `u` goes on.
+    pub last_code: Option<Va>,
+    /// What the user chose to look at in place of the processor's own.
+    pub contexts: Contexts,
     sequence: u64,
     nesting: usize,
     quit: bool,
@@ -91,11 +99,14 @@ impl Session {
                 symbol_path: options.symbol_path(environment),
                 image_path: options.image_path(environment),
                 analyze_at_load: !environment.no_bugcheck_analysis,
+                stack_frames: crate::target::unwind::DEFAULT_FRAMES,
             },
             aliases: Aliases::default(),
             program: Program::default(),
             variables: Variables::default(),
             last_display: LastDisplay::default(),
+            last_code: None,
+            contexts: Contexts::default(),
             sequence: 0,
             nesting: 0,
             quit: false,
@@ -148,6 +159,13 @@ impl Session {
         ui.end_command(Status::Ok);
     }
 
+    /// Where image files are looked for: the image path, then the symbol path.
+    pub fn image_search_path(&self) -> SymbolPath {
+        let mut path = SymbolPath::parse(&self.settings.image_path);
+        path.append(SymbolPath::parse(&self.settings.symbol_path));
+        path
+    }
+
     /// Makes a dump a target and prints its banner to `out`.
     pub fn attach_into(&mut self, dump: Dump, out: &Out<'_>) {
         let target = Target::open(dump);
@@ -155,6 +173,7 @@ impl Session {
             number: self.next_number,
             target,
             symbols: Symbols::new(SymbolPath::parse(&self.settings.symbol_path)),
+            images: Images::new(self.image_search_path()),
         });
         self.next_number += 1;
         self.targets.push(Arc::clone(&open));
@@ -196,6 +215,8 @@ impl Session {
     pub fn make_current(&mut self, index: usize) {
         self.current = index;
         self.last_display = LastDisplay::default();
+        self.last_code = None;
+        self.contexts = Contexts::default();
         self.processor = self.current_target().map_or(0, |open| open.target.current_processor());
         self.notify(event::TARGET_CHANGED);
     }
@@ -220,6 +241,14 @@ impl Session {
     pub fn set_processor(&mut self, processor: u32) {
         self.processor = processor;
         self.last_display = LastDisplay::default();
+        self.set_registers(None);
+    }
+
+    /// Makes registers the ones that commands look at; `None` for the processor's own.
+    pub fn set_registers(&mut self, context: Option<ExplicitContext>) {
+        self.contexts.registers = context.map(Arc::new);
+        self.contexts.frame = 0;
+        self.last_code = None;
     }
 
     /// What commands look at now, or at the processor of a prefix such as `3r`.
@@ -229,6 +258,11 @@ impl Session {
             processor: processor.unwrap_or(self.processor),
             radix: self.settings.radix,
             variables: self.variables,
+            // A processor prefix asks for what ran on it, even on the current one.
+            contexts: Contexts {
+                registers: self.contexts.registers.clone().filter(|_| processor.is_none()),
+                ..self.contexts.clone()
+            },
         };
         if let (Some(open), Some(processor)) = (&scope.open, processor) {
             let count = open.target.processors().len() as u32;

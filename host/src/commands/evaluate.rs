@@ -94,7 +94,10 @@ fn show(scope: &Scope, value: &TypedValue, out: &Out<'_>) -> Result<()> {
     };
     match (&value.ty, &value.home) {
         (Type::Scalar(scalar), Home::Memory { va, .. }) if *scalar == &typed::NO_TYPE => {
-            field(&format!("{} (no type is known; & takes the address, a cast gives a type)", address(*va)), va.0);
+            field(
+                &format!("{} (no type is known; & takes the address, a cast gives a type)", address(*va)),
+                va.0,
+            );
         }
         (Type::Array(of, _), Home::Memory { va, .. }) => {
             field(&address(*va), va.0);

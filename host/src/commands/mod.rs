@@ -2,6 +2,8 @@
 
 mod aliases;
 mod builtin_help;
+mod code;
+mod context;
 mod display;
 mod dump_info;
 mod evaluate;
@@ -13,6 +15,7 @@ mod printf;
 mod program;
 mod registers;
 mod search;
+mod stack;
 mod systems;
 mod word;
 
@@ -65,12 +68,15 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 12] = [
+const FAMILIES: [&[Builtin]; 15] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
     modules::ROWS,
     registers::ROWS,
+    stack::ROWS,
+    code::ROWS,
+    context::ROWS,
     display::ROWS,
     evaluate::ROWS,
     search::ROWS,
@@ -88,17 +94,14 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 /// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
 /// command".
 const NOT_YET: &[(&str, &str)] = &[
-    ("k kb kp kP kv kn kf kd kL kc", "stack traces"),
-    ("u ub uf uu up", "disassembly"),
     ("x ln ld ss", "symbol lookup by pattern"),
     ("dt dv dx", "typed display"),
     ("#", "searching for instructions"),
     ("dg", "segment descriptors"),
     (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),
-    (".frame .cxr .trap .exr .thread .process .context .tss .ecxr .effmach", "explicit contexts"),
     ("rm sq so", "settings"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
-    (".shell .push .pop .prompt_allow .outmask .imgscan .fnent", "this command"),
+    (".shell .push .pop .prompt_allow .outmask .imgscan", "this command"),
 ];
 
 /// Commands that steer a running machine.

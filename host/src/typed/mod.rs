@@ -7,7 +7,9 @@ mod print;
 mod scalar;
 
 pub use print::{FieldRow, bits, field_rows, field_text, number_at, scalar_text, signed, string_at};
-pub use scalar::{BOOL, CHAR, DOUBLE, FLOAT, INT, INT64, LONG, NO_TYPE, SHORT, Scalar, UCHAR, UINT, UINT64, ULONG};
+pub use scalar::{
+    BOOL, CHAR, DOUBLE, FLOAT, INT, INT64, LONG, NO_TYPE, SHORT, Scalar, UCHAR, UINT, UINT64, ULONG,
+};
 pub use scalar::{USHORT, VOID, WCHAR, named as scalar_named};
 
 use crate::symbols::{Kind, ModuleTypes, TypeId};

@@ -76,7 +76,8 @@ pub fn field_text(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memor
 pub fn number_at(va: Va, size: u64, memory: &dyn Memory) -> Result<u64, String> {
     let mut bytes = [0; 8];
     let wanted = usize::try_from(size).ok().filter(|size| (1..=8).contains(size));
-    let place = wanted.and_then(|size| bytes.get_mut(..size)).ok_or("this type cannot be read as a number")?;
+    let place =
+        wanted.and_then(|size| bytes.get_mut(..size)).ok_or("this type cannot be read as a number")?;
     memory.read(va, place)?;
     Ok(u64::from_le_bytes(bytes))
 }
@@ -232,7 +233,10 @@ fn structure(types: &ModuleTypes, id: TypeId, va: Va, memory: &dyn Memory) -> St
                 (Ok(length), Ok(buffer)) => {
                     let limit = usize::try_from(length / unit).unwrap_or(STRING).min(STRING);
                     let text = string_at(Va(buffer), unit, limit, memory);
-                    Some(text.map_or_else(|| format!("\"--- memory read error at address {} ---\"", show(buffer)), |text| format!("\"{text}\"")))
+                    Some(text.map_or_else(
+                        || format!("\"--- memory read error at address {} ---\"", show(buffer)),
+                        |text| format!("\"{text}\""),
+                    ))
                 }
                 _ => None,
             }
