@@ -18,6 +18,7 @@ pub mod scope;
 pub mod session;
 pub mod symbols;
 pub mod target;
+pub mod typed;
 pub mod ui;
 
 /// An error with its causes, in one line.

@@ -5,6 +5,7 @@ use crate::expr::{self, ExprError};
 use crate::memory::ReadOutcome;
 use crate::symbols::{self, Hit, KernelHints, ModuleSource, Symbols};
 use crate::target::{Registers, Target};
+use crate::typed;
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use std::sync::Arc;
@@ -138,6 +139,22 @@ impl expr::Context for Scope {
 
     fn radix(&self) -> u32 {
         self.radix
+    }
+}
+
+impl typed::Memory for Scope {
+    fn read(&self, va: Va, into: &mut [u8]) -> std::result::Result<(), String> {
+        let wanted = into.len();
+        let outcome = Scope::read(self, va, into);
+        match outcome.fault {
+            Some(fault) => Err(fault.why.to_string()),
+            None if outcome.done < wanted => Err("no dump is open".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn name_of(&self, va: Va) -> Option<String> {
+        Scope::name_of(self, va).map(|hit| hit.to_string())
     }
 }
 

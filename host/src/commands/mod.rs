@@ -6,14 +6,19 @@ mod dump_info;
 mod extensions;
 mod general;
 mod modules;
+mod paths;
 mod registers;
+mod symbols;
 mod systems;
+mod types;
 mod word;
 
 pub use builtin_help::completions;
 pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
+pub(crate) use paths::LOAD_ANYTHING;
+pub use paths::noise;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -57,13 +62,16 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 7] = [
+const FAMILIES: [&[Builtin]; 10] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
     modules::ROWS,
     registers::ROWS,
     display::ROWS,
+    symbols::ROWS,
+    types::ROWS,
+    paths::ROWS,
     extensions::ROWS,
 ];
 
@@ -77,12 +85,11 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 const NOT_YET: &[(&str, &str)] = &[
     ("k kb kp kP kv kn kf kd kL kc", "stack traces"),
     ("u ub uf uu up", "disassembly"),
-    ("x ln ld ss", "symbol lookup by pattern"),
-    ("dt dv dx", "typed display"),
+    ("ss", "symbol suffixes"),
+    ("dv dx", "typed display"),
     ("?? .formats .printf", "the C++ evaluator and formatted output"),
     ("s c #", "searching and comparing memory"),
     ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),
-    (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),
     (".frame .cxr .trap .exr .thread .process .context .tss .ecxr .effmach", "explicit contexts"),
     (
         ".if .elsif .else .for .while .do .break .continue .foreach .block .catch .leave j z",
