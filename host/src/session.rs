@@ -9,7 +9,7 @@ use crate::extension::path::ExtensionPath;
 use crate::extension::worker::{self, Ended, Main, Work};
 use crate::scope::{OpenTarget, Scope, Variables};
 use crate::stack::{Contexts, ExplicitContext};
-use crate::symbols::{Images, SymbolPath, Symbols};
+use crate::symbols::{Images, Patience, Servers, SymbolPath, Symbols, Watch};
 use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
@@ -18,6 +18,7 @@ use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Event, Out, Severity};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Commands that run commands that run commands …: where it ends.
 const MAX_NESTING: usize = 16;
@@ -37,6 +38,14 @@ pub struct Settings {
     pub symbol_path: String,
     /// Where images are looked for.
     pub image_path: String,
+    /// Where source files are looked for.
+    pub source_path: String,
+    /// `.symopt`.
+    pub symbol_options: u32,
+    /// `!sym noisy`.
+    pub noisy: bool,
+    /// `.lines`.
+    pub source_lines: bool,
     /// The short analysis at load.
     pub analyze_at_load: bool,
     /// `.kframes`: frames that `k` shows.
@@ -55,6 +64,8 @@ pub struct Session {
     /// The archive that `.opendump /c` reuses.
     pub last_archive: Option<PathBuf>,
     processor: u32,
+    /// The symbol servers of this run.
+    servers: Arc<Servers>,
     /// Extensions.
     pub chain: Chain,
     /// Settings.
@@ -82,8 +93,10 @@ impl Session {
     pub fn new(ui: Arc<Ui>, options: &Options, environment: &Environment) -> Session {
         let executable = std::env::current_exe().ok();
         let path = ExtensionPath::new(environment.extensions.as_deref(), executable.as_deref());
+        let watcher = Arc::new(Watcher(Arc::clone(&ui)));
         Session {
             ui,
+            servers: Arc::new(Servers::new(Some(watcher), Patience::default())),
             targets: Vec::new(),
             next_number: 0,
             current: 0,
@@ -98,6 +111,10 @@ impl Session {
                 partial: options.partial,
                 symbol_path: options.symbol_path(environment),
                 image_path: options.image_path(environment),
+                source_path: options.source_path(environment),
+                symbol_options: options.symbol_options,
+                noisy: false,
+                source_lines: true,
                 analyze_at_load: !environment.no_bugcheck_analysis,
                 stack_frames: crate::target::unwind::DEFAULT_FRAMES,
             },
@@ -172,13 +189,33 @@ impl Session {
         let open = Arc::new(OpenTarget {
             number: self.next_number,
             target,
-            symbols: Symbols::new(SymbolPath::parse(&self.settings.symbol_path)),
+            symbols: Symbols::new(self.parsed_symbol_path()),
             images: Images::new(self.image_search_path()),
         });
+        open.symbols.set_image_path(SymbolPath::parse(&self.settings.image_path));
+        open.symbols.accept_other_builds(self.settings.symbol_options & commands::LOAD_ANYTHING != 0);
+        open.symbols.set_voice(self.voice());
         self.next_number += 1;
         self.targets.push(Arc::clone(&open));
         self.make_current(self.targets.len() - 1);
         commands::print_banner(self, &open, out);
+    }
+
+    /// The symbol path, with the servers that this run asks.
+    pub fn parsed_symbol_path(&self) -> SymbolPath {
+        SymbolPath::parse(&self.settings.symbol_path).asking(&self.servers)
+    }
+
+    /// Whether every place that is looked at for symbols is told.
+    pub fn set_noisy(&mut self, noisy: bool) {
+        self.settings.noisy = noisy;
+        for open in &self.targets {
+            open.symbols.set_voice(self.voice());
+        }
+    }
+
+    fn voice(&self) -> Option<Arc<dyn Watch>> {
+        self.settings.noisy.then(|| Arc::new(Watcher(Arc::clone(&self.ui))) as Arc<dyn Watch>)
     }
 
     /// The short analysis that KD prints at load; with JSON there is none, `!analyze` is asked for there. Its
@@ -451,8 +488,11 @@ impl Session {
 
     /// Runs `!word args`. Extensions that decline (`CONTINUE_SEARCH`) pass the command on to the next one.
     pub fn run_extension(&mut self, word: &str, args: &str, out: &Out<'_>) -> Result<()> {
-        self.load_own_extensions();
         let name = CommandName::parse(word);
+        if name.extension.is_none() && name.command.eq_ignore_ascii_case("sym") {
+            return commands::noise(self, args, out);
+        }
+        self.load_own_extensions();
         if name.command.eq_ignore_ascii_case("help") {
             return commands::extension_help(self, name.extension, args, out);
         }
@@ -555,6 +595,27 @@ impl Session {
             }
         }
         (code, capture.into_text())
+    }
+}
+
+/// Watches symbols being looked for.
+struct Watcher(Arc<Ui>);
+
+impl Watch for Watcher {
+    fn progress(&self, done: u64, total: u64, label: &str) {
+        self.0.progress(done, total, label);
+    }
+
+    fn finished(&self) {
+        self.0.clear_progress();
+    }
+
+    fn interrupted(&self) -> bool {
+        interrupt::interrupt_flag().load(Ordering::Relaxed) != 0
+    }
+
+    fn say(&self, line: &str) {
+        self.0.out().line(line);
     }
 }
 

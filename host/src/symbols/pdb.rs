@@ -4,6 +4,7 @@
 //! [`Index`] and [`ModuleTypes`]. A symbol file may be hostile: every call into the library is made under one
 //! `catch_unwind`, and a stream can never be asked to be larger than the file.
 
+use super::SymbolKind;
 use super::error::SymbolError;
 use super::fpo;
 use super::image::PdbId;
@@ -31,6 +32,7 @@ pub(super) struct PdbFile {
     id: PdbId,
     /// `None` where the file does not name its machine, as old ones do not.
     pointer_size: Option<u64>,
+    private: bool,
     reader: Mutex<PDB<'static, Pages>>,
     /// The older frame data, as they are.
     frames: OnceLock<Option<Vec<u8>>>,
@@ -73,7 +75,7 @@ impl PdbFile {
             let (guid, first_age) = (information.guid.to_bytes_le(), information.age);
             // The age an image carries is the one the linker wrote into the debug information stream; tools that
             // touch the file later count up only the other one.
-            let (age, pointer_size) = match reader.debug_information() {
+            let (age, pointer_size, private) = match reader.debug_information() {
                 Ok(debug) => {
                     use ::pdb::MachineType::{Amd64, Arm, Arm64, ArmNT, X86};
                     let pointer_size = match debug.machine_type() {
@@ -81,14 +83,17 @@ impl PdbFile {
                         Ok(Amd64 | Arm64) => Some(8),
                         _ => None,
                     };
-                    (debug.age().unwrap_or(first_age), pointer_size)
+                    let mut modules = debug.modules()?;
+                    let private = !debug.is_stripped() && matches!(modules.next(), Ok(Some(_)));
+                    (debug.age().unwrap_or(first_age), pointer_size, private)
                 }
-                Err(_) => (first_age, None),
+                Err(_) => (first_age, None, false),
             };
             Ok(PdbFile {
                 path: path.to_owned(),
                 id: PdbId { guid, age },
                 pointer_size,
+                private,
                 reader: Mutex::new(reader),
                 frames: OnceLock::new(),
             })
@@ -98,6 +103,11 @@ impl PdbFile {
     /// GUID, and the age that images carry.
     pub(super) fn id(&self) -> PdbId {
         self.id
+    }
+
+    /// True where the file was not stripped of what only its builders should see: locals, lines, types.
+    pub(super) fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Reads all names that have an address.
@@ -231,17 +241,23 @@ fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names:
     match symbol.parse() {
         Ok(SymbolData::Public(public)) => {
             if let Some(rva) = public.offset.to_rva(addresses) {
-                names.public(rva.0, public.name.as_bytes());
+                names.public(rva.0, public.name.as_bytes(), public.function || public.code);
             }
         }
         Ok(SymbolData::Data(data)) => {
             if let Some(rva) = data.offset.to_rva(addresses) {
-                names.plain(rva.0, data.name.as_bytes());
+                let kind = if data.global { SymbolKind::GlobalData } else { SymbolKind::StaticData };
+                names.plain(rva.0, data.name.as_bytes(), kind, data.type_index.0);
             }
         }
         Ok(SymbolData::Procedure(procedure)) => {
             if let Some(rva) = procedure.offset.to_rva(addresses) {
-                names.plain(rva.0, procedure.name.as_bytes());
+                let global = procedure.global;
+                let kind = if global { SymbolKind::GlobalFunction } else { SymbolKind::StaticFunction };
+                // The newer records name their type in another stream.
+                let of =
+                    if (0x1146..=0x1156).contains(&symbol.raw_kind()) { 0 } else { procedure.type_index.0 };
+                names.plain(rva.0, procedure.name.as_bytes(), kind, of);
             }
         }
         _ => {}
