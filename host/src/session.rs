@@ -496,9 +496,9 @@ impl Session {
         if name.command.eq_ignore_ascii_case("help") {
             return commands::extension_help(self, name.extension, args, out);
         }
-        let found = self.chain.find(name).or_else(|error| {
+        let found = self.chain.find(name).map_err(|error| {
             out.error(&error.to_string());
-            Err(Error::ContinueSearch)
+            Error::ContinueSearch
         })?;
         for (extension, row) in found {
             if row.needs & (needs::TARGET | needs::KERNEL_TYPES | needs::PHYSICAL) != 0 {

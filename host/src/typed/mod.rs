@@ -53,7 +53,7 @@ impl Type {
         match types.kind(id) {
             Kind::Pointer => element().map_or_else(named, |to| Type::Pointer(to, types.size(id))),
             Kind::Array => element().map_or_else(named, |of| Type::Array(of, types.count(id))),
-            Kind::Bits => element().map_or_else(named, |of| Arc::unwrap_or_clone(of)),
+            Kind::Bits => element().map_or_else(named, Arc::unwrap_or_clone),
             Kind::Uint | Kind::Int | Kind::Float => {
                 scalar::of_pdb(&types.name(id), types.size(id)).map_or_else(named, Type::Scalar)
             }
