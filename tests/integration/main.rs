@@ -4,4 +4,5 @@
 mod dump_kinds;
 mod kd_dump;
 mod lab;
+mod stacks;
 mod symbols;
