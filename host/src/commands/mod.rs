@@ -5,6 +5,7 @@ mod display;
 mod dump_info;
 mod extensions;
 mod general;
+mod locals;
 mod modules;
 mod paths;
 mod registers;
@@ -62,7 +63,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 10] = [
+const FAMILIES: [&[Builtin]; 11] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -70,6 +71,7 @@ const FAMILIES: [&[Builtin]; 10] = [
     registers::ROWS,
     display::ROWS,
     symbols::ROWS,
+    locals::ROWS,
     types::ROWS,
     paths::ROWS,
     extensions::ROWS,
@@ -86,7 +88,7 @@ const NOT_YET: &[(&str, &str)] = &[
     ("k kb kp kP kv kn kf kd kL kc", "stack traces"),
     ("u ub uf uu up", "disassembly"),
     ("ss", "symbol suffixes"),
-    ("dv dx", "typed display"),
+    ("dx", "the debugger's data model"),
     ("?? .formats .printf", "the C++ evaluator and formatted output"),
     ("s c #", "searching and comparing memory"),
     ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),

@@ -1,8 +1,11 @@
-//! The wall around the library that reads PDB files: the only file that names the crate `pdb`.
+//! The wall around the library that reads PDB files: the only one that names the crate `pdb` (`lines` is a
+//! part of it).
 //!
 //! The library finds streams, identity, sections, OMAP and symbol records; names and types go into our own
 //! [`Index`] and [`ModuleTypes`]. A symbol file may be hostile: every call into the library is made under one
 //! `catch_unwind`, and a stream can never be asked to be larger than the file.
+
+mod lines;
 
 use super::SymbolKind;
 use super::error::SymbolError;
@@ -91,6 +94,11 @@ impl PdbFile {
                 reader: Mutex::new(reader),
             })
         })
+    }
+
+    /// What the file is called in messages.
+    fn path(&self) -> &Path {
+        &self.path
     }
 
     /// GUID, and the age that images carry.
