@@ -148,6 +148,15 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
                 out.end_line();
             }
         });
+        let unloaded = unloaded(open, &options);
+        if !unloaded.is_empty() {
+            out.list("unloaded", |out| {
+                for module in unloaded {
+                    out.name("", &module.name);
+                    out.end_line();
+                }
+            });
+        }
         return Ok(());
     }
     let width = if scope.pointer_size() == 8 { 17 } else { 8 };
@@ -165,10 +174,7 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         }
     });
     result?;
-    let narrowed =
-        options.loaded_only || options.user_only || options.with_symbols || options.trouble || at.is_some();
-    let unloaded: Vec<&UnloadedModule> =
-        open.target.unloaded().iter().filter(|module| !narrowed && options.takes_unloaded(module)).collect();
+    let unloaded = unloaded(open, &options);
     if !unloaded.is_empty() {
         out.end_line();
         out.styled(Style::Heading, "Unloaded modules:");
@@ -180,6 +186,16 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         });
     }
     Ok(())
+}
+
+/// The unloaded modules that are asked for.
+fn unloaded<'a>(open: &'a OpenTarget, options: &Options<'_>) -> Vec<&'a UnloadedModule> {
+    let narrowed = options.loaded_only
+        || options.user_only
+        || options.with_symbols
+        || options.trouble
+        || options.address.is_some();
+    open.target.unloaded().iter().filter(|module| !narrowed && options.takes_unloaded(module)).collect()
 }
 
 fn selected_by_symbols(open: &OpenTarget, index: usize, options: &Options<'_>) -> bool {
@@ -280,15 +296,22 @@ impl Listing<'_> {
     fn unloaded(&self, out: &Out<'_>, module: &UnloadedModule) {
         self.range(out, module.start, module.end);
         out.styled_field("name", Value::Text(&module.name), Style::Symbol, &module.name);
+        out.end_line();
+        let details = self.options.time || self.options.verbose;
+        if details {
+            // What the kernel no longer knows, in KD's words, so that scripts find their lines.
+            out.line(&format!("    Timestamp: {}", time::time_stamp(0)));
+            out.line("    Checksum:  00000000");
+            out.line(&format!("    ImageSize:  {:08X}", module.end.0.saturating_sub(module.start.0)));
+        }
         if let Some(time) = module.time {
-            let shown = if self.options.time || self.options.verbose {
-                format!("  unloaded {}", time::session_time(time))
+            let shown = if details {
+                format!("    Unloaded:  {}\n", time::session_time(time))
             } else {
                 String::new()
             };
             out.field("unload_time", Value::Time(time), &shown);
         }
-        out.end_line();
     }
 }
 

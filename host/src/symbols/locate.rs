@@ -6,16 +6,15 @@
 //! variables: a kernel PDB on this machine that has all of them at those places is the right one.
 
 use super::error::{Search, SymbolError};
-use super::expand::{LIMIT, expand, is_cabinet};
-use super::image::{self, DebugRecord, InFile, InMemory};
+use super::expand::{expand, is_cabinet};
+use super::images::{self, extension};
 use super::path::SymbolPath;
 use super::pdb::PdbFile;
 use super::store::{self, Found, Wanted};
 use super::{Loaded, Module, ModuleSource};
+use crate::image::{self, DebugRecord, InMemory};
 use kd_sdk::address::Va;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// How a PDB is known to belong to a module.
@@ -42,9 +41,7 @@ impl std::fmt::Display for Matched {
     }
 }
 
-/// Names of the kernel's image and PDB over the versions; in memory it is always called ntoskrnl.exe.
-const KERNEL_IMAGES: &[&str] =
-    &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe"];
+/// Names of the kernel's PDB over the versions.
 const KERNEL_PDBS: &[&str] =
     &["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntkrla57.pdb"];
 
@@ -177,42 +174,10 @@ fn from_image_file(
     module: &Module<'_>,
     search: &mut Search,
 ) -> Option<(DebugRecord, Matched)> {
-    if module.time_stamp == 0 {
-        return None;
-    }
-    let own = image::file_name(module.image);
-    let others = if module.is_kernel { KERNEL_IMAGES } else { &[] };
-    let names =
-        [own].into_iter().chain(others.iter().copied().filter(|name| !name.eq_ignore_ascii_case(own)));
-    let key = image::image_key(module.time_stamp, module.size);
-    for name in names.filter(|name| image::is_plain_name(name)) {
-        let wanted = Wanted { name, key: &key, extension: extension(module) };
-        let found = store::find(path, &wanted, search, &mut |found| {
-            let record = match found {
-                Found::Expanded { bytes, .. } => record_of(bytes, module),
-                Found::File(file) if is_cabinet(file) => {
-                    record_of(&expand(file).map_err(|error| error.to_string())?, module)
-                }
-                Found::File(file) => record_of(&read_bounded(file)?, module),
-            }?;
-            Ok((record, Matched::ImageFile(found.path().to_owned())))
-        });
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
-}
-
-fn record_of(bytes: &[u8], module: &Module<'_>) -> Result<DebugRecord, String> {
-    image::debug_record(&InFile(bytes), Some((module.time_stamp, module.size))).map_err(|why| why.to_string())
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
+    images::find(path, module, search, &mut |file| {
+        let record = image::debug_record(&file, None).map_err(|why| why.to_string())?;
+        Ok((record, Matched::ImageFile(file.path().to_owned())))
+    })
 }
 
 /// The kernel by its variables' addresses.
@@ -256,12 +221,4 @@ fn by_addresses(
         }
     }
     None
-}
-
-/// The extension of a module's image: `sys`.
-fn extension<'a>(module: &Module<'a>) -> &'a str {
-    match image::file_name(module.image).rsplit_once('.') {
-        Some((_, extension)) if image::is_plain_name(extension) => extension,
-        _ => "",
-    }
 }

@@ -2,8 +2,8 @@
 //!
 //! One [`Symbols`] stands beside each target. It asks the target through [`ModuleSource`] and nothing else, finds
 //! a module's PDB when that module is first asked about, and keeps what it found. One file an idea: the search path
-//! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `image` for
-//! the identity written into an image), the library that reads PDB files stands behind `pdb`, names are `index`
+//! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `crate::image` for
+//! the identity written into an image), image files are `images`, the library that reads PDB files stands behind `pdb`, names are `index`
 //! and `decorate`, types are `types` over `type_table`, `records` and `simple`, KD's wildcards are `pattern`.
 //! Servers are asked by `server`, and what they send is kept by `download`. Source lines,
 //! locals and typedefs come from `pdb` too, and are read whenever they are asked for.
@@ -12,7 +12,8 @@ mod decorate;
 mod download;
 mod error;
 mod expand;
-mod image;
+mod fpo;
+mod images;
 mod index;
 mod locate;
 mod path;
@@ -28,8 +29,9 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use crate::image::PdbId;
 pub use error::{Looked, Search, SymbolError};
-pub use image::PdbId;
+pub use images::Images;
 pub use locate::Matched;
 use locate::Places;
 pub use path::{Element, ElementKind, Place, SymbolPath};
@@ -37,6 +39,8 @@ pub use pattern::{Pattern, PatternError};
 pub use server::{Patience, Servers, Watch};
 pub use types::{EnumValue, Field, Kind, ModuleTypes, TypeId};
 
+use crate::image;
+use crate::target::unwind::frame_data::FrameData;
 use kd_sdk::address::Va;
 use std::collections::HashMap;
 use std::fmt;
@@ -416,6 +420,16 @@ impl Symbols {
             Some(entry) => entry.hit(number, &module, rva),
             None => bare(number, &module, rva),
         })
+    }
+
+    /// What the symbols of 32-bit code say about the frame of the function at an address.
+    pub fn frame_data(&self, source: &dyn ModuleSource, va: Va) -> Option<FrameData> {
+        let module = source.module(source.module_at(va)?)?;
+        let rva = u32::try_from(va.0.wrapping_sub(module.base.0)).ok()?;
+        match self.slot(source, &module).get() {
+            Some(Ok(loaded)) => loaded.pdb.frame_data(rva),
+            _ => None,
+        }
     }
 
     /// What stands at an address and around it.

@@ -9,10 +9,12 @@ mod lines;
 
 use super::SymbolKind;
 use super::error::SymbolError;
+use super::fpo;
 use super::image::PdbId;
 use super::index::{Builder, Index};
 use super::type_table::TypeTable;
 use super::types::ModuleTypes;
+use crate::target::unwind::frame_data::{FrameData, FrameKind};
 use ::pdb::{FallibleIterator, PDB, Source, SourceSlice, SourceView, StreamIndex, SymbolData};
 use std::fmt;
 use std::fs::File;
@@ -20,10 +22,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The type stream's number in every PDB.
 const TYPE_STREAM: StreamIndex = StreamIndex(2);
+/// The debug information stream's number in every PDB.
+const DEBUG_STREAM: StreamIndex = StreamIndex(3);
 
 /// An open PDB.
 pub(super) struct PdbFile {
@@ -33,6 +37,8 @@ pub(super) struct PdbFile {
     pointer_size: Option<u64>,
     private: bool,
     reader: Mutex<PDB<'static, Pages>>,
+    /// The older frame data, as they are.
+    frames: OnceLock<Option<Vec<u8>>>,
 }
 
 /// The bytes of a stream.
@@ -91,6 +97,7 @@ impl PdbFile {
                 pointer_size,
                 private,
                 reader: Mutex::new(reader),
+                frames: OnceLock::new(),
             })
         })
     }
@@ -151,6 +158,24 @@ impl PdbFile {
         })
     }
 
+    /// What the file says about the frame of the function at an RVA; only 32-bit code has such data.
+    pub(super) fn frame_data(&self, rva: u32) -> Option<FrameData> {
+        if self.pointer_size == Some(8) {
+            return None;
+        }
+        let find = || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = reader.address_map()?;
+            let Some(internal) = ::pdb::Rva(rva).to_internal_rva(&addresses) else { return Ok(None) };
+            if let Some(found) = frame_program(&mut reader, internal)? {
+                return Ok(Some(found));
+            }
+            let rows = self.frames.get_or_init(|| old_frames(&mut reader).ok().flatten());
+            Ok(rows.as_ref().and_then(|rows| fpo::find(rows, internal.0)))
+        };
+        guarded(&self.path, find).ok().flatten()
+    }
+
     /// The module's types; `module` is its name for messages.
     pub(super) fn types(&self, module: &str) -> Result<ModuleTypes, SymbolError> {
         let stream = guarded(&self.path, || {
@@ -180,6 +205,42 @@ fn has_private_part(
         }
     }
     Ok(false)
+}
+
+/// The frame data with a program.
+fn frame_program(
+    reader: &mut PDB<'static, Pages>,
+    at: ::pdb::PdbInternalRva,
+) -> ::pdb::Result<Option<FrameData>> {
+    let table = reader.frame_table()?;
+    let mut rows = table.iter_at_rva(at);
+    let mut found = None;
+    while let Some(row) = rows.next()? {
+        let Some(offset) = at.0.checked_sub(row.code_start.0) else { break };
+        // Blocks inside a function have rows of their own: the last one that holds the address is the nearest.
+        if let (Some(program), true) = (row.program, offset < row.code_size) {
+            found = Some((offset, row, program));
+        }
+    }
+    let Some((offset, row, program)) = found else { return Ok(None) };
+    let strings = reader.string_table()?;
+    Ok(Some(FrameData {
+        offset,
+        prologue: row.prolog_size.into(),
+        locals: row.locals_size,
+        parameters: row.params_size,
+        saved: row.saved_regs_size.into(),
+        uses_base_pointer: row.uses_base_pointer,
+        program: Some(program.to_string_lossy(&strings)?.into_owned()),
+        kind: FrameKind::Fpo,
+    }))
+}
+
+/// The rows of the older form.
+fn old_frames(reader: &mut PDB<'static, Pages>) -> ::pdb::Result<Option<Vec<u8>>> {
+    let Some(information) = reader.raw_stream(DEBUG_STREAM)? else { return Ok(None) };
+    let Some(number) = fpo::stream_number(&information) else { return Ok(None) };
+    Ok(reader.raw_stream(StreamIndex(number))?.map(|rows| rows.to_vec()))
 }
 
 /// What a file is that is no PDB of the known form.

@@ -10,7 +10,8 @@ pub(super) const KEY: &str = "0403020106050807090A0B0C0D0E0F101";
 pub(super) fn source() -> OneKernel {
     let guid = std::array::from_fn(|n| n as u8 + 1);
     let mut source = OneKernel::new(1);
-    source.memory = image::tests::image("c:\\b\\Small.pdb", PdbId { guid, age: 1 }, 1, 0x1046000);
+    source.memory =
+        crate::image::debug::tests::image("c:\\b\\Small.pdb", PdbId { guid, age: 1 }, 1, 0x1046000);
     source
 }
 
