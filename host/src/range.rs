@@ -45,7 +45,9 @@ pub fn parse_first<'t>(text: &'t str, scope: &Scope, unit: u64) -> Result<(Range
     let (start, rest) = scope.evaluate_first(text.trim_start())?;
     let rest = rest.trim_start();
     if rest.is_empty() {
-        return Err(Error::Usage("bad range error: the range has no end; START END or START LCOUNT".to_owned()));
+        return Err(Error::Usage(
+            "bad range error: the range has no end; START END or START LCOUNT".to_owned(),
+        ));
     }
     let (range, rest) = length(Va(start), rest, scope, unit)?;
     Ok((range, rest.trim_start()))

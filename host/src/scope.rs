@@ -118,9 +118,7 @@ impl Scope {
             Some("ptrsize") => Some(target.pointer_size().into()),
             Some("pagesize") => Some(PAGE_SIZE),
             Some("frame") => Some(0),
-            Some("eventip") => {
-                Some(target.registers(target.current_processor()).ok()?.registers.ip().0)
-            }
+            Some("eventip") => Some(target.registers(target.current_processor()).ok()?.registers.ip().0),
             Some("retreg") => ["rax", "eax", "x0"].iter().find_map(|name| self.registers().ok()?.get(name)),
             Some("retreg64") => {
                 let registers = self.registers().ok()?;

@@ -72,7 +72,9 @@ impl Aliases {
         let head = line.trim_start();
         let word = head.split(char::is_whitespace).next().unwrap_or_default();
         let untouched = matches!(word, "as" | "aS" | "ad" | "al");
-        if untouched || (self.user.is_empty() && self.fixed.iter().all(Option::is_none) && !line.contains("${/")) {
+        if untouched
+            || (self.user.is_empty() && self.fixed.iter().all(Option::is_none) && !line.contains("${/"))
+        {
             return line.to_owned();
         }
         let mut text = line.to_owned();
@@ -170,7 +172,8 @@ fn set(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     };
     let value = match option {
         "" => text.to_owned(),
-        "e" => std::env::var(text).map_err(|error| Error::NotFound(format!("environment variable {text}: {error}")))?,
+        "e" => std::env::var(text)
+            .map_err(|error| Error::NotFound(format!("environment variable {text}: {error}")))?,
         "x" => format!("{:#x}", scope.evaluate_wide(text)?),
         "f" => super::program::read_script(text)?,
         "c" => session.run_captured(text)?,

@@ -18,8 +18,8 @@ use kd_sdk::output::{Out, Style, Value};
 /// The rows of the table of commands.
 pub const ROWS: &[Builtin] = &[Builtin {
     names: &[
-        "d", "db", "dw", "dW", "dd", "dq", "dp", "dc", "da", "du", "df", "dD", "dyb", "dyd", "dds", "dqs", "dps",
-        "dda", "ddu", "ddp", "dqa", "dqu", "dqp", "dpa", "dpu", "dpp",
+        "d", "db", "dw", "dW", "dd", "dq", "dp", "dc", "da", "du", "df", "dD", "dyb", "dyd", "dds", "dqs",
+        "dps", "dda", "ddu", "ddp", "dqa", "dqu", "dqp", "dpa", "dpu", "dpp",
     ],
     usage: "[/cN] [/p] [RANGE]",
     summary: "Display memory",
@@ -173,9 +173,12 @@ fn options(args: &str) -> Result<(Option<usize>, bool, &str)> {
             // [c], [uc], [wc] tell a live machine how to map the page.
             physical = true;
         } else if let Some(count) = word.strip_prefix('c') {
-            let count = crate::expr::number(count, 16).and_then(|number| number.ok()).map(|number| number.value);
-            let count = count.and_then(|count| usize::try_from(count).ok()).filter(|count| (1..=256).contains(count));
-            columns = Some(count.ok_or_else(|| Error::Usage("/c needs a number of items, 1 to 100".to_owned()))?);
+            let count =
+                crate::expr::number(count, 16).and_then(|number| number.ok()).map(|number| number.value);
+            let count =
+                count.and_then(|count| usize::try_from(count).ok()).filter(|count| (1..=256).contains(count));
+            columns =
+                Some(count.ok_or_else(|| Error::Usage("/c needs a number of items, 1 to 100".to_owned()))?);
         } else {
             return Err(Error::Usage(format!("d takes /cN and /p, not /{word}")));
         }

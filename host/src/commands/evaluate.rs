@@ -94,7 +94,10 @@ fn show(scope: &Scope, value: &TypedValue, out: &Out<'_>) -> Result<()> {
     };
     match (&value.ty, &value.home) {
         (Type::Scalar(scalar), Home::Memory { va, .. }) if *scalar == &typed::NO_TYPE => {
-            field(&format!("{} (no type is known; & takes the address, a cast gives a type)", address(*va)), va.0);
+            field(
+                &format!("{} (no type is known; & takes the address, a cast gives a type)", address(*va)),
+                va.0,
+            );
         }
         (Type::Array(of, _), Home::Memory { va, .. }) => {
             field(&address(*va), va.0);
@@ -124,20 +127,11 @@ fn show(scope: &Scope, value: &TypedValue, out: &Out<'_>) -> Result<()> {
         (ty, home) => {
             let number = raw(scope, value)?;
             match (bits_of(home), ty.arithmetic()) {
-                (_, Some(scalar)) if ty.is_enum() => {
-                    let signed = typed::signed(number, scalar.size);
-                    let text = match ty {
-                        Type::Named(types, id) => types.enum_name(*id, signed),
-                        _ => None,
-                    };
-                    field(&format!("{} (0n{signed})", text.as_deref().unwrap_or("<unknown>")), number);
-                }
                 (Some(length), Some(scalar)) if !scalar.is_signed() => {
                     let digits = length as usize;
                     field(&format!("0y{number:0digits$b} (0x{number:x})"), number);
                 }
-                (_, Some(scalar)) => field(&typed::scalar_text(scalar, number), number),
-                (_, None) => field(&format!("{number:#x}"), number),
+                _ => field(&typed::value_text(ty, number), number),
             }
         }
     }
@@ -160,10 +154,9 @@ fn element(scope: &Scope, value: &TypedValue, out: &Out<'_>) {
     let text = match (&value.ty, &value.home) {
         (ty, Home::Memory { va, .. }) if ty.is_struct() => return fields(scope, ty, *va, out),
         (Type::Array(..), _) => return,
-        (ty, _) => match (value.raw_in(scope), ty.arithmetic()) {
-            (Err(error), _) => format!("?? ({error})"),
-            (Ok(number), Some(scalar)) if !ty.is_enum() => typed::scalar_text(scalar, number),
-            (Ok(number), _) => format!("0x{}", Va(number).show(ty.size() as u32)),
+        (ty, _) => match value.raw_in(scope) {
+            Err(error) => format!("?? ({error})"),
+            Ok(number) => typed::value_text(ty, number),
         },
     };
     out.field("first", Value::Text(&text), &text);

@@ -129,7 +129,9 @@ fn element(scope: &Scope, out: &Out<'_>, at: Va, size: u64, link: u64) -> Result
             }
             out.text(" ");
             match number(scope, place, pointer) {
-                Ok(value) => out.field("", Value::Hex(value), &Va(value).show(scope.pointer_size()).to_string()),
+                Ok(value) => {
+                    out.field("", Value::Hex(value), &Va(value).show(scope.pointer_size()).to_string())
+                }
                 Err(_) if pointer == 8 => out.field("", Value::Null, "????????`????????"),
                 Err(_) => out.field("", Value::Null, "????????"),
             }

@@ -28,8 +28,9 @@ pub fn format(args: &str, scope: &Scope) -> Result<String> {
             rest = after;
             continue;
         }
-        let (spec, after) = Spec::parse(spec)
-            .ok_or_else(|| Error::Usage(format!("'%{}' is no format", spec.chars().take(8).collect::<String>())))?;
+        let (spec, after) = Spec::parse(spec).ok_or_else(|| {
+            Error::Usage(format!("'%{}' is no format", spec.chars().take(8).collect::<String>()))
+        })?;
         let value = next(&mut arguments, scope)?;
         text.push_str(&spec.pad(spec.text(value, scope)));
         rest = after;
@@ -119,7 +120,10 @@ impl<'f> Spec<'f> {
             "x" => alternate("0x", format!("{unsigned:x}")),
             "X" => alternate("0X", format!("{unsigned:X}")),
             "o" => alternate("0", format!("{unsigned:o}")),
-            "c" | "C" => u32::try_from(value & 0xffff).ok().and_then(char::from_u32).map_or(String::new(), String::from),
+            "c" | "C" => u32::try_from(value & 0xffff)
+                .ok()
+                .and_then(char::from_u32)
+                .map_or(String::new(), String::from),
             "p" | "N" if pointer_size == 4 && self.kind == "p" => format!("{:08x}", value as u32),
             "p" | "N" => format!("{value:016x}"),
             "f" | "F" => format!("{double:.*}", self.precision.unwrap_or(6).min(64)),

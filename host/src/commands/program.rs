@@ -12,23 +12,48 @@ use std::io::Read;
 
 /// The rows of the table of commands.
 pub const ROWS: &[Builtin] = &[
-    row(&[".if"], "(CONDITION) {COMMANDS} [.elsif (CONDITION) {COMMANDS}] [.else {COMMANDS}]", "Run commands if a condition holds", conditional),
+    row(
+        &[".if"],
+        "(CONDITION) {COMMANDS} [.elsif (CONDITION) {COMMANDS}] [.else {COMMANDS}]",
+        "Run commands if a condition holds",
+        conditional,
+    ),
     row(&[".for"], "(INIT; CONDITION; INCREMENTS) {COMMANDS}", "Run commands while a counter runs", counted),
     row(&[".while"], "(CONDITION) {COMMANDS}", "Run commands while a condition holds", repeated),
-    row(&[".do"], "{COMMANDS} (CONDITION)", "Run commands, then again while a condition holds", repeated_once),
-    row(&[".foreach"], "[/pS N] [/ps N] (NAME {COMMANDS}) | /s (NAME \"TEXT\") | /f (NAME \"FILE\") {COMMANDS}", "Run commands for each word of a text", each),
+    row(
+        &[".do"],
+        "{COMMANDS} (CONDITION)",
+        "Run commands, then again while a condition holds",
+        repeated_once,
+    ),
+    row(
+        &[".foreach"],
+        "[/pS N] [/ps N] (NAME {COMMANDS}) | /s (NAME \"TEXT\") | /f (NAME \"FILE\") {COMMANDS}",
+        "Run commands for each word of a text",
+        each,
+    ),
     row(&[".block"], "{COMMANDS}", "Run commands, with aliases replaced anew", block),
     row(&[".catch"], "{COMMANDS}", "Run commands; an error ends only these", caught),
     row(&[".break", ".continue", ".leave"], "", "Leave a loop, go on with it, leave a .catch", leave),
     row(&[".elsif", ".else"], "", "Parts of .if", misplaced),
     row(&["j"], "EXPRESSION ['COMMANDS'] ; ['COMMANDS']", "Run one or the other", either),
     row(&["z"], "(EXPRESSION)", "Run what stands to the left again while a condition holds", again),
-    row(&["$<", "$><", "$$<", "$$><", "$$>a<"], "FILE", "Run a file of commands; with > as one block; $$>a<FILE ARGUMENTS", script),
+    row(
+        &["$<", "$><", "$$<", "$$><", "$$>a<"],
+        "FILE",
+        "Run a file of commands; with > as one block; $$>a<FILE ARGUMENTS",
+        script,
+    ),
 ];
 
 type Run = fn(&mut Session, &Out<'_>, &Call<'_>) -> Result<()>;
 
-const fn row(names: &'static [&'static str], usage: &'static str, summary: &'static str, run: Run) -> Builtin {
+const fn row(
+    names: &'static [&'static str],
+    usage: &'static str,
+    summary: &'static str,
+    run: Run,
+) -> Builtin {
     Builtin { names, usage, summary, help: "", needs: Needs::Nothing, run }
 }
 
@@ -96,7 +121,9 @@ fn head(text: &str) -> String {
 
 /// A condition, up to the block that follows it, and the rest.
 fn condition(text: &str) -> Result<(&str, &str)> {
-    let at = text.find('{').ok_or_else(|| Error::Usage(format!("syntax error: '{{' expected at '{}'", head(text))))?;
+    let at = text
+        .find('{')
+        .ok_or_else(|| Error::Usage(format!("syntax error: '{{' expected at '{}'", head(text))))?;
     Ok(text.split_at_checked(at).unwrap_or((text, "")))
 }
 
@@ -254,7 +281,11 @@ fn each(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
                 let end = digits.find([' ', '(']).unwrap_or(digits.len());
                 let (digits, after) = digits.split_at_checked(end).unwrap_or((digits, ""));
                 let value = number(digits)?.0;
-                if word == "pS" { first = value } else { skip = value }
+                if word == "pS" {
+                    first = value
+                } else {
+                    skip = value
+                }
                 (after.trim_start(), ())
             }
             "s" | "f" => {

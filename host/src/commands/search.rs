@@ -81,7 +81,9 @@ impl Options {
             bare: false,
         };
         let Some(rest) = args.strip_prefix('-') else { return Ok((options, args)) };
-        let wrong = || Error::Usage("the type is one of -b -w -d -q -a -u -sa -su, with flags in brackets".to_owned());
+        let wrong = || {
+            Error::Usage("the type is one of -b -w -d -q -a -u -sa -su, with flags in brackets".to_owned())
+        };
         let mut rest = rest.trim_start();
         if let Some((flags, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             options.flags(flags)?;
@@ -94,7 +96,11 @@ impl Options {
             "w" | "u" | "su" => (LineForm::Words, 2),
             "d" => (LineForm::Double, 4),
             "q" => (LineForm::Quad, 8),
-            "v" => return Err(Error::Unsupported("s -v (objects by type) is not in this version of kd".to_owned())),
+            "v" => {
+                return Err(Error::Unsupported(
+                    "s -v (objects by type) is not in this version of kd".to_owned(),
+                ));
+            }
             _ => return Err(wrong()),
         };
         options.text = matches!(kind, "a" | "u");
@@ -111,7 +117,8 @@ impl Options {
                 'l' | 'n' => {
                     let (digits, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
                     let number = expr::number(digits, 16).and_then(|number| number.ok());
-                    let number = number.ok_or_else(|| Error::Usage(format!("flag {flag} needs a number")))?.value;
+                    let number =
+                        number.ok_or_else(|| Error::Usage(format!("flag {flag} needs a number")))?.value;
                     rest = after;
                     match flag {
                         'l' => self.least = number.max(1),
@@ -121,7 +128,9 @@ impl Options {
                 '1' => self.bare = true,
                 'w' | ' ' | ',' => {}
                 's' | 'r' => {
-                    return Err(Error::Unsupported("kept hits (flags s and r) are not in this version of kd".to_owned()));
+                    return Err(Error::Unsupported(
+                        "kept hits (flags s and r) are not in this version of kd".to_owned(),
+                    ));
                 }
                 other => return Err(Error::Usage(format!("'{other}' is no flag of s"))),
             }
@@ -149,7 +158,9 @@ fn search(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
             hits < options.most
         };
         match &wanted {
-            Wanted::Bytes(pattern) => find(&scope, range.start, total, pattern, options.unit, &mut interrupted, &mut show),
+            Wanted::Bytes(pattern) => {
+                find(&scope, range.start, total, pattern, options.unit, &mut interrupted, &mut show)
+            }
             Wanted::Text(least) => {
                 find_text(&scope, range.start, total, options.unit, *least, &mut interrupted, &mut show)
             }
@@ -163,9 +174,15 @@ fn show_hit(scope: &Scope, out: &Out<'_>, options: &Options, va: Va, length: u64
         out.styled_field("address", Value::Hex(va.0), Style::Address, &shown);
         out.end_line();
     } else if options.any {
-        let text = crate::typed::string_at(va, options.unit, usize::try_from(length).unwrap_or(0).min(0x400), scope);
+        let text =
+            crate::typed::string_at(va, options.unit, usize::try_from(length).unwrap_or(0).min(0x400), scope);
         let text = text.unwrap_or_default();
-        out.styled_field("address", Value::Hex(va.0), Style::Address, &va.show(scope.pointer_size()).to_string());
+        out.styled_field(
+            "address",
+            Value::Hex(va.0),
+            Style::Address,
+            &va.show(scope.pointer_size()).to_string(),
+        );
         out.text("  ");
         out.field("text", Value::Text(&text), &format!("\"{text}\""));
         out.end_line();
@@ -191,7 +208,9 @@ fn text_pattern(text: &str, unit: u64) -> Result<Vec<u8>> {
 fn bounded(bytes: Vec<u8>) -> Result<Vec<u8>> {
     match bytes.len() {
         0 => Err(Error::Usage("bad list size error: there is nothing to look for".to_owned())),
-        length if length > PATTERN => Err(Error::Usage(format!("bad list size error: more than {PATTERN} bytes"))),
+        length if length > PATTERN => {
+            Err(Error::Usage(format!("bad list size error: more than {PATTERN} bytes")))
+        }
         _ => Ok(bytes),
     }
 }
@@ -264,7 +283,9 @@ fn pieces(
         if !piece.is_empty() && !visit(Va(at.wrapping_sub(kept as u64)), piece) {
             return Ok(());
         }
-        let Some(next) = at.checked_add(outcome.done as u64).filter(|next| *next <= last) else { return Ok(()) };
+        let Some(next) = at.checked_add(outcome.done as u64).filter(|next| *next <= last) else {
+            return Ok(());
+        };
         if outcome.fault.is_none() {
             // The end of this piece is the start of the next: a hit may cross the border.
             kept = overlap.min(filled);
@@ -273,7 +294,9 @@ fn pieces(
             continue;
         }
         kept = 0;
-        let Some(after) = next.checked_add(1).and_then(|next| target.next_readable(Va(next))) else { return Ok(()) };
+        let Some(after) = next.checked_add(1).and_then(|next| target.next_readable(Va(next))) else {
+            return Ok(());
+        };
         if after.0 > last {
             return Ok(());
         }

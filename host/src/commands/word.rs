@@ -64,7 +64,9 @@ pub fn split_commands(line: &str) -> Vec<&str> {
 
 /// `$$ text`, but not `$$<file`, `$$><file`, `$$>a<file`.
 fn is_comment(command: &str) -> bool {
-    command.strip_prefix("$$").is_some_and(|rest| !["<", "><", ">a<"].iter().any(|head| rest.starts_with(head)))
+    command
+        .strip_prefix("$$")
+        .is_some_and(|rest| !["<", "><", ">a<"].iter().any(|head| rest.starts_with(head)))
 }
 
 /// Commands to which the rest of the line belongs, semicolons too.

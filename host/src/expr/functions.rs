@@ -68,17 +68,15 @@ fn string(parser: &mut Parser<'_, '_>) -> Result<String, ExprError> {
     if !verbatim && !parser.cursor.eat("\"") {
         return Err(parser.syntax());
     }
-    let (text, bytes) = super::literal::quoted(parser.cursor.rest(), '"', !verbatim)
-        .ok_or_else(|| parser.syntax())?;
+    let (text, bytes) =
+        super::literal::quoted(parser.cursor.rest(), '"', !verbatim).ok_or_else(|| parser.syntax())?;
     parser.cursor.advance(bytes);
     Ok(text)
 }
 
 /// The entry point of the image at `base`.
 fn image_entry(parser: &Parser<'_, '_>, base: Va) -> Result<u64, ExprError> {
-    let read = |va: Va, size| {
-        parser.context.read(va, size).map_err(|why| ExprError::Memory { va, why })
-    };
+    let read = |va: Va, size| parser.context.read(va, size).map_err(|why| ExprError::Memory { va, why });
     let header = base.add(read(base.add(0x3c), 4)?);
     if read(base, 2)? != 0x5a4d || read(header, 4)? != 0x4550 {
         return Err(ExprError::Unsupported { what: format!("there is no image at {base}") });

@@ -119,10 +119,15 @@ impl<'t> Parser<'t, '_> {
             Some(open @ ('(' | '[')) => {
                 self.cursor.advance(1);
                 let value = self.inner()?;
-                if self.cursor.eat(if open == '(' { ")" } else { "]" }) { Ok(value) } else { Err(self.syntax()) }
+                if self.cursor.eat(if open == '(' { ")" } else { "]" }) {
+                    Ok(value)
+                } else {
+                    Err(self.syntax())
+                }
             }
             Some('`') => Err(ExprError::Unsupported {
-                what: "source lines are not available: no line information is read in this version".to_owned(),
+                what: "source lines are not available: no line information is read in this version"
+                    .to_owned(),
             }),
             Some('@') => self.at_sign(rest),
             Some(_) => {

@@ -158,7 +158,9 @@ pub enum ExprError {
         what: String,
     },
     /// A symbol of which only the address is known.
-    #[error("type information missing error for '{name}': only its address is known; write &{name} or cast it")]
+    #[error(
+        "type information missing error for '{name}': only its address is known; write &{name} or cast it"
+    )]
     NoType {
         /// The symbol.
         name: String,

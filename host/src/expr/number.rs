@@ -27,9 +27,9 @@ impl Number {
 /// is zero. `None` if it is not a number; an error if it has more than 64 bits.
 pub fn number(word: &str, default_radix: u32) -> Option<Result<Number, ExprError>> {
     let lower = word.to_ascii_lowercase();
-    let prefix = [("0x", 16), ("0n", 10), ("0t", 8), ("0y", 2)].into_iter().find_map(|(prefix, radix)| {
-        Some((lower.strip_prefix(prefix)?, radix))
-    });
+    let prefix = [("0x", 16), ("0n", 10), ("0t", 8), ("0y", 2)]
+        .into_iter()
+        .find_map(|(prefix, radix)| Some((lower.strip_prefix(prefix)?, radix)));
     let (digits, radix) = match prefix {
         Some(("", radix)) => return Some(Ok(Number { value: 0, extends: radix == 16 })),
         Some(found) => found,
@@ -44,7 +44,9 @@ pub fn number(word: &str, default_radix: u32) -> Option<Result<Number, ExprError
     }
     let extends = radix == 16 && bare.len() == digits.len();
     let value = u64::from_str_radix(&bare, radix);
-    Some(value.map(|value| Number { value, extends }).map_err(|_| ExprError::Overflow { at: word.to_owned() }))
+    Some(
+        value.map(|value| Number { value, extends }).map_err(|_| ExprError::Overflow { at: word.to_owned() }),
+    )
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! decimal after `0n`, characters after their number, bit fields in binary after `0y`, pointers with the name of what
 //! they point to, well-known structures with their meaning.
 
-use super::{Memory, Scalar};
+use super::{Memory, Scalar, Type};
 use crate::symbols::{Field, Kind, ModuleTypes, TypeId};
 use crate::target::float;
 use kd_sdk::address::Va;
@@ -64,7 +64,7 @@ pub fn field_text(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memor
         }
         Kind::Pointer => (pointer(types, field, number, memory), number),
         Kind::Enum => (enumeration(types, field.id, number, field.size), number),
-        _ => match super::scalar::of_pdb(&types.name(field.id), field.size) {
+        _ => match super::scalar::of_pdb(types, field.id) {
             Some(scalar) => (scalar_text(scalar, number), number),
             None => (hex(number), number),
         },
@@ -76,7 +76,8 @@ pub fn field_text(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memor
 pub fn number_at(va: Va, size: u64, memory: &dyn Memory) -> Result<u64, String> {
     let mut bytes = [0; 8];
     let wanted = usize::try_from(size).ok().filter(|size| (1..=8).contains(size));
-    let place = wanted.and_then(|size| bytes.get_mut(..size)).ok_or("this type cannot be read as a number")?;
+    let place =
+        wanted.and_then(|size| bytes.get_mut(..size)).ok_or("this type cannot be read as a number")?;
     memory.read(va, place)?;
     Ok(u64::from_le_bytes(bytes))
 }
@@ -118,6 +119,21 @@ pub fn scalar_text(scalar: &Scalar, value: u64) -> String {
             };
             if scalar.is_character() { format!("{shown} {}", character(value)) } else { shown }
         }
+    }
+}
+
+/// A value of a type that is a number, an enumeration or a pointer, given its bits, as `??` shows it after the type.
+pub fn value_text(ty: &Type, value: u64) -> String {
+    match (ty, ty.arithmetic()) {
+        (Type::Named(types, id), Some(scalar)) => {
+            let signed = signed(value, scalar.size);
+            let name = types.enum_name(*id, signed);
+            format!("{} (0n{signed})", name.as_deref().unwrap_or("<unknown>"))
+        }
+        (Type::Scalar(_), Some(scalar)) => scalar_text(scalar, value),
+        (Type::Pointer(_, 4), _) => format!("0x{}", Va(value).show(4)),
+        (Type::Pointer(..) | Type::Array(..), _) => format!("0x{}", Va(value)),
+        _ => hex(value),
     }
 }
 
@@ -232,7 +248,10 @@ fn structure(types: &ModuleTypes, id: TypeId, va: Va, memory: &dyn Memory) -> St
                 (Ok(length), Ok(buffer)) => {
                     let limit = usize::try_from(length / unit).unwrap_or(STRING).min(STRING);
                     let text = string_at(Va(buffer), unit, limit, memory);
-                    Some(text.map_or_else(|| format!("\"--- memory read error at address {} ---\"", show(buffer)), |text| format!("\"{text}\"")))
+                    Some(text.map_or_else(
+                        || format!("\"--- memory read error at address {} ---\"", show(buffer)),
+                        |text| format!("\"{text}\""),
+                    ))
                 }
                 _ => None,
             }

@@ -70,7 +70,10 @@ impl<'t> Parser<'t, '_> {
     fn type_and_field(&mut self) -> Outcome<(Type, Field)> {
         let Some(ty) = self.type_name()? else {
             let name = self.cursor.skip_blanks().split([',', ')']).next().unwrap_or_default();
-            return Err(ExprError::Type { name: name.trim().to_owned(), why: "there is no such type".to_owned() });
+            return Err(ExprError::Type {
+                name: name.trim().to_owned(),
+                why: "there is no such type".to_owned(),
+            });
         };
         self.comma()?;
         let field = self.field_of(&ty)?;

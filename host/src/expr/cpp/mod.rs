@@ -42,11 +42,7 @@ pub(super) fn evaluate_first<'t>(
 }
 
 /// The same with commas as operators.
-fn evaluate_inside<'t>(
-    text: &'t str,
-    context: &dyn Context,
-    depth: usize,
-) -> Outcome<(Evaluated, &'t str)> {
+fn evaluate_inside<'t>(text: &'t str, context: &dyn Context, depth: usize) -> Outcome<(Evaluated, &'t str)> {
     let mut parser = Parser { cursor: Cursor::new(text), context, depth, skipping: 0, assigned: Vec::new() };
     let value = parser.expression()?;
     let rest = parser.cursor.skip_blanks();
@@ -306,8 +302,7 @@ impl<'t> Parser<'t, '_> {
     }
 
     fn character(&mut self, ty: &'static typed::Scalar) -> Outcome<TypedValue> {
-        let (text, bytes) =
-            literal::quoted(self.cursor.rest(), '\'', true).ok_or_else(|| self.syntax())?;
+        let (text, bytes) = literal::quoted(self.cursor.rest(), '\'', true).ok_or_else(|| self.syntax())?;
         let mut chars = text.chars();
         let (Some(c), None) = (chars.next(), chars.next()) else { return Err(self.syntax()) };
         self.cursor.advance(bytes);

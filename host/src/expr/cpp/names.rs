@@ -9,8 +9,8 @@ use std::ops::ControlFlow;
 
 /// Words that together make a built-in type's name.
 const TYPE_WORDS: [&str; 13] = [
-    "unsigned", "signed", "long", "short", "int", "char", "double", "float", "bool", "void", "__int64", "__int32",
-    "wchar_t",
+    "unsigned", "signed", "long", "short", "int", "char", "double", "float", "bool", "void", "__int64",
+    "__int32", "wchar_t",
 ];
 
 /// Pseudo-registers with a type of their own: the structure they point to.
@@ -107,7 +107,9 @@ impl<'t> Parser<'t, '_> {
             "false" => return Ok(TypedValue::truth_value(false)),
             "static_cast" | "reinterpret_cast" | "const_cast" | "dynamic_cast" => return self.named_cast(),
             "new" | "delete" | "throw" | "this" | "typeid" => {
-                return Err(ExprError::Unsupported { what: format!("'{name}' is not available in expressions") });
+                return Err(ExprError::Unsupported {
+                    what: format!("'{name}' is not available in expressions"),
+                });
             }
             _ => {}
         }
@@ -142,7 +144,9 @@ impl<'t> Parser<'t, '_> {
         let mut found = None;
         types.each(&Pattern::parse("*").ok()?, &mut |_, id| {
             let value = (types.kind(id) == Kind::Enum)
-                .then(|| types.enum_values(id).iter().find(|known| &*known.name == name).map(|known| known.value))
+                .then(|| {
+                    types.enum_values(id).iter().find(|known| &*known.name == name).map(|known| known.value)
+                })
                 .flatten();
             match value {
                 Some(value) => {

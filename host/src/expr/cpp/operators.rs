@@ -81,7 +81,12 @@ impl Parser<'_, '_> {
     }
 
     /// A binary operator.
-    pub(super) fn apply(&mut self, operator: &str, left: &TypedValue, right: TypedValue) -> Outcome<TypedValue> {
+    pub(super) fn apply(
+        &mut self,
+        operator: &str,
+        left: &TypedValue,
+        right: TypedValue,
+    ) -> Outcome<TypedValue> {
         if left.ty.element().is_some() || right.ty.element().is_some() {
             return self.apply_to_pointers(operator, left, right);
         }
@@ -99,9 +104,9 @@ impl Parser<'_, '_> {
             let ty = if a.size == 4 && b.size == 4 && a.kind == b.kind { a } else { &typed::DOUBLE };
             let (x, y) = (left.float(self)?, right.float(self)?);
             if compare {
-                return Ok(TypedValue::truth_value(x.partial_cmp(&y).map_or(operator == "!=", |order| {
-                    holds(operator, order)
-                })));
+                return Ok(TypedValue::truth_value(
+                    x.partial_cmp(&y).map_or(operator == "!=", |order| holds(operator, order)),
+                ));
             }
             let value = match operator {
                 "+" => x + y,
@@ -151,7 +156,12 @@ impl Parser<'_, '_> {
     }
 
     /// Operators with a pointer or an array on one side.
-    fn apply_to_pointers(&mut self, operator: &str, left: &TypedValue, right: TypedValue) -> Outcome<TypedValue> {
+    fn apply_to_pointers(
+        &mut self,
+        operator: &str,
+        left: &TypedValue,
+        right: TypedValue,
+    ) -> Outcome<TypedValue> {
         let conflict =
             || ExprError::Conflict { what: format!("{} {operator} {}", left.ty.name(), right.ty.name()) };
         let bytes = u64::from(self.context.pointer_size());
@@ -233,7 +243,13 @@ fn common(a: &'static Scalar, b: &'static Scalar) -> &'static Scalar {
     }
     let long = |ty: &Scalar| ty.name.ends_with("long");
     match (a.is_signed() && b.is_signed(), long(a) || long(b), a.size) {
-        (_, _, 8) => if a.is_signed() { b } else { a },
+        (_, _, 8) => {
+            if a.is_signed() {
+                b
+            } else {
+                a
+            }
+        }
         (true, true, _) => &typed::LONG,
         (true, false, _) => &typed::INT,
         (false, true, _) => &typed::ULONG,

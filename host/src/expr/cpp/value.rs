@@ -69,9 +69,7 @@ impl TypedValue {
 
     /// The bits of the value outside of an evaluation.
     pub fn raw_in(&self, context: &dyn Context) -> Outcome<u64> {
-        self.raw_by(&|va, size| {
-            context.read(va, size as u32).map_err(|why| ExprError::Memory { va, why })
-        })
+        self.raw_by(&|va, size| context.read(va, size as u32).map_err(|why| ExprError::Memory { va, why }))
     }
 
     fn raw_by(&self, load: &dyn Fn(Va, u64) -> Outcome<u64>) -> Outcome<u64> {
