@@ -13,7 +13,7 @@ use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
 use kd_sdk::error::{Error, Result};
-use kd_sdk::output::{Event, Out};
+use kd_sdk::output::{Event, Out, Severity};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -387,9 +387,11 @@ impl Session {
                 (row.run)(self, out, &Call { name, args, processor })
             }
             Word::Unknown { word } => {
-                Err(Error::NotFound(commands::why_not(word).unwrap_or_else(|| {
+                let why = commands::why_not(word);
+                out.error(&why.unwrap_or_else(|| {
                     format!("no command '{word}'; .help lists commands, .chain extensions")
-                })))
+                }));
+                Err(Error::ContinueSearch)
             }
         }
     }
@@ -420,7 +422,10 @@ impl Session {
         if name.command.eq_ignore_ascii_case("help") {
             return commands::extension_help(self, name.extension, args, out);
         }
-        let found = self.chain.find(name).map_err(|error| Error::NotFound(error.to_string()))?;
+        let found = self.chain.find(name).or_else(|error| {
+            out.error(&error.to_string());
+            Err(Error::ContinueSearch)
+        })?;
         for (extension, row) in found {
             if row.needs & (needs::TARGET | needs::KERNEL_TYPES | needs::PHYSICAL) != 0 {
                 self.need_target(&format!("!{word}"))?;
@@ -460,11 +465,18 @@ impl Session {
         }
         let scope = self.scope(None)?;
         self.nesting += 1;
-        let mut main = CommandServer { session: self, out };
+        let mut main = CommandServer { session: self, out, complained: false };
         let ended = worker::run(extension, Work::Command(row.index, args.to_owned()), scope, &mut main);
+        let complained = main.complained;
         self.nesting -= 1;
         match ended {
-            Ok(Ended::Status(code)) => Ok(code),
+            Ok(Ended::Status(code)) => {
+                let failed = !matches!(code, status::OK | status::INTERRUPTED | status::CONTINUE_SEARCH);
+                if failed && !complained {
+                    out.error(&format!("!{} failed: {}", row.name, status::meaning(code)));
+                }
+                Ok(code)
+            }
             Ok(Ended::Abandoned) => {
                 out.warning(&format!(
                     "!{} did not stop and was left behind; {} stays in memory",
@@ -485,7 +497,7 @@ impl Session {
         let out = ui.out();
         for extension in curious {
             let Ok(scope) = self.scope(None) else { return };
-            let mut main = CommandServer { session: self, out: &out };
+            let mut main = CommandServer { session: self, out: &out, complained: false };
             let _ = worker::run(&extension, Work::Note(event, number.into()), scope, &mut main);
         }
     }
@@ -516,10 +528,13 @@ impl Session {
 struct CommandServer<'a> {
     session: &'a mut Session,
     out: &'a Out<'a>,
+    /// The command has said what is wrong.
+    complained: bool,
 }
 
 impl Main for CommandServer<'_> {
     fn emit(&mut self, event: &Event<'_>) {
+        self.complained |= matches!(event, Event::Message { severity: Severity::Error, .. });
         self.out.sink().emit(event);
     }
 

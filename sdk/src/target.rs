@@ -82,6 +82,11 @@ impl<'a> Target<'a> {
         self.session.info()
     }
 
+    /// True where a dump is open: for commands that need none for some of their forms.
+    pub fn is_open(&self) -> bool {
+        self.info().machine != 0
+    }
+
     /// The architecture.
     pub fn machine(&self) -> Machine {
         match self.info().machine {

@@ -49,6 +49,13 @@ impl<'a> Type<'a> {
         self.handle.size
     }
 
+    /// The type's own name, `_EPROCESS`, however it was asked for.
+    pub fn own_name(&self) -> Option<String> {
+        let mut name = String::new();
+        let code = self.session.calls.type_name(self.handle.id, &mut name);
+        (code == status::OK).then_some(name)
+    }
+
     /// A field by path, `Tcb.ApcState.Process`; `None` where this build has none.
     pub fn field(&self, path: &str) -> Option<FieldInfo> {
         if let Some(known) = self.fields.borrow().get(path) {

@@ -282,7 +282,7 @@ fn damaged_dumps_never_panic_or_hang() {
         let took = start.elapsed();
         std::fs::remove_file(path).unwrap();
         assert!(!text.contains("panicked"), "{what}: {text}");
-        assert!(took < Duration::from_secs(5), "{what}: {took:?}");
+        assert!(took < Duration::from_secs(20), "{what}: {took:?}");
         for line in text.lines() {
             assert!(serde_json::from_str::<serde_json::Value>(line).is_ok(), "{what}: {line}");
         }

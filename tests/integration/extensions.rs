@@ -200,11 +200,15 @@ fn tables_that_do_not_fit_are_refused() {
 
 #[test]
 fn odd_calls_of_the_host_do_no_harm() {
-    let said = kd(&format!("{}; !raw; !help latin; .chain", load("odd")));
+    let said = kd(&format!("{}; !raw; !help latin; !latin", load("odd")));
     assert!(said.contains("bytes \u{fffd}\u{fffd}\nfive\nguard word aaaaaaaa\n"), "{said}");
     // Null places, texts, buffers and contexts, a short struct, and the wrong thread, which is the last.
     assert!(said.contains("answers [-7, -7, -7, -7, -7, -7, -5, -5, -5, -7]"), "{said}");
     assert!(said.contains("caf\u{fffd}"), "{said}");
+    assert!(
+        said.contains("error: !latin failed: this kd or this dump does not have what it needs\n"),
+        "{said}"
+    );
 }
 
 #[test]
@@ -441,6 +445,53 @@ mod ctrl_c {
         assert!(kd.say("!tversion").contains("this is tb-ver-1"));
         assert!(!kd.say(".chain").contains(", stuck"));
         kd.quit();
+    }
+}
+
+// ----- in this process ---------------------------------------------------------------------------------------------
+
+mod when_the_host_panics {
+    use super::*;
+    use kd::extension::{loader::Loaded, worker};
+    use kd::scope::Scope;
+    use kd_sdk::output::Event;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::Arc;
+    use std::time::{Duration, Instant};
+
+    struct Broken;
+
+    impl worker::Main for Broken {
+        fn emit(&mut self, _: &Event<'_>) {
+            panic!("a renderer panics");
+        }
+        fn progress(&mut self, _: u64, _: u64, _: &str) {}
+        fn execute(&mut self, _: &str) -> (i32, String) {
+            panic!("a command panics");
+        }
+        fn take_interrupt(&mut self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn the_command_is_let_go_and_its_library_stays() {
+        // Waits for an answer; floods the queue; ends at once.
+        for (command, args) in [("texec", ".echo"), ("flood", "1000000"), ("tversion", "")] {
+            kd_exe();
+            let extension = Arc::new(Loaded::open(&library("testbed")).unwrap());
+            let index = extension.command(command).unwrap().index;
+            let scope = Scope { open: None, processor: 0, radix: 16 };
+            let work = worker::Work::Command(index, args.to_owned());
+            let run = || worker::run(&extension, work, scope, &mut Broken);
+            assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
+            assert!(extension.is_stuck());
+            let start = Instant::now();
+            while Arc::strong_count(&extension) > 1 {
+                assert!(start.elapsed() < Duration::from_secs(20), "!{command} still waits");
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
     }
 }
 

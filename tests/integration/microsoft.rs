@@ -47,8 +47,6 @@ const fn differs(
 }
 
 const DIFFERENCES: &[Difference] = &[
-    differs("r", "qword ptr [rsp+8],rcx", None, "disassembly is not there yet"),
-    differs("r", "add         x0,x19,#0x40", None, "disassembly is not there yet"),
     differs("lm", " T (no symbols)", Some("   (no symbols)"), "marks tell of a comparison kd does not make"),
     differs(
         "lm",

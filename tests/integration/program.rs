@@ -9,8 +9,8 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long one run may take; the slowest takes a second.
-const LIMIT: Duration = Duration::from_secs(60);
+/// How long one run may take; the slowest takes a few seconds, on a busy machine.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// What a run left behind.
 pub struct Run {
@@ -109,11 +109,5 @@ impl Run {
     pub fn records(&self) -> Vec<serde_json::Value> {
         let parse = |line: &str| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
         self.stdout.lines().map(parse).collect()
-    }
-
-    /// The record of a command of a `--json` run.
-    pub fn record(&self, command: &str) -> serde_json::Value {
-        let mut records = self.records().into_iter();
-        records.find(|r| r["command"] == command).unwrap_or_else(|| panic!("no record of {command}"))
     }
 }

@@ -66,6 +66,11 @@ pub fn analyze(session: &Session<'_>, args: &str) -> Result<()> {
     if request.show {
         return show(session, args);
     }
+    if !session.target().is_open() {
+        return Err(Error::Unsupported(
+            "no dump is open: .opendump FILE, then g; -show CODE needs none".to_owned(),
+        ));
+    }
     let out = session.out();
     let bug_check = match session.target().bug_check().filter(|bug_check| bug_check.raw_code != 0) {
         Some(bug_check) => bug_check,

@@ -27,6 +27,8 @@ kd_command! {
     usage: "[-v[N]] [-f | -hang] | -show CODE [P1 [P2 [P3 [P4]]]]",
     run: command::analyze,
     help: include_str!("help.txt"),
+    // `-show` explains a code without any dump.
+    needs: 0,
 }
 
 export_extension! { summary: "Crash analysis: !analyze" }

@@ -450,12 +450,12 @@ impl Display<'_> {
     fn bit_ruler(&self) {
         let indent = " ".repeat(if self.pointer == 8 { 19 } else { 10 });
         let digits = if self.form.unit == 1 {
-            vec!["76543210"; 4].join(" ")
+            ["76543210"; 4].join(" ")
         } else {
             "10987654 32109876 54321098 76543210".to_owned()
         };
         self.out.line(&format!("{indent}{digits}"));
-        self.out.line(&format!("{indent}{}", vec!["--------"; 4].join(" ")));
+        self.out.line(&format!("{indent}{}", ["--------"; 4].join(" ")));
     }
 }
 

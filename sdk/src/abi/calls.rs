@@ -10,6 +10,8 @@ use super::{
 use crate::output::{Event, Severity, Shape, Value};
 use core::ffi::c_void;
 use core::sync::atomic::{AtomicU32, Ordering};
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// The host during one call of an extension.
 pub struct Calls<'a> {
@@ -67,14 +69,14 @@ impl<'a> Calls<'a> {
     }
 
     /// True once the user has pressed Ctrl+C.
-    pub fn interrupted(&self) -> bool {
+    pub(crate) fn interrupted(&self) -> bool {
         // SAFETY: the host keeps the flag alive for the call; both sides use it atomically.
         let flag = unsafe { self.host.interrupt.cast::<AtomicU32>().as_ref() };
         flag.is_some_and(|flag| flag.load(Ordering::Relaxed) != 0)
     }
 
     /// The text of the last failure.
-    pub fn last_error(&self) -> String {
+    pub(crate) fn last_error(&self) -> String {
         let mut text = String::new();
         // SAFETY: the sink is valid for the call.
         unsafe { (self.host.v1.last_error)(self.host.ctx, sink_into(&mut text)) };
@@ -82,130 +84,133 @@ impl<'a> Calls<'a> {
     }
 
     /// [`MemoryV1::read_virtual`].
-    pub fn read_virtual(&self, space: u64, va: u64, buffer: &mut [u8], fault: &mut ReadFault) -> i32 {
+    pub(crate) fn read_virtual(&self, space: u64, va: u64, buffer: &mut [u8], fault: &mut ReadFault) -> i32 {
         call!(self.memory.read_virtual(space, va, buffer.as_mut_ptr(), buffer.len() as u64, fault))
     }
 
     /// [`MemoryV1::read_physical`].
-    pub fn read_physical(&self, pa: u64, buffer: &mut [u8], fault: &mut ReadFault) -> i32 {
+    pub(crate) fn read_physical(&self, pa: u64, buffer: &mut [u8], fault: &mut ReadFault) -> i32 {
         call!(self.memory.read_physical(pa, buffer.as_mut_ptr(), buffer.len() as u64, fault))
     }
 
     /// [`MemoryV1::translate`].
-    pub fn translate(&self, space: u64, va: u64, pa: &mut u64, fault: &mut ReadFault) -> i32 {
+    pub(crate) fn translate(&self, space: u64, va: u64, pa: &mut u64, fault: &mut ReadFault) -> i32 {
         call!(self.memory.translate(space, va, pa, fault))
     }
 
     /// [`MemoryV1::next_readable`].
-    pub fn next_readable(&self, space: u64, va: u64, found: &mut u64) -> i32 {
+    pub(crate) fn next_readable(&self, space: u64, va: u64, found: &mut u64) -> i32 {
         call!(self.memory.next_readable(space, va, found))
     }
 
     /// [`TargetV1::info`].
-    pub fn info(&self, info: &mut TargetInfo) -> i32 {
+    pub(crate) fn info(&self, info: &mut TargetInfo) -> i32 {
         call!(self.target.info(info))
     }
 
     /// [`TargetV1::text`].
-    pub fn text(&self, id: u32, text: &mut String) -> i32 {
+    pub(crate) fn text(&self, id: u32, text: &mut String) -> i32 {
         call!(self.target.text(id, sink_into(text)))
     }
 
     /// [`TargetV1::module`]; its texts are valid until the command ends.
-    pub fn module(&self, index: u64, module: &mut ModuleInfo<'static>) -> i32 {
+    pub(crate) fn module(&self, index: u64, module: &mut ModuleInfo<'static>) -> i32 {
         call!(self.target.module(index, module))
     }
 
     /// [`TargetV1::module_at`].
-    pub fn module_at(&self, va: u64, index: &mut u64) -> i32 {
+    pub(crate) fn module_at(&self, va: u64, index: &mut u64) -> i32 {
         call!(self.target.module_at(va, index))
     }
 
     /// [`TargetV1::unloaded`]; its text is valid until the command ends.
-    pub fn unloaded(&self, index: u64, module: &mut UnloadedInfo<'static>) -> i32 {
+    pub(crate) fn unloaded(&self, index: u64, module: &mut UnloadedInfo<'static>) -> i32 {
         call!(self.target.unloaded(index, module))
     }
 
     /// [`TargetV1::register`].
-    pub fn register(&self, set: u32, name: &str, value: &mut u64) -> i32 {
+    pub(crate) fn register(&self, set: u32, name: &str, value: &mut u64) -> i32 {
         call!(self.target.register(set, RStr::from_str(name), value))
     }
 
     /// [`TargetV1::exception`].
-    pub fn exception(&self, exception: &mut ExceptionInfo) -> i32 {
+    pub(crate) fn exception(&self, exception: &mut ExceptionInfo) -> i32 {
         call!(self.target.exception(exception))
     }
 
     /// [`TargetV1::processor`].
-    pub fn processor(&self, number: u32, processor: &mut ProcessorInfo) -> i32 {
+    pub(crate) fn processor(&self, number: u32, processor: &mut ProcessorInfo) -> i32 {
         call!(self.target.processor(number, processor))
     }
 
     /// [`TargetV1::kd_data`].
-    pub fn kd_data(&self, offset: u32, size: u32, value: &mut u64) -> i32 {
+    pub(crate) fn kd_data(&self, offset: u32, size: u32, value: &mut u64) -> i32 {
         call!(self.target.kd_data(offset, size, value))
     }
 
     /// [`TargetV1::tagged`].
-    pub fn tagged(&self, index: u64, tagged: &mut TaggedInfo) -> i32 {
+    pub(crate) fn tagged(&self, index: u64, tagged: &mut TaggedInfo) -> i32 {
         call!(self.target.tagged(index, tagged))
     }
 
     /// [`TargetV1::read_tagged`].
-    pub fn read_tagged(&self, index: u64, offset: u64, buffer: &mut [u8], done: &mut u64) -> i32 {
+    pub(crate) fn read_tagged(&self, index: u64, offset: u64, buffer: &mut [u8], done: &mut u64) -> i32 {
         call!(self.target.read_tagged(index, offset, buffer.as_mut_ptr(), buffer.len() as u64, done))
     }
 
     /// [`SymbolV1::at`].
-    pub fn symbol_at(&self, va: u64, visit: &mut dyn FnMut(&SymbolInfo<'_>) -> bool) -> i32 {
-        let mut visit = visit;
-        call!(self.symbols.at(va, symbol_sink(&mut visit)))
+    pub(crate) fn symbol_at(&self, va: u64, visit: &mut dyn FnMut(&SymbolInfo<'_>) -> bool) -> i32 {
+        let mut visitor = Visitor::new(visit);
+        let code = call!(self.symbols.at(va, symbol_sink(&mut visitor)));
+        visitor.finish(code)
     }
 
     /// [`SymbolV1::by_name`].
-    pub fn symbol_by_name(&self, name: &str, va: &mut u64) -> i32 {
+    pub(crate) fn symbol_by_name(&self, name: &str, va: &mut u64) -> i32 {
         call!(self.symbols.by_name(RStr::from_str(name), va))
     }
 
     /// [`SymbolV1::each`]; `visit` says whether to go on.
-    pub fn each_symbol(&self, pattern: &str, visit: &mut dyn FnMut(&SymbolInfo<'_>) -> bool) -> i32 {
-        let mut visit = visit;
-        call!(self.symbols.each(RStr::from_str(pattern), symbol_sink(&mut visit)))
+    pub(crate) fn each_symbol(&self, pattern: &str, visit: &mut dyn FnMut(&SymbolInfo<'_>) -> bool) -> i32 {
+        let mut visitor = Visitor::new(visit);
+        let code = call!(self.symbols.each(RStr::from_str(pattern), symbol_sink(&mut visitor)));
+        visitor.finish(code)
     }
 
     /// [`TypeV1::lookup`].
-    pub fn type_by_name(&self, name: &str, found: &mut TypeRef) -> i32 {
+    pub(crate) fn type_by_name(&self, name: &str, found: &mut TypeRef) -> i32 {
         call!(self.types.lookup(RStr::from_str(name), found))
     }
 
     /// [`TypeV1::field`].
-    pub fn field(&self, id: u64, path: &str, field: &mut FieldInfo) -> i32 {
+    pub(crate) fn field(&self, id: u64, path: &str, field: &mut FieldInfo) -> i32 {
         call!(self.types.field(id, RStr::from_str(path), field))
     }
 
     /// [`TypeV1::fields`]; `visit` says whether to go on.
-    pub fn each_field(&self, id: u64, visit: &mut dyn FnMut(&str, &FieldInfo) -> bool) -> i32 {
-        let mut visit = visit;
-        call!(self.types.fields(id, field_sink(&mut visit)))
+    pub(crate) fn each_field(&self, id: u64, visit: &mut dyn FnMut(&str, &FieldInfo) -> bool) -> i32 {
+        let mut visitor = Visitor::new(visit);
+        let code = call!(self.types.fields(id, field_sink(&mut visitor)));
+        visitor.finish(code)
     }
 
     /// [`TypeV1::name`].
-    pub fn type_name(&self, id: u64, name: &mut String) -> i32 {
+    pub(crate) fn type_name(&self, id: u64, name: &mut String) -> i32 {
         call!(self.types.name(id, sink_into(name)))
     }
 
     /// [`TypeV1::enum_name`].
-    pub fn enum_name(&self, id: u64, value: i64, name: &mut String) -> i32 {
+    pub(crate) fn enum_name(&self, id: u64, value: i64, name: &mut String) -> i32 {
         call!(self.types.enum_name(id, value, sink_into(name)))
     }
 
     /// [`ExpressionV1::evaluate`].
-    pub fn evaluate(&self, text: &str, value: &mut u64) -> i32 {
+    pub(crate) fn evaluate(&self, text: &str, value: &mut u64) -> i32 {
         call!(self.expressions.evaluate(RStr::from_str(text), value))
     }
 
     /// [`ControlV1::progress`].
-    pub fn progress(&self, done: u64, total: u64, label: &str) {
+    pub(crate) fn progress(&self, done: u64, total: u64, label: &str) {
         if let Some(control) = self.control {
             // SAFETY: the text is valid for the call.
             unsafe { (control.progress)(self.host.ctx, done, total, RStr::from_str(label)) }
@@ -213,12 +218,12 @@ impl<'a> Calls<'a> {
     }
 
     /// [`ControlV1::execute`].
-    pub fn execute(&self, line: &str, output: &mut String) -> i32 {
+    pub(crate) fn execute(&self, line: &str, output: &mut String) -> i32 {
         call!(self.control.execute(RStr::from_str(line), sink_into(output)))
     }
 
     /// Sends an event of [`OutputV1`].
-    pub fn emit(&self, event: &Event<'_>) {
+    pub(crate) fn emit(&self, event: &Event<'_>) {
         let Some(output) = self.output else { return };
         let ctx = self.host.ctx;
         // SAFETY: every text is valid for its call.
@@ -266,30 +271,60 @@ fn sink_into(text: &mut String) -> TextSink {
     TextSink { ctx: (&raw mut *text).cast(), write }
 }
 
-type VisitSymbol<'v> = &'v mut dyn FnMut(&SymbolInfo<'_>) -> bool;
+/// A closure on its way through the host. A panic in it waits here until the host has returned.
+struct Visitor<F> {
+    visit: F,
+    panic: Option<Box<dyn Any + Send>>,
+}
 
-/// A sink that calls `visit`; for one call.
-fn symbol_sink(visit: &mut VisitSymbol<'_>) -> SymbolSink {
-    unsafe extern "C" fn call(ctx: *mut c_void, symbol: &SymbolInfo<'_>) -> i32 {
-        // SAFETY: `ctx` is the closure of the enclosing call, used by nobody else meanwhile.
-        match unsafe { ctx.cast::<VisitSymbol<'_>>().as_mut() } {
-            Some(visit) => i32::from(!visit(symbol)),
-            None => status::INVALID,
+impl<F> Visitor<F> {
+    fn new(visit: F) -> Visitor<F> {
+        Visitor { visit, panic: None }
+    }
+
+    /// Runs `body` on the closure: 0 to go on, as the ABI has it.
+    ///
+    /// # Safety
+    /// `ctx` is a visitor of this type, of the enclosing call, used by nobody else meanwhile.
+    unsafe fn call(ctx: *mut c_void, body: impl FnOnce(&mut F) -> bool) -> i32 {
+        // SAFETY: the caller's promise.
+        let Some(visitor) = (unsafe { ctx.cast::<Visitor<F>>().as_mut() }) else { return status::INVALID };
+        match catch_unwind(AssertUnwindSafe(|| body(&mut visitor.visit))) {
+            Ok(go_on) => i32::from(!go_on),
+            Err(panic) => {
+                visitor.panic = Some(panic);
+                status::PANICKED
+            }
         }
     }
-    SymbolSink { ctx: (&raw mut *visit).cast(), visit: call }
+
+    /// The status of the host's call, unless the closure panicked.
+    fn finish(self, code: i32) -> i32 {
+        match self.panic {
+            Some(panic) => resume_unwind(panic),
+            None => code,
+        }
+    }
+}
+
+type VisitSymbol<'v> = &'v mut dyn FnMut(&SymbolInfo<'_>) -> bool;
+
+/// A sink that calls the visitor; for one call.
+fn symbol_sink(visitor: &mut Visitor<VisitSymbol<'_>>) -> SymbolSink {
+    unsafe extern "C" fn visit(ctx: *mut c_void, symbol: &SymbolInfo<'_>) -> i32 {
+        // SAFETY: `ctx` is the visitor below.
+        unsafe { Visitor::<VisitSymbol<'_>>::call(ctx, |visit| visit(symbol)) }
+    }
+    SymbolSink { ctx: (&raw mut *visitor).cast(), visit }
 }
 
 type VisitField<'v> = &'v mut dyn FnMut(&str, &FieldInfo) -> bool;
 
-/// A sink that calls `visit`; for one call.
-fn field_sink(visit: &mut VisitField<'_>) -> FieldSink {
-    unsafe extern "C" fn call(ctx: *mut c_void, name: RStr<'_>, field: &FieldInfo) -> i32 {
-        // SAFETY: as for symbols.
-        match unsafe { ctx.cast::<VisitField<'_>>().as_mut() } {
-            Some(visit) => i32::from(!visit(name.as_str(), field)),
-            None => status::INVALID,
-        }
+/// A sink that calls the visitor; for one call.
+fn field_sink(visitor: &mut Visitor<VisitField<'_>>) -> FieldSink {
+    unsafe extern "C" fn visit(ctx: *mut c_void, name: RStr<'_>, field: &FieldInfo) -> i32 {
+        // SAFETY: `ctx` is the visitor below.
+        unsafe { Visitor::<VisitField<'_>>::call(ctx, |visit| visit(name.as_str(), field)) }
     }
-    FieldSink { ctx: (&raw mut *visit).cast(), visit: call }
+    FieldSink { ctx: (&raw mut *visitor).cast(), visit }
 }

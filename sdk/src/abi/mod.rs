@@ -56,6 +56,23 @@ pub mod status {
     pub const NO_SYMBOLS: i32 = -9;
     /// `help`-like commands: not mine, or let the next extension in the chain answer too.
     pub const CONTINUE_SEARCH: i32 = 1;
+
+    /// What a status says to people.
+    pub fn meaning(code: i32) -> &'static str {
+        match code {
+            OK => "done",
+            UNREADABLE => "memory could not be read",
+            NOT_FOUND => "something was not found",
+            PANICKED => "it panicked",
+            INTERRUPTED => "interrupted",
+            UNSUPPORTED => "this kd or this dump does not have what it needs",
+            INVALID => "a wrong argument",
+            STALE => "a stale handle",
+            NO_SYMBOLS => "symbols or types are not loaded",
+            CONTINUE_SEARCH => "not handled here",
+            _ => "it did not say why",
+        }
+    }
 }
 
 /// Why memory could not be read, in [`ReadFault::why`].
