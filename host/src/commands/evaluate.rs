@@ -5,7 +5,7 @@ use crate::expr::{Evaluator, Home, TypedValue};
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::target::{float, time};
-use crate::typed::{self, Type};
+use crate::typed::{self, TextStyle, Type};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -117,7 +117,7 @@ fn show(scope: &Scope, value: &TypedValue, out: &Out<'_>) -> Result<()> {
                 fields(scope, to, at, out);
             } else if let Type::Scalar(scalar) = &**to
                 && scalar.is_character()
-                && let Some(text) = typed::string_at(at, scalar.size, 256, scope)
+                && let Some(text) = typed::text_at(at, scalar.size, 256, TextStyle::Value, scope)
             {
                 out.text(" ");
                 out.field("text", Value::Text(&text), &format!("\"{text}\""));

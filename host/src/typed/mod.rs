@@ -7,7 +7,7 @@ mod print;
 mod scalar;
 
 pub use print::{
-    FieldRow, bits, field_rows, field_text, number_at, scalar_text, signed, string_at, value_text,
+    FieldRow, TextStyle, bits, field_rows, field_text, number_at, scalar_text, signed, text_at, value_text,
 };
 pub use scalar::{
     BOOL, CHAR, DOUBLE, FLOAT, INT, INT64, LONG, NO_TYPE, SHORT, Scalar, UCHAR, UINT, UINT64, ULONG,
@@ -55,7 +55,7 @@ impl Type {
         match types.kind(id) {
             Kind::Pointer => element().map_or_else(named, |to| Type::Pointer(to, types.size(id))),
             Kind::Array => element().map_or_else(named, |of| Type::Array(of, types.count(id))),
-            Kind::Bits => element().map_or_else(named, |of| Arc::unwrap_or_clone(of)),
+            Kind::Bits => element().map_or_else(named, Arc::unwrap_or_clone),
             Kind::Uint | Kind::Int | Kind::Float => {
                 scalar::of_pdb(types, id).map_or_else(named, Type::Scalar)
             }
