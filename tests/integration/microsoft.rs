@@ -15,8 +15,7 @@ const RECORDINGS: &[(&str, &str, bool)] = &[
 ];
 
 /// First words of the commands that are compared.
-const COMPARED: &str =
-    "vertarget .bugcheck .time r rF rX rM lm lmv lm1m db dw dd dq dp dps dqs dds dc da du dyb df dD ? ?? n || \
+const COMPARED: &str = "vertarget .bugcheck .time r rF rX rM lm lmv lm1m db dw dd dq dp dps dqs dds dc da du dyb df dD ? ?? n || \
      .formats .printf .foreach .for .if s";
 
 /// Commands that are not compared although they begin with such a word.
