@@ -3,7 +3,8 @@
 
 use crate::expr::{self, Evaluator, ExprError};
 use crate::memory::ReadOutcome;
-use crate::symbols::{self, Hit, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
+use crate::stack::Contexts;
+use crate::symbols::{self, Hit, Images, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
 use crate::target::{Registers, Target};
 use crate::typed;
 use kd_sdk::address::{PAGE_SIZE, Pa, Va};
@@ -19,6 +20,8 @@ pub struct OpenTarget {
     pub target: Target,
     /// Its symbols.
     pub symbols: Symbols,
+    /// Its modules' image files, for what the dump does not hold.
+    pub images: Images,
 }
 
 /// What a user sets and expressions read.
@@ -62,6 +65,8 @@ pub struct Scope {
     pub radix: u32,
     /// What the user has set.
     pub variables: Variables,
+    /// What the user chose to look at instead.
+    pub contexts: Contexts,
 }
 
 impl Scope {
@@ -85,13 +90,19 @@ impl Scope {
     /// Reads virtual memory of the target.
     pub fn read(&self, va: Va, buffer: &mut [u8]) -> ReadOutcome {
         match &self.open {
-            Some(open) => open.target.read(va, buffer),
+            Some(open) => match &self.contexts.space {
+                Some(space) => space.view.read(va, buffer),
+                None => open.target.read(va, buffer),
+            },
             None => ReadOutcome { done: 0, fault: None },
         }
     }
 
-    /// The registers of the current processor.
+    /// The registers that the user chose, else those of the current processor.
     pub fn registers(&self) -> Result<Registers> {
+        if let Some(context) = &self.contexts.registers {
+            return Ok(context.registers.clone());
+        }
         match self.target()?.registers(self.processor) {
             Ok(found) => Ok(found.registers),
             Err(error) => Err(Error::NotFound(crate::chained(&error))),
@@ -112,6 +123,9 @@ impl Scope {
             None => self.registers().ok()?.get(name),
             Some("ip") => Some(self.registers().ok()?.ip().0),
             Some("csp") => Some(self.registers().ok()?.sp().0),
+            Some("proc") if self.contexts.space.as_ref().is_some_and(|space| space.process.is_some()) => {
+                self.contexts.space.as_ref()?.process.map(|va| va.0)
+            }
             Some("proc") => target.processors().get(self.processor as usize)?.current_process.map(|va| va.0),
             Some("thread") => target.processors().get(self.processor as usize)?.current_thread.map(|va| va.0),
             Some("pcrb" | "prcb") => target.processors().get(self.processor as usize)?.prcb.map(|va| va.0),

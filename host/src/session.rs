@@ -8,14 +8,17 @@ use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
 use crate::extension::worker::{self, Ended, Main, Work};
 use crate::scope::{OpenTarget, Scope, Variables};
-use crate::symbols::{SymbolPath, Symbols};
+use crate::stack::{Contexts, ExplicitContext};
+use crate::symbols::{Images, Patience, Servers, SymbolPath, Symbols, Watch};
 use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
+use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Event, Out, Severity};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Commands that run commands that run commands …: where it ends.
 const MAX_NESTING: usize = 16;
@@ -35,8 +38,18 @@ pub struct Settings {
     pub symbol_path: String,
     /// Where images are looked for.
     pub image_path: String,
+    /// Where source files are looked for.
+    pub source_path: String,
+    /// `.symopt`.
+    pub symbol_options: u32,
+    /// `!sym noisy`.
+    pub noisy: bool,
+    /// `.lines`.
+    pub source_lines: bool,
     /// The short analysis at load.
     pub analyze_at_load: bool,
+    /// `.kframes`: frames that `k` shows.
+    pub stack_frames: usize,
 }
 
 /// Everything there is while kd runs.
@@ -51,6 +64,8 @@ pub struct Session {
     /// The archive that `.opendump /c` reuses.
     pub last_archive: Option<PathBuf>,
     processor: u32,
+    /// The symbol servers of this run.
+    servers: Arc<Servers>,
     /// Extensions.
     pub chain: Chain,
     /// Settings.
@@ -63,6 +78,10 @@ pub struct Session {
     pub variables: Variables,
     /// Where `d` goes on.
     pub last_display: LastDisplay,
+    /// Where `u` goes on.
+    pub last_code: Option<Va>,
+    /// What the user chose to look at in place of the processor's own.
+    pub contexts: Contexts,
     sequence: u64,
     nesting: usize,
     quit: bool,
@@ -74,8 +93,10 @@ impl Session {
     pub fn new(ui: Arc<Ui>, options: &Options, environment: &Environment) -> Session {
         let executable = std::env::current_exe().ok();
         let path = ExtensionPath::new(environment.extensions.as_deref(), executable.as_deref());
+        let watcher = Arc::new(Watcher(Arc::clone(&ui)));
         Session {
             ui,
+            servers: Arc::new(Servers::new(Some(watcher), Patience::default())),
             targets: Vec::new(),
             next_number: 0,
             current: 0,
@@ -90,12 +111,19 @@ impl Session {
                 partial: options.partial,
                 symbol_path: options.symbol_path(environment),
                 image_path: options.image_path(environment),
+                source_path: options.source_path(environment),
+                symbol_options: options.symbol_options,
+                noisy: false,
+                source_lines: true,
                 analyze_at_load: !environment.no_bugcheck_analysis,
+                stack_frames: crate::target::unwind::DEFAULT_FRAMES,
             },
             aliases: Aliases::default(),
             program: Program::default(),
             variables: Variables::default(),
             last_display: LastDisplay::default(),
+            last_code: None,
+            contexts: Contexts::default(),
             sequence: 0,
             nesting: 0,
             quit: false,
@@ -148,18 +176,46 @@ impl Session {
         ui.end_command(Status::Ok);
     }
 
+    /// Where image files are looked for: the image path, then the symbol path.
+    pub fn image_search_path(&self) -> SymbolPath {
+        let mut path = SymbolPath::parse(&self.settings.image_path);
+        path.append(SymbolPath::parse(&self.settings.symbol_path));
+        path
+    }
+
     /// Makes a dump a target and prints its banner to `out`.
     pub fn attach_into(&mut self, dump: Dump, out: &Out<'_>) {
         let target = Target::open(dump);
         let open = Arc::new(OpenTarget {
             number: self.next_number,
             target,
-            symbols: Symbols::new(SymbolPath::parse(&self.settings.symbol_path)),
+            symbols: Symbols::new(self.parsed_symbol_path()),
+            images: Images::new(self.image_search_path()),
         });
+        open.symbols.set_image_path(SymbolPath::parse(&self.settings.image_path));
+        open.symbols.accept_other_builds(self.settings.symbol_options & commands::LOAD_ANYTHING != 0);
+        open.symbols.set_voice(self.voice());
         self.next_number += 1;
         self.targets.push(Arc::clone(&open));
         self.make_current(self.targets.len() - 1);
         commands::print_banner(self, &open, out);
+    }
+
+    /// The symbol path, with the servers that this run asks.
+    pub fn parsed_symbol_path(&self) -> SymbolPath {
+        SymbolPath::parse(&self.settings.symbol_path).asking(&self.servers)
+    }
+
+    /// Whether every place that is looked at for symbols is told.
+    pub fn set_noisy(&mut self, noisy: bool) {
+        self.settings.noisy = noisy;
+        for open in &self.targets {
+            open.symbols.set_voice(self.voice());
+        }
+    }
+
+    fn voice(&self) -> Option<Arc<dyn Watch>> {
+        self.settings.noisy.then(|| Arc::new(Watcher(Arc::clone(&self.ui))) as Arc<dyn Watch>)
     }
 
     /// The short analysis that KD prints at load; with JSON there is none, `!analyze` is asked for there. Its
@@ -196,6 +252,8 @@ impl Session {
     pub fn make_current(&mut self, index: usize) {
         self.current = index;
         self.last_display = LastDisplay::default();
+        self.last_code = None;
+        self.contexts = Contexts::default();
         self.processor = self.current_target().map_or(0, |open| open.target.current_processor());
         self.notify(event::TARGET_CHANGED);
     }
@@ -220,6 +278,14 @@ impl Session {
     pub fn set_processor(&mut self, processor: u32) {
         self.processor = processor;
         self.last_display = LastDisplay::default();
+        self.set_registers(None);
+    }
+
+    /// Makes registers the ones that commands look at; `None` for the processor's own.
+    pub fn set_registers(&mut self, context: Option<ExplicitContext>) {
+        self.contexts.registers = context.map(Arc::new);
+        self.contexts.frame = 0;
+        self.last_code = None;
     }
 
     /// What commands look at now, or at the processor of a prefix such as `3r`.
@@ -229,6 +295,11 @@ impl Session {
             processor: processor.unwrap_or(self.processor),
             radix: self.settings.radix,
             variables: self.variables,
+            // A processor prefix asks for what ran on it, even on the current one.
+            contexts: Contexts {
+                registers: self.contexts.registers.clone().filter(|_| processor.is_none()),
+                ..self.contexts.clone()
+            },
         };
         if let (Some(open), Some(processor)) = (&scope.open, processor) {
             let count = open.target.processors().len() as u32;
@@ -417,14 +488,17 @@ impl Session {
 
     /// Runs `!word args`. Extensions that decline (`CONTINUE_SEARCH`) pass the command on to the next one.
     pub fn run_extension(&mut self, word: &str, args: &str, out: &Out<'_>) -> Result<()> {
-        self.load_own_extensions();
         let name = CommandName::parse(word);
+        if name.extension.is_none() && name.command.eq_ignore_ascii_case("sym") {
+            return commands::noise(self, args, out);
+        }
+        self.load_own_extensions();
         if name.command.eq_ignore_ascii_case("help") {
             return commands::extension_help(self, name.extension, args, out);
         }
-        let found = self.chain.find(name).or_else(|error| {
+        let found = self.chain.find(name).map_err(|error| {
             out.error(&error.to_string());
-            Err(Error::ContinueSearch)
+            Error::ContinueSearch
         })?;
         for (extension, row) in found {
             if row.needs & (needs::TARGET | needs::KERNEL_TYPES | needs::PHYSICAL) != 0 {
@@ -521,6 +595,27 @@ impl Session {
             }
         }
         (code, capture.into_text())
+    }
+}
+
+/// Watches symbols being looked for.
+struct Watcher(Arc<Ui>);
+
+impl Watch for Watcher {
+    fn progress(&self, done: u64, total: u64, label: &str) {
+        self.0.progress(done, total, label);
+    }
+
+    fn finished(&self) {
+        self.0.clear_progress();
+    }
+
+    fn interrupted(&self) -> bool {
+        interrupt::interrupt_flag().load(Ordering::Relaxed) != 0
+    }
+
+    fn say(&self, line: &str) {
+        self.0.out().line(line);
     }
 }
 

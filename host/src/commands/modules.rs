@@ -7,7 +7,7 @@ use super::{Builtin, Call, Needs};
 use crate::pattern;
 use crate::scope::{OpenTarget, Scope};
 use crate::session::Session;
-use crate::symbols::ModuleState;
+use crate::symbols::{Matched, ModuleState};
 use crate::target::{Module, UnloadedModule, time};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
@@ -204,7 +204,13 @@ fn selected_by_symbols(open: &OpenTarget, index: usize, options: &Options<'_>) -
     }
     let state = open.symbols.state(&open.target, index);
     (options.with_symbols && matches!(state, ModuleState::Loaded { .. }))
-        || (options.trouble && matches!(state, ModuleState::None { .. }))
+        || (options.trouble
+            && matches!(
+                state,
+                ModuleState::None { .. }
+                    | ModuleState::Exports { .. }
+                    | ModuleState::Loaded { matched: Matched::Nothing, .. }
+            ))
 }
 
 struct Listing<'a> {
@@ -225,7 +231,7 @@ impl Listing<'_> {
     fn module(&self, out: &Out<'_>, index: usize, module: &Module) {
         self.range(out, module.base, module.end());
         let state = self.open.symbols.state(&self.open.target, index);
-        let (mark, text) = symbol_text(&state);
+        let (mark, text) = symbol_text(module, &state);
         out.data("size", Value::UInt(module.size));
         out.data("is_kernel", Value::Bool(module.is_kernel));
         let detail = self.options.time || self.options.image || self.options.path || self.options.check_sums;
@@ -256,7 +262,7 @@ impl Listing<'_> {
         let shown =
             if detail && !self.options.verbose { String::new() } else { format!(" {mark} {text:<22}") };
         out.field("symbols", Value::Text(text), shown.trim_end());
-        if let ModuleState::Loaded { pdb, id, matched } = &state {
+        if let ModuleState::Loaded { pdb, id, matched, .. } = &state {
             let pdb = pdb.display().to_string();
             out.field("pdb", Value::Text(&pdb), &if detail { String::new() } else { format!("  {pdb}") });
             out.data("pdb_id", Value::Text(&id.to_string()));
@@ -280,6 +286,9 @@ impl Listing<'_> {
                 out.line(&format!("    Symbols:          {id}, {matched}"));
             }
             ModuleState::None { reason } => out.line(&format!("    Symbols:          {reason}")),
+            ModuleState::Exports { count } => {
+                out.line(&format!("    Symbols:          {count} exported names"))
+            }
             ModuleState::Deferred => {}
         }
     }
@@ -306,13 +315,23 @@ impl Listing<'_> {
     }
 }
 
-/// The mark and the words of the symbol column.
-fn symbol_text(state: &ModuleState) -> (&'static str, &'static str) {
-    match state {
-        ModuleState::Deferred => (" ", "(deferred)"),
-        ModuleState::Loaded { .. } => (" ", "(pdb symbols)"),
-        ModuleState::None { .. } => (" ", "(no symbols)"),
-    }
+/// The mark and the words of the symbol column: `T` no time stamp, `C` no check sum, `M` symbols of another build.
+fn symbol_text(module: &Module, state: &ModuleState) -> (&'static str, &'static str) {
+    let mark = match state {
+        ModuleState::Loaded { matched: Matched::Nothing, .. } => "M",
+        ModuleState::Deferred => " ",
+        _ if module.time_stamp == 0 => "T",
+        _ if module.check_sum == 0 => "C",
+        _ => " ",
+    };
+    let text = match state {
+        ModuleState::Deferred => "(deferred)",
+        ModuleState::Loaded { private: true, .. } => "(private pdb symbols)",
+        ModuleState::Loaded { .. } => "(pdb symbols)",
+        ModuleState::Exports { .. } => "(export symbols)",
+        ModuleState::None { .. } => "(no symbols)",
+    };
+    (mark, text)
 }
 
 #[cfg(test)]

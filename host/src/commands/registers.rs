@@ -45,12 +45,21 @@ fn registers(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()
     if args.contains('=') && sets_variables(session, args)? {
         return Ok(());
     }
+    if scope.contexts.registers.is_some() && args.is_empty() {
+        out.line("Last set context:");
+    }
     if !args.is_empty() {
         return named(&registers, out, &scope, args);
     }
     show(&registers, groups, out);
     instruction(&scope, &registers, out);
     Ok(())
+}
+
+/// What `r` shows, for registers from elsewhere.
+pub fn show_registers(scope: &Scope, registers: &Registers, out: &Out<'_>) {
+    show(registers, mask::DEFAULT, out);
+    instruction(scope, registers, out);
 }
 
 /// The registers of some groups.
@@ -163,7 +172,7 @@ fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>) {
             out.line(":");
         }
         let mut bytes = [0; disasm::LONGEST];
-        let outcome = scope.read(ip, &mut bytes);
+        let outcome = scope.read_code(ip, &mut bytes);
         let code = bytes.get(..outcome.done).unwrap_or_default();
         let resolve = |va: Va| scope.name_of(va).map(|hit| hit.to_string());
         match disasm::decode(registers.machine(), ip, code, &resolve) {

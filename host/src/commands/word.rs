@@ -110,7 +110,10 @@ fn builtin(command: &str, processor: Option<u32>) -> Word<'_> {
         .max_by_key(|name| name.len());
     match best {
         Some(name) => {
-            Word::Builtin { name, args: command.get(name.len()..).unwrap_or_default().trim(), processor }
+            let args = command.get(name.len()..).unwrap_or_default();
+            // The letters after k are options only without a blank: in `k b` the b is a number.
+            let args = if name == "k" { args.trim_end() } else { args.trim() };
+            Word::Builtin { name, args, processor }
         }
         None => {
             let end = command
@@ -126,8 +129,8 @@ fn builtin(command: &str, processor: Option<u32>) -> Word<'_> {
 const GLUED: [&str; 3] = ["lm", "r", "rM"];
 
 fn begins_with(command: &str, name: &str) -> bool {
-    // `d*` and `r*` have forms that differ only in case; everything else does not care.
-    let exact = name.starts_with(['a', 'd', 'r']);
+    // `a*`, `d*`, `k*` and `r*` have forms that differ only in case; everything else does not care.
+    let exact = name.starts_with(['a', 'd', 'k', 'r']);
     let Some(head) = command.get(..name.len()) else { return false };
     if !(head == name || (!exact && head.eq_ignore_ascii_case(name))) {
         return false;
@@ -136,6 +139,10 @@ fn begins_with(command: &str, name: &str) -> bool {
     match next {
         Some(c) if name.ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_') => match name {
             "r" => !c.is_ascii_alphanumeric() || glued_register(command),
+            "k" => {
+                let end = command.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(command.len());
+                command.get(1..end).is_some_and(|letters| letters.chars().all(|c| "bcdfLMnpPv".contains(c)))
+            }
             _ if GLUED.contains(&name) => true,
             // `.echo` must not swallow `.echotimestamps`; `dd/c`, `db@rip`, `.time;` are fine.
             _ => !(c.is_ascii_alphanumeric() || c == '_'),

@@ -257,7 +257,8 @@ mod tests {
         assert_eq!(fake.find(0x1001..0x3001, b"kdbg").0, [0x1ffe, 0x2ffd]);
         assert_eq!(fake.find(0x1001..0x3000, b"kdbg").0, [0x1ffe]);
         assert!(fake.find(0..u64::MAX, b"").0.is_empty());
-        assert!(fake.find(0x3000..0x3000, b"kdbg").0.is_empty());
+        let backwards = Range { start: 0x3000, end: 0x1000 };
+        assert!(fake.find(backwards, b"kdbg").0.is_empty());
     }
 
     #[test]

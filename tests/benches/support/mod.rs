@@ -56,7 +56,9 @@ pub fn fill_with_noise(path: &Path) -> io::Result<()> {
         for word in block.chunks_exact_mut(8) {
             // Memory is a third zeros and small numbers.
             let number = numbers.next();
-            word.copy_from_slice(&(if number % 3 == 0 { number >> 56 } else { number }).to_le_bytes());
+            word.copy_from_slice(
+                &(if number.is_multiple_of(3) { number >> 56 } else { number }).to_le_bytes(),
+            );
         }
         file.write_all(&block)?;
         at += 1 << 20;
