@@ -10,5 +10,6 @@ mod microsoft;
 mod program;
 mod real;
 mod session;
+mod stacks;
 mod symbols;
 mod transcripts;

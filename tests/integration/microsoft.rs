@@ -103,7 +103,7 @@ fn without_noise(text: &str) -> String {
         noisy = if let Some(at) = line.find("Unable to load image ") {
             clean.push_str(&line[..at]);
             true
-        } else if !(noisy && line.starts_with("*** ")) && !line.starts_with("Unable to change protection ") {
+        } else if !(line.starts_with("Unable to change protection ") || (noisy && line.starts_with("*** "))) {
             clean.push_str(line);
             false
         } else {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dump::{Dump, OpenOptions};
-use crate::scope::{OpenTarget, Scope, Variables};
+use crate::scope::{OpenTarget, Scope};
 use crate::symbols::{SymbolPath, Symbols};
 use crate::target::Target;
 use crate::typed;
@@ -147,7 +147,7 @@ fn expressions_over_a_real_dump_have_their_values() {
     let symbols = Symbols::new(SymbolPath::parse(&path));
     let processor = target.current_processor();
     let open = Some(std::sync::Arc::new(OpenTarget { number: 0, target, symbols }));
-    let scope = Scope { open, processor, radix: 16, variables: Variables::default() };
+    let scope = Scope { open, processor, radix: 16, ..Scope::default() };
     let failures: Vec<String> = lines(true)
         .iter()
         .filter_map(|(number, _, text, expected)| {

@@ -203,7 +203,7 @@ pub fn walk(code: &dyn CodeView, start: Registers, most: usize) -> Vec<Frame> {
         let step = match step {
             Some(step) => Some(step),
             None if is_user(code, ip) => None,
-            None => entry().or_else(|| scan::step(code, &mut tables, &registers)),
+            None => entry().or_else(|| scan::step(code, &mut tables, &registers, exact)),
         };
         let frame = Frame {
             ip,

@@ -163,8 +163,9 @@ fn x64_chains_machine_frames_and_leaves() {
 
 #[test]
 fn without_unwind_data_the_stack_is_searched() {
-    let mut world = x64(&[1, 0, 0, 0], &[7, BASE + 0x10, BASE + 0x1105, 0, BASE + 0x1205, 0, 0, 0]);
-    // No function table; a call stands before the second address, none before the first.
+    let mut world =
+        x64(&[1, 0, 0, 0], &[7, BASE + 0x10, BASE + 0x1205, BASE + 0x1105, 0, BASE + 0x1205, 0, 0]);
+    // No function table; the first is no code, the second not where calls put addresses, before the third is no call.
     world.image[0x58 + 112 + 24..0x58 + 112 + 32].fill(0);
     world.image[0x1200] = 0xe8;
     let start = registers(Machine::X64, &[("rip", BASE + 0x1300), ("rsp", STACK)]);
@@ -236,7 +237,7 @@ fn arm64_full_records() {
     let outer = STACK + 0x20;
     for (offset, sp, done) in [
         (0u64, outer, true),
-        (4, STACK, false),
+        (4, STACK, true),
         (8, STACK, false),
         (0x10, STACK, false),
         (0x20, STACK, false),
