@@ -3,5 +3,6 @@
 
 mod dump_kinds;
 mod kd_dump;
+mod kernels;
 mod lab;
 mod symbols;

@@ -7,6 +7,7 @@ pub mod bytes;
 pub mod cpu;
 pub mod image;
 pub mod kdbg;
+pub mod kernels;
 pub mod layout;
 pub mod memory;
 pub mod paging;

@@ -262,11 +262,22 @@ impl World {
         self.write(va, &value.to_le_bytes()[..self.options.generation.machine.pointer_size()]);
     }
 
-    /// Writes an integer or pointer field, if this generation has it.
+    /// Writes an integer, pointer or bit field, if this generation has it; larger fields get zeros behind the value.
     fn set(&mut self, base: Va, path: &str, value: u64) {
-        if let Some(offset) = self.options.generation.find(path) {
-            self.write(base.add(offset), &value.to_le_bytes()[..self.options.generation.width(path)]);
+        let generation = self.options.generation;
+        let Some(offset) = generation.find(path) else { return };
+        let (width, bits) = generation.place(path);
+        let mut bytes = [0; 8];
+        let width = width.min(8);
+        let mut value = value;
+        if let Some((first, count)) = bits {
+            let at = base.add(offset);
+            let old = self.read(at, width).unwrap_or_else(|| panic!("{:#x} is not mapped", at.0));
+            bytes[..width].copy_from_slice(&old);
+            let mask = (u64::MAX >> (64 - count)) << first;
+            value = u64::from_le_bytes(bytes) & !mask | (value << first) & mask;
         }
+        self.write(base.add(offset), &value.to_le_bytes()[..width]);
     }
 
     /// Maps fresh kernel pages over a range.

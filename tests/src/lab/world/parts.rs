@@ -203,13 +203,13 @@ impl World {
         let first = if machine == Machine::X86 { 0x8a00_0000 } else { generation.kernel_base + 0x80_0000 };
         for number in 0..self.options.processors {
             let pcr = Va(first + u64::from(number) * (size + PAGE_SIZE));
-            let prcb = pcr.add(generation.at("_KPCR.Prcb"));
+            let prcb = pcr.add(generation.prcb().0);
             self.map_range(pcr, size);
             for path in ["_KPCR.Self", "_KPCR.SelfPcr"] {
                 self.set(pcr, path, pcr.0);
             }
-            for path in ["_KPCR.CurrentPrcb", "_KPCR.PrcbPointer"] {
-                self.set(pcr, path, prcb.0);
+            if let Some(pointer) = generation.prcb().1 {
+                self.write_pointer(pcr.add(pointer), prcb.0);
             }
             self.set(pcr, "_KPCR.KdVersionBlock", self.nt("KdVersionBlock").0);
             self.set(prcb, "_KPRCB.Number", u64::from(number));
