@@ -5,4 +5,5 @@ mod dump_kinds;
 mod kd_dump;
 mod kernels;
 mod lab;
+mod stories;
 mod symbols;

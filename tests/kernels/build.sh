@@ -13,7 +13,7 @@ for generation; do
   case $generation in
     x86-*) target=i686; machine=x86; cpu="-fno-omit-frame-pointer -mno-sse -mllvm -no-x86-call-frame-opt"; rc=X86 ;;
     x64-*) target=x86_64; machine=x64; cpu="-mno-red-zone -mno-stack-arg-probe"; rc=X64 ;;
-    arm64-*) target=aarch64; machine=arm64; cpu="-mno-stack-arg-probe"; rc=ARM64 ;;
+    arm64-*) target=aarch64; machine=arm64; cpu="-fno-omit-frame-pointer -mno-stack-arg-probe"; rc=ARM64 ;;
   esac
   build=${generation#*-}
   case $build in
@@ -28,7 +28,7 @@ for generation; do
   cd "$dir" # relative names only: absolute ones would get into the symbols
   python3 "$here/headers.py" "$here/layouts/$generation.txt" > obj/nt.h
   flags="--target=$target-pc-windows-msvc -O1 -g -gcodeview -gno-codeview-command-line -ffreestanding -fno-builtin
-    -fms-extensions -fasync-exceptions -fno-inline -fno-optimize-sibling-calls -fno-stack-protector -w -DBUILD=$build -I$here -Iobj $cpu
+    -fms-extensions -fasynchronous-unwind-tables -fasync-exceptions -fno-inline -fno-optimize-sibling-calls -fno-stack-protector -w -DBUILD=$build -I$here -Iobj $cpu
     -ffile-prefix-map=$here=C:\\kernels -ffile-prefix-map=obj=C:\\kernels -fdebug-compilation-dir=C:\\kernels"
 
   # NAME FILE PDB EXTENSION-OPTIONS…

@@ -5,7 +5,10 @@ struct EXTENSION { struct SENSOR *Sensor; ulong Reads; struct _KTIMER Timer; str
 static volatile uptr Sink;
 static struct EXTENSION *Device;
 
+NOINLINE void NTAPI SelectChannel(ulong channel) { Sink += channel; }
+
 NOINLINE ulong NTAPI ReadSensor(struct SENSOR *sensor, ulong channel) {
+  SelectChannel(channel);
   ulong value = *(volatile ulong *)&sensor->Value;
   Sink += channel;
   return value + channel;

@@ -12,5 +12,6 @@ pub mod layout;
 pub mod memory;
 pub mod paging;
 pub mod pdb;
+mod stack;
 pub mod world;
 pub mod writer;

@@ -77,7 +77,7 @@ impl Table {
         for step in steps {
             let field = self.structures.get(structure)?.fields.get(step)?;
             offset += field.offset;
-            structure = field.kind;
+            structure = field.kind.rsplit(']').next().unwrap_or(field.kind); // the first element of an array
             found = Some(Field { offset, ..*field });
         }
         found
