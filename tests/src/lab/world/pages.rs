@@ -7,6 +7,25 @@ use crate::lab::layout::Machine;
 use kd_sdk::address::{PAGE_SIZE, Pfn, Va};
 use serde_json::json;
 
+/// Where a field is in an entry; of no width if the generation has none.
+struct Slot {
+    offset: usize,
+    width: usize,
+    bits: Option<(u32, u32)>,
+}
+
+impl Slot {
+    fn put(&self, entry: &mut [u8], value: u64) {
+        let place = &mut entry[self.offset..self.offset + self.width];
+        let mut bytes = [0; 8];
+        bytes[..self.width].copy_from_slice(place);
+        let (first, count) = self.bits.unwrap_or((0, 64));
+        let mask = (u64::MAX >> (64 - count)) << first;
+        let merged = u64::from_le_bytes(bytes) & !mask | (value << first) & mask;
+        place.copy_from_slice(&merged.to_le_bytes()[..self.width]);
+    }
+}
+
 /// Names of the lists by page location, with what part of the free frames each has (of 8).
 const LISTS: [(&str, u64); 4] = [("Zeroed", 2), ("Free", 2), ("Standby", 3), ("Modified", 1)];
 
@@ -31,39 +50,31 @@ impl World {
     pub(super) fn fill_pfn_database(&mut self) {
         let generation = self.options.generation;
         let (base, size) = (self.pfn_base(), generation.at("_MMPFN"));
-        let location = if generation.find("_MMPFN.u3.e1.PageLocation").is_some() {
-            "_MMPFN.u3.e1.PageLocation"
-        } else {
-            "_MMPFN.u3.PageLocation"
-        };
-        let (shift, entry) = (12, self.system.scheme.entry_size());
+        let entry = self.system.scheme.entry_size();
         let end = self.described();
-        let runs: Vec<(u64, u64)> = self.memory.ram().iter().map(|r| (r.base, r.base + r.count)).collect();
-        let all: Vec<u64> = runs.iter().flat_map(|r| r.0..r.1.min(end)).collect();
-        let mut spare = Vec::new();
-        let mut active = 0u64;
-        for pfn in all {
-            let at = base.add(pfn * size);
-            if self.memory.frame(Pfn(pfn)).is_none() {
-                spare.push(pfn);
-                continue;
-            }
-            active += 1;
-            if self.options.story != Story::Huge {
-                self.set(at, location, 6);
-                self.set(at, "_MMPFN.u2.ShareCount", 1);
-                self.set(at, "_MMPFN.u3.ReferenceCount", 1);
-                self.set(at, "_MMPFN.u3.e2.ReferenceCount", 1);
-                if let Some(va) = self.mapped.get(&pfn) {
-                    let mask = if generation.machine == Machine::X86 { 0xffff_ffff } else { 0xffff_ffff_ffff };
-                    let pte = generation.pte_base + ((va.0 & mask) >> shift) * entry;
-                    self.set(at, "_MMPFN.PteAddress", pte);
-                }
+        let ram: Vec<u64> =
+            self.memory.ram().iter().flat_map(|r| r.base..(r.base + r.count).min(end)).collect();
+        let (used, spare): (Vec<u64>, Vec<u64>) = ram.iter().partition(|p| self.memory.frame(Pfn(**p)).is_some());
+        let mut database = vec![0; (end * size) as usize];
+        let location = self.slot(&["_MMPFN.u3.e1.PageLocation"]);
+        let share = self.slot(&["_MMPFN.u2.ShareCount"]);
+        let references = self.slot(&["_MMPFN.u3.ReferenceCount", "_MMPFN.u3.e2.ReferenceCount"]);
+        let pte = self.slot(&["_MMPFN.PteAddress"]);
+        let mask = if generation.machine == Machine::X86 { 0xffff_ffff } else { 0xffff_ffff_ffff };
+        for &pfn in &used {
+            let at = &mut database[(pfn * size) as usize..];
+            location.put(at, 6);
+            share.put(at, 1);
+            references.put(at, 1);
+            if let Some(va) = self.mapped.get(&pfn) {
+                pte.put(at, generation.pte_base + ((va.0 & mask) >> 12) * entry);
             }
         }
         let mut rest = &spare[..];
         let mut counts = serde_json::Map::new();
-        counts.insert("Active".into(), active.into());
+        counts.insert("Active".into(), used.len().into());
+        let (next, previous) = (self.slot(&["_MMPFN.u1.Flink"]), self.slot(&["_MMPFN.u2.Blink"]));
+        let none = if self.system.scheme.entry_size() == 4 { 0xffff_ffff } else { u64::MAX };
         for (index, (name, eighths)) in LISTS.into_iter().enumerate() {
             let mut take = spare.len() as u64 * eighths / 8;
             if self.options.story == Story::MemoryPressure {
@@ -71,34 +82,26 @@ impl World {
             }
             let (members, others) = rest.split_at((take as usize).min(rest.len()));
             rest = others;
-            if self.options.story != Story::Huge {
-                self.chain_pages(base, location, index as u64, members);
+            for (place, &pfn) in members.iter().enumerate() {
+                let at = &mut database[(pfn * size) as usize..];
+                location.put(at, index as u64);
+                next.put(at, members.get(place + 1).copied().unwrap_or(none));
+                previous.put(at, if place == 0 { none } else { members[place - 1] });
             }
             self.list_head(name, index as u64, members);
             counts.insert(name.into(), members.len().into());
         }
         counts.insert("Unlisted".into(), rest.len().into());
         self.facts.insert("pages".into(), counts.into());
+        self.write(base, &database);
     }
 
-    /// Links frames into a list, by frame number both ways.
-    fn chain_pages(&mut self, base: Va, location: &str, place: u64, members: &[u64]) {
-        let size = self.options.generation.at("_MMPFN");
-        let none = u64::MAX >> (64 - self.link_bits());
-        for (index, &pfn) in members.iter().enumerate() {
-            let at = base.add(pfn * size);
-            let next = members.get(index + 1).copied().unwrap_or(none);
-            let previous = if index == 0 { none } else { members[index - 1] };
-            self.set(at, location, place);
-            self.set(at, "_MMPFN.u1.Flink", next);
-            self.set(at, "_MMPFN.u2.Blink", previous);
-        }
-    }
-
-    fn link_bits(&self) -> u32 {
-        let table = self.options.generation.table();
-        let field = table.field("_MMPFN.u1.Flink");
-        field.map_or(64, |f| f.bits.map_or(table.width(f.kind) as u32 * 8, |b| b.1))
+    /// A field of the database, looked up once; the first of the paths that this generation has.
+    fn slot(&self, paths: &[&str]) -> Slot {
+        let generation = self.options.generation;
+        let found = paths.iter().find_map(|p| generation.find(p).map(|offset| (offset, generation.place(p))));
+        let (offset, (width, bits)) = found.unwrap_or((0, (0, None)));
+        Slot { offset: offset as usize, width: width.min(8), bits }
     }
 
     /// Writes the head of a list where this generation keeps it.
