@@ -11,13 +11,16 @@ pub mod disasm;
 pub mod dump;
 pub mod expr;
 pub mod extension;
+pub mod image;
 pub mod memory;
 pub mod pattern;
 pub mod range;
 pub mod scope;
 pub mod session;
+pub mod stack;
 pub mod symbols;
 pub mod target;
+pub mod typed;
 pub mod ui;
 
 /// An error with its causes, in one line.

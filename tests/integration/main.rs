@@ -1,9 +1,16 @@
 //! The integration tests: one binary, one module an area.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod dump_kinds;
+mod extensions;
 mod kd_dump;
 mod kernels;
 mod lab;
+mod microsoft;
+mod program;
+mod real;
+mod session;
 mod stories;
 mod symbols;
+mod transcripts;

@@ -75,6 +75,8 @@ pub struct Search {
     pub looked: Vec<Looked>,
     /// What the reader can do.
     pub next: String,
+    /// True where the user stopped it.
+    pub interrupted: bool,
 }
 
 /// One place of a search.
@@ -87,15 +89,36 @@ pub struct Looked {
 }
 
 impl fmt::Display for Search {
+    /// In one line what was wanted and what to do next; the places are in [`Search::looked`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.wanted)?;
-        for looked in &self.looked {
-            write!(f, "; {}: {}", looked.place, looked.found)?;
-        }
         if !self.next.is_empty() {
             write!(f, "; {}", self.next)?;
         }
         Ok(())
+    }
+}
+
+impl fmt::Display for Looked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.found)
+    }
+}
+
+impl SymbolError {
+    /// Every place that was looked at, for a reader who asks for more (`!sym noisy`).
+    pub fn looked(&self) -> &[Looked] {
+        match self {
+            SymbolError::NoSymbols { search, .. } => &search.looked,
+            _ => &[],
+        }
+    }
+
+    /// The error, and under it every place that was looked at.
+    #[cfg(test)]
+    pub(super) fn in_full(&self) -> String {
+        let places: String = self.looked().iter().map(|looked| format!("\n  {looked}")).collect();
+        format!("{self}{places}")
     }
 }
 

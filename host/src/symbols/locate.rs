@@ -6,16 +6,15 @@
 //! variables: a kernel PDB on this machine that has all of them at those places is the right one.
 
 use super::error::{Search, SymbolError};
-use super::expand::{LIMIT, expand, is_cabinet};
-use super::image::{self, DebugRecord, InFile, InMemory};
+use super::expand::{expand, is_cabinet};
+use super::images::{self, extension};
 use super::path::SymbolPath;
 use super::pdb::PdbFile;
 use super::store::{self, Found, Wanted};
 use super::{Loaded, Module, ModuleSource};
+use crate::image::{self, DebugRecord, InMemory};
 use kd_sdk::address::Va;
-use std::fs::File;
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 /// How a PDB is known to belong to a module.
@@ -27,6 +26,8 @@ pub enum Matched {
     ImageFile(PathBuf),
     /// It has the kernel's variables where the dump header says they are.
     HeaderAddresses,
+    /// It belongs to another build, and the user wanted one all the same.
+    Nothing,
 }
 
 impl std::fmt::Display for Matched {
@@ -34,26 +35,37 @@ impl std::fmt::Display for Matched {
         match self {
             Matched::ImageInMemory => f.write_str("matched by the image in memory"),
             Matched::ImageFile(path) => write!(f, "matched by the image file {}", path.display()),
+            Matched::Nothing => f.write_str("of another build: names and types may be wrong"),
             Matched::HeaderAddresses => f.write_str("matched by the addresses in the dump header"),
         }
     }
 }
 
-/// Names of the kernel's image and PDB over the versions; in memory it is always called ntoskrnl.exe.
-const KERNEL_IMAGES: &[&str] =
-    &["ntoskrnl.exe", "ntkrnlmp.exe", "ntkrnlpa.exe", "ntkrpamp.exe", "ntkrla57.exe"];
+/// Names of the kernel's PDB over the versions.
 const KERNEL_PDBS: &[&str] =
     &["ntkrnlmp.pdb", "ntoskrnl.pdb", "ntkrnlpa.pdb", "ntkrpamp.pdb", "ntkrla57.pdb"];
 
 /// Kernel PDBs that are tried by address.
 const CANDIDATES: usize = 256;
 
+/// Where is looked, and what is taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// The symbol path.
+    pub symbols: SymbolPath,
+    /// The image path.
+    pub images: SymbolPath,
+    /// A PDB of another build is taken where the right one is not found.
+    pub other_builds: bool,
+}
+
 /// Finds a module's PDB.
 pub(super) fn locate(
-    path: &SymbolPath,
+    places: &Places,
     source: &dyn ModuleSource,
     module: &Module<'_>,
 ) -> Result<Loaded, SymbolError> {
+    let path = &places.symbols;
     let mut search = Search::default();
     let no_symbols = |search| SymbolError::NoSymbols { module: module.name.to_owned(), search };
     if path.is_empty() {
@@ -65,7 +77,8 @@ pub(super) fn locate(
         Ok(record) => Some((record, Matched::ImageInMemory)),
         Err(why) => {
             search.look(format_args!("image of {} in the dump", module.name), why);
-            from_image_file(path, module, &mut search)
+            from_image_file(&places.images, module, &mut search)
+                .or_else(|| from_image_file(path, module, &mut search))
         }
     };
     let Some((record, matched)) = record else {
@@ -74,11 +87,14 @@ pub(super) fn locate(
         {
             return Ok(loaded);
         }
-        search.wanted = format!(
-            "its PDB is not known, because its image {} {} was not found",
-            image::file_name(module.image),
-            image::image_key(module.time_stamp, module.size)
-        );
+        let name = image::file_name(module.image);
+        search.wanted = match module.time_stamp {
+            0 => format!("its PDB is not known, because {name} is not in the dump and has no time stamp"),
+            stamp => format!(
+                "its PDB is not known, because its image {name} {} was not found",
+                image::image_key(stamp, module.size)
+            ),
+        };
         search.next = "add a store that holds the image or the PDB with -y or .sympath+".to_owned();
         return Err(no_symbols(search));
     };
@@ -95,8 +111,13 @@ pub(super) fn locate(
     match found {
         Some((file, pdb)) => Ok(loaded(file, pdb, matched)),
         None => {
+            if places.other_builds
+                && let Some((file, pdb)) = other_build(path, &record.name, &mut search)
+            {
+                return Ok(loaded(file, pdb, Matched::Nothing));
+            }
             search.wanted = format!("{} {key} was not found", record.name);
-            search.next = match path.servers().next() {
+            search.next = match path.server_names().next() {
                 Some(server) => {
                     let server = server.trim_end_matches('/');
                     let name = &record.name;
@@ -107,6 +128,12 @@ pub(super) fn locate(
             Err(no_symbols(search))
         }
     }
+}
+
+/// Any PDB of this name.
+fn other_build(path: &SymbolPath, name: &str, search: &mut Search) -> Option<(PathBuf, PdbFile)> {
+    let found = store::all(path, name, search, CANDIDATES);
+    found.into_iter().find_map(|found| Some((found.path().to_owned(), open(&found).ok()?)))
 }
 
 fn loaded(path: PathBuf, pdb: PdbFile, matched: Matched) -> Loaded {
@@ -139,42 +166,10 @@ fn from_image_file(
     module: &Module<'_>,
     search: &mut Search,
 ) -> Option<(DebugRecord, Matched)> {
-    if module.time_stamp == 0 {
-        return None;
-    }
-    let own = image::file_name(module.image);
-    let others = if module.is_kernel { KERNEL_IMAGES } else { &[] };
-    let names =
-        [own].into_iter().chain(others.iter().copied().filter(|name| !name.eq_ignore_ascii_case(own)));
-    let key = image::image_key(module.time_stamp, module.size);
-    for name in names.filter(|name| image::is_plain_name(name)) {
-        let wanted = Wanted { name, key: &key, extension: extension(module) };
-        let found = store::find(path, &wanted, search, &mut |found| {
-            let record = match found {
-                Found::Expanded { bytes, .. } => record_of(bytes, module),
-                Found::File(file) if is_cabinet(file) => {
-                    record_of(&expand(file).map_err(|error| error.to_string())?, module)
-                }
-                Found::File(file) => record_of(&read_bounded(file)?, module),
-            }?;
-            Ok((record, Matched::ImageFile(found.path().to_owned())))
-        });
-        if found.is_some() {
-            return found;
-        }
-    }
-    None
-}
-
-fn record_of(bytes: &[u8], module: &Module<'_>) -> Result<DebugRecord, String> {
-    image::debug_record(&InFile(bytes), Some((module.time_stamp, module.size))).map_err(|why| why.to_string())
-}
-
-fn read_bounded(path: &Path) -> Result<Vec<u8>, String> {
-    let file = File::open(path).map_err(|error| error.to_string())?;
-    let mut bytes = Vec::new();
-    file.take(LIMIT).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    Ok(bytes)
+    images::find(path, module, search, &mut |file| {
+        let record = image::debug_record(&file, None).map_err(|why| why.to_string())?;
+        Ok((record, Matched::ImageFile(file.path().to_owned())))
+    })
 }
 
 /// The kernel by its variables' addresses.
@@ -218,12 +213,4 @@ fn by_addresses(
         }
     }
     None
-}
-
-/// The extension of a module's image: `sys`.
-fn extension<'a>(module: &Module<'a>) -> &'a str {
-    match image::file_name(module.image).rsplit_once('.') {
-        Some((_, extension)) if image::is_plain_name(extension) => extension,
-        _ => "",
-    }
 }

@@ -2,21 +2,24 @@
 //!
 //! One [`Symbols`] stands beside each target. It asks the target through [`ModuleSource`] and nothing else, finds
 //! a module's PDB when that module is first asked about, and keeps what it found. One file an idea: the search path
-//! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `image` for
-//! the identity written into an image), the library that reads PDB files stands behind `pdb`, names are `index`
+//! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `crate::image` for
+//! the identity written into an image), image files are `images`, the library that reads PDB files stands behind `pdb`, names are `index`
 //! and `decorate`, types are `types` over `type_table`, `records` and `simple`, KD's wildcards are `pattern`.
-//! Asking servers, source lines and locals are not here yet.
+//! Servers are asked by `server`, and what they send is kept by `download`. Source lines and locals are not here yet.
 
 mod decorate;
+mod download;
 mod error;
 mod expand;
-mod image;
+mod fpo;
+mod images;
 mod index;
 mod locate;
 mod path;
 mod pattern;
 mod pdb;
 mod records;
+mod server;
 mod simple;
 mod store;
 mod type_table;
@@ -25,13 +28,18 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use crate::image::PdbId;
 pub use error::{Looked, Search, SymbolError};
-pub use image::PdbId;
+pub use images::Images;
 pub use locate::Matched;
+use locate::Places;
 pub use path::{Element, ElementKind, Place, SymbolPath};
 pub use pattern::{Pattern, PatternError};
+pub use server::{Patience, Servers, Watch};
 pub use types::{EnumValue, Field, Kind, ModuleTypes, TypeId};
 
+use crate::image;
+use crate::target::unwind::frame_data::FrameData;
 use kd_sdk::address::Va;
 use std::collections::HashMap;
 use std::fmt;
@@ -125,6 +133,49 @@ impl fmt::Display for Hit {
     }
 }
 
+/// What a symbol names, as far as the symbols tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum SymbolKind {
+    /// A public symbol that is not marked as code.
+    PublicData,
+    /// A public symbol marked as code.
+    PublicFunction,
+    /// A variable that other files can name.
+    GlobalData,
+    /// A variable of one file.
+    StaticData,
+    /// A function that other files can name.
+    GlobalFunction,
+    /// A function of one file.
+    StaticFunction,
+    /// A name the image exports, known without a symbol file.
+    Export,
+}
+
+impl SymbolKind {
+    /// True where a name and an address are all that is known.
+    pub fn is_public(self) -> bool {
+        matches!(self, SymbolKind::PublicData | SymbolKind::PublicFunction | SymbolKind::Export)
+    }
+
+    /// True for functions, and for what is not known to be anything else.
+    pub fn is_code(self) -> bool {
+        !matches!(self, SymbolKind::PublicData | SymbolKind::GlobalData | SymbolKind::StaticData)
+    }
+}
+
+/// A symbol exactly at an address.
+#[derive(Clone, Debug)]
+pub struct Exact {
+    /// Where, and its name.
+    pub hit: Hit,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Its type in the module's types, where the symbols tell.
+    pub type_id: Option<TypeId>,
+}
+
 /// The neighbourhood of an address, for `ln`.
 #[derive(Clone, Debug)]
 pub struct Near {
@@ -133,7 +184,7 @@ pub struct Near {
     /// The first symbol after it.
     pub next: Option<Hit>,
     /// Every symbol exactly at the address.
-    pub exact: Vec<Hit>,
+    pub exact: Vec<Exact>,
 }
 
 /// A symbol given to the visitor of [`Symbols::each`].
@@ -147,6 +198,10 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// Its address.
     pub address: Va,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Its type in the module's types, where the symbols tell.
+    pub type_id: Option<TypeId>,
 }
 
 /// What is known of a module's symbols.
@@ -162,6 +217,13 @@ pub enum ModuleState {
         id: PdbId,
         /// How it is known to be the right one.
         matched: Matched,
+        /// True for a file with everything its builders know (locals, lines), false for a published one.
+        private: bool,
+    },
+    /// There is no PDB; the names its image exports are known.
+    Exports {
+        /// How many.
+        count: usize,
     },
     /// There is none; the error says why.
     None {
@@ -192,7 +254,8 @@ type Slot = Arc<OnceLock<Outcome>>;
 /// The symbols of one target.
 #[derive(Default)]
 pub struct Symbols {
-    path: Mutex<SymbolPath>,
+    places: Mutex<Places>,
+    voice: Mutex<Option<Arc<dyn Watch>>>,
     /// By base, size and time stamp: an index may change its meaning, an image does not.
     slots: Mutex<HashMap<(u64, u64, u32), Slot>>,
 }
@@ -204,18 +267,51 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Symbols {
     /// Symbols that will be looked for on `path`; nothing is opened yet.
     pub fn new(path: SymbolPath) -> Symbols {
-        Symbols { path: Mutex::new(path), slots: Mutex::default() }
+        Symbols { places: Mutex::new(Places { symbols: path, ..Places::default() }), ..Symbols::default() }
     }
 
     /// The search path.
     pub fn path(&self) -> SymbolPath {
-        lock(&self.path).clone()
+        lock(&self.places).symbols.clone()
+    }
+
+    /// Sets where image files are looked for before the search path is.
+    pub fn set_image_path(&self, path: SymbolPath) {
+        lock(&self.places).images = path;
+        self.retry();
+    }
+
+    /// Whether a PDB of another build is taken where the right one is not found.
+    pub fn accept_other_builds(&self, accept: bool) {
+        lock(&self.places).other_builds = accept;
+    }
+
+    /// Whether a PDB of another build is taken.
+    pub fn other_builds(&self) -> bool {
+        lock(&self.places).other_builds
+    }
+
+    /// Whether files are fetched from servers although they are in a cache.
+    pub fn fetch_anew(&self, anew: bool) {
+        if let Some(servers) = lock(&self.places).symbols.servers() {
+            servers.fetch_anew(anew);
+        }
+    }
+
+    /// Who is told every place that is looked at; nobody at first.
+    pub fn set_voice(&self, voice: Option<Arc<dyn Watch>>) {
+        *lock(&self.voice) = voice;
+    }
+
+    /// Modules without symbols are tried again.
+    fn retry(&self) {
+        lock(&self.slots).retain(|_, slot| matches!(slot.get(), Some(Ok(_))));
     }
 
     /// Sets the search path. As in KD this reloads nothing; modules that had no symbols are tried again.
     pub fn set_path(&self, path: SymbolPath) {
-        *lock(&self.path) = path;
-        lock(&self.slots).retain(|_, slot| matches!(slot.get(), Some(Ok(_))));
+        lock(&self.places).symbols = path;
+        self.retry();
     }
 
     /// Forgets a module's symbols, or every module's.
@@ -264,6 +360,16 @@ impl Symbols {
         })
     }
 
+    /// What the symbols of 32-bit code say about the frame of the function at an address.
+    pub fn frame_data(&self, source: &dyn ModuleSource, va: Va) -> Option<FrameData> {
+        let module = source.module(source.module_at(va)?)?;
+        let rva = u32::try_from(va.0.wrapping_sub(module.base.0)).ok()?;
+        match self.slot(source, &module).get() {
+            Some(Ok(loaded)) => loaded.pdb.frame_data(rva),
+            _ => None,
+        }
+    }
+
     /// What stands at an address and around it.
     pub fn near(&self, source: &dyn ModuleSource, va: Va) -> Option<Near> {
         let at = self.at(source, va)?;
@@ -274,7 +380,9 @@ impl Symbols {
         if let (Some(index), Ok(rva)) = (index_of(&slot), u32::try_from(rva)) {
             let hit = |entry: index::Entry<'_>| entry.hit(at.module, &module, u64::from(entry.rva));
             next = index.after(rva).map(hit);
-            exact = index.exactly(rva).map(hit).collect();
+            let told =
+                |entry: index::Entry<'_>| Exact { hit: hit(entry), kind: entry.kind, type_id: entry.of };
+            exact = index.exactly(rva).map(told).collect();
         }
         Some(Near { at, next, exact })
     }
@@ -329,12 +437,14 @@ impl Symbols {
                 Err(error) if exact => return Err(error),
                 Err(_) => continue,
             };
-            let flow = index.each(&symbol, &mut |name, rva| {
+            let flow = index.each(&symbol, &mut |entry| {
                 visit(Named {
                     module: number,
                     module_name: module.name,
-                    name,
-                    address: module.base.add(u64::from(rva)),
+                    name: entry.name,
+                    address: module.base.add(u64::from(entry.rva)),
+                    kind: entry.kind,
+                    type_id: entry.of,
                 })
             });
             if flow.is_break() {
@@ -458,8 +568,36 @@ impl Symbols {
     /// The module's slot, filled.
     fn slot(&self, source: &dyn ModuleSource, module: &Module<'_>) -> Slot {
         let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
-        slot.get_or_init(|| locate::locate(&self.path(), source, module).map_err(Arc::new));
+        slot.get_or_init(|| {
+            let places = lock(&self.places).clone();
+            let outcome = locate::locate(&places, source, module).map_err(Arc::new);
+            self.speak(module, &outcome);
+            outcome
+        });
+        // What was stopped is not what failed.
+        if let Some(Err(error)) = slot.get()
+            && matches!(&**error, SymbolError::NoSymbols { search, .. } if search.interrupted)
+        {
+            lock(&self.slots).remove(&key(module));
+        }
         slot
+    }
+
+    /// Tells whoever wants to know what was looked at.
+    fn speak(&self, module: &Module<'_>, outcome: &Outcome) {
+        let Some(voice) = lock(&self.voice).clone() else { return };
+        match outcome {
+            Ok(loaded) => {
+                let path = loaded.path.display();
+                voice.say(&format!("{}: symbols from {path}, {}", module.name, loaded.matched));
+            }
+            Err(error) => {
+                for looked in error.looked() {
+                    voice.say(&format!("{}: {looked}", module.name));
+                }
+                voice.say(&format!("{}: {error}", module.name));
+            }
+        }
     }
 }
 
@@ -473,9 +611,12 @@ fn index_of(slot: &Slot) -> Option<&index::Index> {
 
 fn state_of(outcome: &Outcome) -> ModuleState {
     match outcome {
-        Ok(loaded) => {
-            ModuleState::Loaded { pdb: loaded.path.clone(), id: loaded.id, matched: loaded.matched.clone() }
-        }
+        Ok(loaded) => ModuleState::Loaded {
+            pdb: loaded.path.clone(),
+            id: loaded.id,
+            matched: loaded.matched.clone(),
+            private: loaded.pdb.is_private(),
+        },
         Err(reason) => ModuleState::None { reason: Arc::clone(reason) },
     }
 }

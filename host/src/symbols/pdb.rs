@@ -4,11 +4,14 @@
 //! [`Index`] and [`ModuleTypes`]. A symbol file may be hostile: every call into the library is made under one
 //! `catch_unwind`, and a stream can never be asked to be larger than the file.
 
+use super::SymbolKind;
 use super::error::SymbolError;
+use super::fpo;
 use super::image::PdbId;
 use super::index::{Builder, Index};
 use super::type_table::TypeTable;
 use super::types::ModuleTypes;
+use crate::target::unwind::frame_data::{FrameData, FrameKind};
 use ::pdb::{FallibleIterator, PDB, Source, SourceSlice, SourceView, StreamIndex, SymbolData};
 use std::fmt;
 use std::fs::File;
@@ -16,10 +19,12 @@ use std::io::{self, Read, Seek, SeekFrom};
 use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// The type stream's number in every PDB.
 const TYPE_STREAM: StreamIndex = StreamIndex(2);
+/// The debug information stream's number in every PDB.
+const DEBUG_STREAM: StreamIndex = StreamIndex(3);
 
 /// An open PDB.
 pub(super) struct PdbFile {
@@ -27,7 +32,10 @@ pub(super) struct PdbFile {
     id: PdbId,
     /// `None` where the file does not name its machine, as old ones do not.
     pointer_size: Option<u64>,
+    private: bool,
     reader: Mutex<PDB<'static, Pages>>,
+    /// The older frame data, as they are.
+    frames: OnceLock<Option<Vec<u8>>>,
 }
 
 /// The bytes of a stream.
@@ -67,7 +75,7 @@ impl PdbFile {
             let (guid, first_age) = (information.guid.to_bytes_le(), information.age);
             // The age an image carries is the one the linker wrote into the debug information stream; tools that
             // touch the file later count up only the other one.
-            let (age, pointer_size) = match reader.debug_information() {
+            let (age, pointer_size, private) = match reader.debug_information() {
                 Ok(debug) => {
                     use ::pdb::MachineType::{Amd64, Arm, Arm64, ArmNT, X86};
                     let pointer_size = match debug.machine_type() {
@@ -75,15 +83,19 @@ impl PdbFile {
                         Ok(Amd64 | Arm64) => Some(8),
                         _ => None,
                     };
-                    (debug.age().unwrap_or(first_age), pointer_size)
+                    let mut modules = debug.modules()?;
+                    let private = !debug.is_stripped() && matches!(modules.next(), Ok(Some(_)));
+                    (debug.age().unwrap_or(first_age), pointer_size, private)
                 }
-                Err(_) => (first_age, None),
+                Err(_) => (first_age, None, false),
             };
             Ok(PdbFile {
                 path: path.to_owned(),
                 id: PdbId { guid, age },
                 pointer_size,
+                private,
                 reader: Mutex::new(reader),
+                frames: OnceLock::new(),
             })
         })
     }
@@ -91,6 +103,11 @@ impl PdbFile {
     /// GUID, and the age that images carry.
     pub(super) fn id(&self) -> PdbId {
         self.id
+    }
+
+    /// True where the file was not stripped of what only its builders should see: locals, lines, types.
+    pub(super) fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Reads all names that have an address.
@@ -124,6 +141,24 @@ impl PdbFile {
         })
     }
 
+    /// What the file says about the frame of the function at an RVA; only 32-bit code has such data.
+    pub(super) fn frame_data(&self, rva: u32) -> Option<FrameData> {
+        if self.pointer_size == Some(8) {
+            return None;
+        }
+        let find = || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = reader.address_map()?;
+            let Some(internal) = ::pdb::Rva(rva).to_internal_rva(&addresses) else { return Ok(None) };
+            if let Some(found) = frame_program(&mut reader, internal)? {
+                return Ok(Some(found));
+            }
+            let rows = self.frames.get_or_init(|| old_frames(&mut reader).ok().flatten());
+            Ok(rows.as_ref().and_then(|rows| fpo::find(rows, internal.0)))
+        };
+        guarded(&self.path, find).ok().flatten()
+    }
+
     /// The module's types; `module` is its name for messages.
     pub(super) fn types(&self, module: &str) -> Result<ModuleTypes, SymbolError> {
         let stream = guarded(&self.path, || {
@@ -139,6 +174,42 @@ impl PdbFile {
             .map_err(|why| SymbolError::Broken { path: self.path.clone(), why })?;
         if table.is_empty() { Err(none()) } else { Ok(ModuleTypes::new(table)) }
     }
+}
+
+/// The frame data with a program.
+fn frame_program(
+    reader: &mut PDB<'static, Pages>,
+    at: ::pdb::PdbInternalRva,
+) -> ::pdb::Result<Option<FrameData>> {
+    let table = reader.frame_table()?;
+    let mut rows = table.iter_at_rva(at);
+    let mut found = None;
+    while let Some(row) = rows.next()? {
+        let Some(offset) = at.0.checked_sub(row.code_start.0) else { break };
+        // Blocks inside a function have rows of their own: the last one that holds the address is the nearest.
+        if let (Some(program), true) = (row.program, offset < row.code_size) {
+            found = Some((offset, row, program));
+        }
+    }
+    let Some((offset, row, program)) = found else { return Ok(None) };
+    let strings = reader.string_table()?;
+    Ok(Some(FrameData {
+        offset,
+        prologue: row.prolog_size.into(),
+        locals: row.locals_size,
+        parameters: row.params_size,
+        saved: row.saved_regs_size.into(),
+        uses_base_pointer: row.uses_base_pointer,
+        program: Some(program.to_string_lossy(&strings)?.into_owned()),
+        kind: FrameKind::Fpo,
+    }))
+}
+
+/// The rows of the older form.
+fn old_frames(reader: &mut PDB<'static, Pages>) -> ::pdb::Result<Option<Vec<u8>>> {
+    let Some(information) = reader.raw_stream(DEBUG_STREAM)? else { return Ok(None) };
+    let Some(number) = fpo::stream_number(&information) else { return Ok(None) };
+    Ok(reader.raw_stream(StreamIndex(number))?.map(|rows| rows.to_vec()))
 }
 
 /// What a file is that is no PDB of the known form.
@@ -170,17 +241,23 @@ fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names:
     match symbol.parse() {
         Ok(SymbolData::Public(public)) => {
             if let Some(rva) = public.offset.to_rva(addresses) {
-                names.public(rva.0, public.name.as_bytes());
+                names.public(rva.0, public.name.as_bytes(), public.function || public.code);
             }
         }
         Ok(SymbolData::Data(data)) => {
             if let Some(rva) = data.offset.to_rva(addresses) {
-                names.plain(rva.0, data.name.as_bytes());
+                let kind = if data.global { SymbolKind::GlobalData } else { SymbolKind::StaticData };
+                names.plain(rva.0, data.name.as_bytes(), kind, data.type_index.0);
             }
         }
         Ok(SymbolData::Procedure(procedure)) => {
             if let Some(rva) = procedure.offset.to_rva(addresses) {
-                names.plain(rva.0, procedure.name.as_bytes());
+                let global = procedure.global;
+                let kind = if global { SymbolKind::GlobalFunction } else { SymbolKind::StaticFunction };
+                // The newer records name their type in another stream.
+                let of =
+                    if (0x1146..=0x1156).contains(&symbol.raw_kind()) { 0 } else { procedure.type_index.0 };
+                names.plain(rva.0, procedure.name.as_bytes(), kind, of);
             }
         }
         _ => {}

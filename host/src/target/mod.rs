@@ -16,6 +16,7 @@ mod processors;
 mod registers;
 pub mod rows;
 pub mod time;
+pub mod unwind;
 pub mod version;
 
 #[cfg(test)]

@@ -4,13 +4,14 @@ use super::super::*;
 use super::{OneKernel, build};
 use std::fs;
 
-const KEY: &str = "0403020106050807090A0B0C0D0E0F101";
+pub(super) const KEY: &str = "0403020106050807090A0B0C0D0E0F101";
 
 /// A kernel in memory that names `Small.pdb`.
-fn source() -> OneKernel {
+pub(super) fn source() -> OneKernel {
     let guid = std::array::from_fn(|n| n as u8 + 1);
     let mut source = OneKernel::new(1);
-    source.memory = image::tests::image("c:\\b\\Small.pdb", PdbId { guid, age: 1 }, 1, 0x1046000);
+    source.memory =
+        crate::image::debug::tests::image("c:\\b\\Small.pdb", PdbId { guid, age: 1 }, 1, 0x1046000);
     source
 }
 
@@ -20,7 +21,7 @@ fn put(root: &Path, place: &str, bytes: &[u8]) {
     fs::write(file, bytes).unwrap();
 }
 
-fn cabinet(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn cabinet(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut builder = cab::CabinetBuilder::new();
     builder.add_folder(cab::CompressionType::MsZip).add_file(name);
     let mut writer = builder.build(std::io::Cursor::new(Vec::new())).unwrap();
@@ -37,8 +38,8 @@ fn found(root: &Path, path: &str) -> Result<String, String> {
         ModuleState::Loaded { pdb, .. } => {
             Ok(pdb.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/"))
         }
-        ModuleState::None { reason } => Err(reason.to_string()),
-        ModuleState::Deferred => Err("deferred".to_owned()),
+        ModuleState::None { reason } => Err(reason.in_full()),
+        other => Err(format!("{other:?}")),
     }
 }
 

@@ -1,0 +1,634 @@
+//! What is looked at in place of the processor's own: `.cxr`, `.trap`, `.thread`, `.process`, `.context`, `.tss`,
+//! `.frame`; and what belongs to it: `.exr`, `.ecxr`, `.effmach`.
+//!
+//! A chosen register context holds for `r`, `k`, `u` and expressions until it is reset, until `~` or until another
+//! target. A processor prefix (`2k`) never sees it. Offsets come from the kernel's types where they are at hand, else
+//! from the debugger data block or from what no version of Windows has changed; then the command says so.
+
+use super::registers::show_registers;
+use super::stack::show_frame;
+use super::{Builtin, Call, Needs};
+use crate::dump::Machine;
+use crate::memory::ReadFault;
+use crate::scope::Scope;
+use crate::session::Session;
+use crate::stack::{AddressSpace, ContextKind, ExplicitContext};
+use crate::target::{Registers, kd_fields as field, unwind::trap};
+use kd_sdk::address::{Pa, Va};
+use kd_sdk::error::{Error, Result};
+use kd_sdk::output::{Out, Value};
+use std::sync::Arc;
+
+/// The rows of the table of commands.
+pub const ROWS: &[Builtin] = &[
+    Builtin {
+        names: &[".cxr"],
+        usage: "[ADDRESS]",
+        summary: "Look at the registers of a context record",
+        help: "r, k, u and expressions then use it. Without an address the processor's own registers are back;\n\
+               .cxr -1 takes the record in the dump's header.",
+        needs: Needs::Target,
+        run: context_record,
+    },
+    Builtin {
+        names: &[".trap"],
+        usage: "[ADDRESS]",
+        summary: "Look at the registers of a trap frame",
+        help: "As .cxr, for a KTRAP_FRAME; kv shows where they are.",
+        needs: Needs::Target,
+        run: trap_frame,
+    },
+    Builtin {
+        names: &[".thread"],
+        usage: "[/p] [/r] [ADDRESS]",
+        summary: "Look at the registers and the stack of a thread",
+        help: "As .cxr, for the registers that the kernel saved when it took the processor from an ETHREAD.\n\
+               /p looks at the memory of its process too. The current thread ($thread) stays what it is.",
+        needs: Needs::Target,
+        run: thread,
+    },
+    Builtin {
+        names: &[".process"],
+        usage: "[/p] [/r] [ADDRESS]",
+        summary: "Look at the user memory of a process",
+        help: "Memory commands then read through the page tables of the EPROCESS, and $proc is it. Without an address\n\
+               the default process is back. The options are taken for KD's sake.",
+        needs: Needs::Target,
+        run: process,
+    },
+    Builtin {
+        names: &[".context"],
+        usage: "[DIRBASE]",
+        summary: "Show or set the root of the page tables",
+        help: "0 goes back to those of the dump's header.",
+        needs: Needs::Target,
+        run: page_directory,
+    },
+    Builtin {
+        names: &[".tss"],
+        usage: "[ADDRESS|SELECTOR]",
+        summary: "Look at the registers of a task state segment (x86)",
+        help: "",
+        needs: Needs::Target,
+        run: task,
+    },
+    Builtin {
+        names: &[".frame"],
+        usage: "[/r] [/c] [N]",
+        summary: "Show a frame of the stack and make it current",
+        help: "/r shows the registers that calls preserve, as they were in that frame; /c makes them those of r, k and u.",
+        needs: Needs::Target,
+        run: frame,
+    },
+    Builtin {
+        names: &[".exr"],
+        usage: "ADDRESS | -1",
+        summary: "Show an exception record",
+        help: "-1 is the one in the dump's header.",
+        needs: Needs::Target,
+        run: exception_record,
+    },
+    Builtin {
+        names: &[".ecxr", ".excr"],
+        usage: "",
+        summary: "Look at the context of the exception (user-mode dumps only)",
+        help: "",
+        needs: Needs::Target,
+        run: |_, _, _| {
+            Err(Error::Unsupported(
+                "Unable to get exception context: kernel dumps have none of that kind; .cxr takes a record's address, \
+                 !analyze names it"
+                    .to_owned(),
+            ))
+        },
+    },
+    Builtin {
+        names: &[".effmach"],
+        usage: "[. | # | x86 | amd64 | arm64]",
+        summary: "Show the machine whose registers and code are looked at",
+        help: "Looking at 32-bit code of a 64-bit system is not in this version.",
+        needs: Needs::Target,
+        run: effective_machine,
+    },
+];
+
+/// The address of an argument; `None` where there is none.
+fn address(scope: &Scope, text: &str) -> Result<Option<Va>> {
+    match text.trim() {
+        "" => Ok(None),
+        text => Ok(Some(Va(scope.evaluate(text)?)).filter(|va| !va.is_null())),
+    }
+}
+
+/// Options in front of an argument: (those that were there, the rest).
+fn options<'t>(text: &'t str, known: &[char]) -> Result<(Vec<char>, &'t str)> {
+    let mut found = Vec::new();
+    let mut rest = text.trim();
+    while let Some(after) = rest.strip_prefix('/') {
+        let Some(letter) = after.chars().next().filter(|letter| known.contains(letter)) else {
+            return Err(Error::Usage(format!("unknown option at '{rest}'")));
+        };
+        found.push(letter);
+        rest = after.get(letter.len_utf8()..).unwrap_or_default().trim_start();
+    }
+    Ok((found, rest))
+}
+
+fn unreadable(what: &str, fault: &ReadFault) -> Error {
+    Error::NotFound(format!("Unable to read {what}: {fault}"))
+}
+
+/// Makes registers current and shows them.
+fn choose(session: &mut Session, out: &Out<'_>, context: ExplicitContext) -> Result<()> {
+    let registers = context.registers.clone();
+    session.set_registers(Some(context));
+    show_registers(&session.scope(None)?, &registers, out);
+    Ok(())
+}
+
+/// Back to the processor's own registers.
+fn reset(session: &mut Session, out: &Out<'_>) -> Result<()> {
+    if session.contexts.registers.is_some() {
+        session.set_registers(None);
+        out.line("Resetting default scope");
+    }
+    Ok(())
+}
+
+fn context_record(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let Some(at) = address(&scope, call.args)? else { return reset(session, out) };
+    let target = scope.target()?;
+    let registers = if at.0 == u64::MAX {
+        target
+            .header_registers()
+            .ok_or_else(|| Error::NotFound("the dump's header holds no context record".to_owned()))?
+    } else {
+        read_context(&scope, at)?
+    };
+    choose(session, out, ExplicitContext { registers, kind: ContextKind::Record, at })
+}
+
+/// A `CONTEXT` of the target's machine, through the current address space.
+fn read_context(scope: &Scope, at: Va) -> Result<Registers> {
+    let machine = scope.target()?.machine();
+    let mut bytes = vec![0; crate::target::context::layout(machine).context_size];
+    scope.read(at, &mut bytes).complete().map_err(|fault| unreadable("context", &fault))?;
+    Registers::from_context(machine, &bytes)
+        .ok_or_else(|| Error::Other("Unable to convert context to canonical form".to_owned()))
+}
+
+/// Offsets of the fields of a structure of the kernel, where its types are at hand.
+fn offset(scope: &Scope, structure: &str, path: &str) -> Option<u64> {
+    let open = scope.open.as_ref()?;
+    let types = open.symbols.types(&open.target, "nt").ok()?;
+    let id = types.find(structure)?;
+    types.field(id, path).map(|field| field.offset)
+}
+
+fn trap_frame(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let Some(at) = address(&scope, call.args)? else { return reset(session, out) };
+    let base = scope.registers().unwrap_or_else(|_| Registers::zeroed(Machine::X64));
+    let machine = scope.target()?.machine();
+    let base = if base.machine() == machine { base } else { Registers::zeroed(machine) };
+    let read = |va: Va, into: &mut [u8]| scope.read(va, into).fault.is_none();
+    let offsets = |name: &str| offset(&scope, "_KTRAP_FRAME", name);
+    let Some(registers) = trap::registers(machine, &read, at, &base, &offsets) else {
+        let mut probe = [0; 0x190];
+        return Err(match scope.read(at, &mut probe).fault {
+            Some(fault) => unreadable("trap frame", &fault),
+            None => Error::NotFound(format!("Unable to read trap frame at {at}")),
+        });
+    };
+    if machine == Machine::X64 {
+        out.line("NOTE: The trap frame does not contain all registers.");
+        out.line("Some register values may be zeroed or incorrect.");
+    }
+    choose(session, out, ExplicitContext { registers, kind: ContextKind::Trap, at })
+}
+
+fn read_number(scope: &Scope, va: Va, size: usize) -> std::result::Result<u64, ReadFault> {
+    let mut bytes = [0; 8];
+    scope.read(va, bytes.get_mut(..size).unwrap_or_default()).complete()?;
+    Ok(u64::from_le_bytes(bytes))
+}
+
+fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let (flags, rest) = options(call.args, &['p', 'P', 'r', 'w'])?;
+    if flags.contains(&'w') {
+        return Err(Error::Unsupported(
+            "looking at 32-bit code of a 64-bit system is not in this version".to_owned(),
+        ));
+    }
+    let pointer = scope.pointer_size();
+    let Some(at) = address(&scope, rest)? else {
+        session.set_registers(None);
+        let current = scope.register("$thread").ok_or_else(|| {
+            Error::NotFound(
+                "Unable to get the current thread data: the dump does not tell which it is".to_owned(),
+            )
+        })?;
+        out.field(
+            "thread",
+            Value::Hex(current),
+            &format!("Implicit thread is now {}", Va(current).show(pointer)),
+        );
+        out.end_line();
+        return Ok(());
+    };
+    let (registers, note) = thread_registers(&scope, at)?;
+    if flags.contains(&'p') {
+        let process = scope
+            .target()?
+            .kd_data()
+            .and_then(|data| data.offset(field::OFFSET_KTHREAD_APC_PROCESS))
+            .and_then(|offset| read_number(&scope, at.add(offset), pointer as usize).ok());
+        if let Some(process) = process.filter(|process| *process != 0) {
+            set_process(session, &scope, out, Va(process))?;
+        }
+    }
+    session.set_registers(Some(ExplicitContext { registers, kind: ContextKind::Thread, at }));
+    out.field("thread", Value::Hex(at.0), &format!("Implicit thread is now {}", at.show(pointer)));
+    out.end_line();
+    if let Some(note) = note {
+        out.line(note);
+    }
+    Ok(())
+}
+
+/// The registers a thread has: those of the processor it runs on, else those of the kernel's switch frame at the top of
+/// its stack; with a note where the offsets are not from types.
+fn thread_registers(scope: &Scope, at: Va) -> Result<(Registers, Option<&'static str>)> {
+    let target = scope.target()?;
+    let running = target.processors().iter().find(|processor| processor.current_thread == Some(at));
+    if let Some(found) = running.and_then(|processor| target.registers(processor.number).ok()) {
+        return Ok((found.registers, None));
+    }
+    let machine = target.machine();
+    let pointer = scope.pointer_size() as usize;
+    let typed = offset(scope, "_KTHREAD", "KernelStack");
+    let known = target.kd_data().and_then(|data| data.offset(field::OFFSET_KTHREAD_KERNEL_STACK));
+    let offset_of_stack = typed.or(known).ok_or_else(|| {
+        Error::Unsupported(
+            "neither the kernel's types nor the debugger data block tell where a thread's stack is"
+                .to_owned(),
+        )
+    })?;
+    let read = |va: Va| read_number(scope, va, pointer);
+    let stack = read(at.add(offset_of_stack)).map_err(|fault| unreadable("thread", &fault))?;
+    let stack = Va(stack);
+    let mut registers = Registers::zeroed(machine);
+    let field_at =
+        |name: &str, built_in: u64| stack.add(offset(scope, "_KSWITCH_FRAME", name).unwrap_or(built_in));
+    let failed = |fault: ReadFault| unreadable("the thread's stack", &fault);
+    match machine {
+        Machine::X64 => {
+            let size = 0x40;
+            registers.set("rbp", read(field_at("Rbp", 0x30)).map_err(failed)?);
+            registers.set("rip", read(field_at("Return", 0x38)).map_err(failed)?);
+            registers.set("rsp", stack.add(size).0);
+            registers.set("cs", 0x10);
+            registers.set("ss", 0x18);
+        }
+        Machine::X86 => {
+            registers.set("eip", read(field_at("RetAddr", 8)).map_err(failed)?);
+            registers.set("ebp", read(stack.add(0xc)).map_err(failed)?);
+            registers.set("esp", stack.add(0xc).0);
+            registers.set("cs", 8);
+            registers.set("ss", 0x10);
+        }
+        Machine::Arm64 => {
+            // The switch frame is in the KTHREAD itself; only types tell where.
+            let place = |name: &str| offset(scope, "_KTHREAD", &format!("SwitchFrame.{name}"));
+            let (Some(fp), Some(pc)) =
+                (place("Fp"), place("Return").or_else(|| place("Lr")).or_else(|| place("Pc")))
+            else {
+                return Err(Error::Unsupported(
+                    "the registers of a thread that does not run are found by the kernel's types, which are not at hand"
+                        .to_owned(),
+                ));
+            };
+            registers.set("fp", read(at.add(fp)).map_err(failed)?);
+            registers.set("pc", read(at.add(pc)).map_err(failed)?);
+            registers.set("lr", registers.get("pc").unwrap_or(0));
+            registers.set("sp", stack.0);
+        }
+    }
+    let note = typed.is_none().then_some(
+        "Without the kernel's types: offsets from the debugger data block, the switch frame as in every known version",
+    );
+    Ok((registers, note))
+}
+
+fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(None)?;
+    let (_, rest) = options(call.args, &['p', 'P', 'r', 'i'])?;
+    let pointer = scope.pointer_size();
+    match address(&scope, rest)? {
+        Some(at) => set_process(session, &scope, out, at)?,
+        None => {
+            session.contexts.space = None;
+            let scope = session.scope(None)?;
+            let current = scope.register("$proc").ok_or_else(|| {
+                Error::NotFound(
+                    "Unable to get the current process data: the dump does not tell which it is".to_owned(),
+                )
+            })?;
+            out.field(
+                "process",
+                Value::Hex(current),
+                &format!("Implicit process is now {}", Va(current).show(pointer)),
+            );
+            out.end_line();
+        }
+    }
+    Ok(())
+}
+
+fn set_process(session: &mut Session, scope: &Scope, out: &Out<'_>, at: Va) -> Result<()> {
+    let target = scope.target()?;
+    let pointer = scope.pointer_size();
+    let root = target
+        .kd_data()
+        .and_then(|data| data.offset(field::OFFSET_EPROCESS_DIRECTORY_TABLE_BASE))
+        .or_else(|| offset(scope, "_KPROCESS", "DirectoryTableBase"))
+        .ok_or_else(|| {
+            Error::Unsupported("neither the debugger data block nor the kernel's types tell where a process has its page tables".to_owned())
+        })
+        .and_then(|offset| {
+            read_number(scope, at.add(offset), pointer as usize)
+                .map_err(|fault| unreadable("the process", &fault))
+        })?;
+    // Low bits of the root are flags and the number of the address space.
+    let root = match target.machine() {
+        Machine::X86 => root & !0x1f,
+        _ => root & 0x000f_ffff_ffff_f000,
+    };
+    let view = match target.view().tables() {
+        Some(tables) => target.view().with_tables(&tables.with_root(Pa(root))),
+        None => target.view().clone(),
+    };
+    session.contexts.space = Some(Arc::new(AddressSpace { view, root: Pa(root), process: Some(at) }));
+    session.last_display = Default::default();
+    out.field("process", Value::Hex(at.0), &format!("Implicit process is now {}", at.show(pointer)));
+    out.end_line();
+    if target.view().tables().is_none() {
+        out.line("This dump has no page tables: memory stays what the dump holds of it");
+    }
+    Ok(())
+}
+
+fn page_directory(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(None)?;
+    let target = scope.target()?;
+    if !call.args.is_empty() {
+        let root = scope.evaluate(call.args)?;
+        session.contexts.space = match (root, target.view().tables()) {
+            (0, _) => None,
+            (root, Some(tables)) => {
+                let view = target.view().with_tables(&tables.with_root(Pa(root)));
+                Some(Arc::new(AddressSpace { view, root: Pa(root), process: None }))
+            }
+            (_, None) => {
+                return Err(Error::Unsupported(format!(
+                    "a {} dump has no page tables to look through",
+                    target.kind()
+                )));
+            }
+        };
+        session.last_display = Default::default();
+        return Ok(());
+    }
+    let root = session.contexts.space.as_ref().map_or(0, |space| space.root.0);
+    out.field("directory_base", Value::Hex(root), &format!("User-mode page directory base is {root:x}"));
+    out.end_line();
+    Ok(())
+}
+
+fn task(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    /// Registers and their places in a 32-bit task state segment (Intel's manual, volume 3).
+    const PLACES: &[(&str, u64)] = &[
+        ("eip", 0x20),
+        ("efl", 0x24),
+        ("eax", 0x28),
+        ("ecx", 0x2c),
+        ("edx", 0x30),
+        ("ebx", 0x34),
+        ("esp", 0x38),
+        ("ebp", 0x3c),
+        ("esi", 0x40),
+        ("edi", 0x44),
+        ("es", 0x48),
+        ("cs", 0x4c),
+        ("ss", 0x50),
+        ("ds", 0x54),
+        ("fs", 0x58),
+        ("gs", 0x5c),
+    ];
+    let scope = session.scope(call.processor)?;
+    if scope.target()?.machine() != Machine::X86 {
+        return Err(Error::Unsupported("only 32-bit Windows switches tasks".to_owned()));
+    }
+    let Some(mut at) = address(&scope, call.args)? else { return reset(session, out) };
+    if at.0 < 0x1_0000 {
+        at = segment_base(&scope, at.0)?;
+    }
+    let mut registers = scope.registers().unwrap_or_else(|_| Registers::zeroed(Machine::X86));
+    for (name, place) in PLACES {
+        let value = read_number(&scope, at.add(*place), 4).map_err(|fault| unreadable("the task", &fault))?;
+        registers.set(name, value);
+    }
+    choose(session, out, ExplicitContext { registers, kind: ContextKind::Task, at })
+}
+
+/// The base of a segment, by its descriptor in the table of the processor.
+fn segment_base(scope: &Scope, selector: u64) -> Result<Va> {
+    let table = scope.register("gdtr").ok_or_else(|| {
+        Error::NotFound("the dump does not hold the processor's descriptor table".to_owned())
+    })?;
+    let descriptor = read_number(scope, Va(table).add(selector & !7), 8)
+        .map_err(|fault| unreadable("the segment descriptor", &fault))?;
+    Ok(Va(descriptor >> 16 & 0xff_ffff | descriptor >> 32 & 0xff00_0000))
+}
+
+fn frame(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let (flags, rest) = options(call.args, &['r', 'c'])?;
+    let wanted = match rest {
+        "" => session.contexts.frame as u64,
+        text => scope.evaluate(text)?,
+    };
+    let most = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_add(1);
+    let frames = scope.stack(most.max(session.contexts.frame.saturating_add(1)))?;
+    let mut number = usize::try_from(wanted).unwrap_or(usize::MAX);
+    if number >= frames.len() {
+        out.line(&format!("Cannot find frame {wanted:#x}, previous scope unchanged"));
+        number = session.contexts.frame;
+    }
+    let Some(found) = frames.get(number) else { return Ok(()) };
+    session.contexts.frame = number;
+    show_frame(&scope, out, number, found);
+    if flags.contains(&'c') {
+        let registers = found.registers.clone();
+        let at = found.sp;
+        session.set_registers(Some(ExplicitContext { registers, kind: ContextKind::Frame, at }));
+    }
+    if flags.contains(&'r') {
+        show_registers(&scope, &found.registers, out);
+    }
+    Ok(())
+}
+
+fn effective_machine(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    const NAMES: [(Machine, &[&str], &str); 3] = [
+        (Machine::X86, &["x86", "i386"], "x86 compatible (x86)"),
+        (Machine::X64, &["amd64", "x64"], "x64 (AMD64)"),
+        (Machine::Arm64, &["arm64", "arm"], "ARM 64-bit (AArch64) (arm64)"),
+    ];
+    let scope = session.scope(None)?;
+    let machine = scope.target()?.machine();
+    let wanted = call.args.trim();
+    if !matches!(wanted, "" | "." | "#") {
+        let known =
+            NAMES.iter().find(|(_, names, _)| names.iter().any(|name| name.eq_ignore_ascii_case(wanted)));
+        match known {
+            None => return Err(Error::Usage(format!("no machine is called '{wanted}'"))),
+            Some((other, _, name)) if *other != machine => {
+                return Err(Error::Unsupported(format!(
+                    "this target is {machine}; looking at {name} code in it is not in this version"
+                )));
+            }
+            Some(_) => {}
+        }
+    }
+    if let Some((_, _, name)) = NAMES.iter().find(|(known, ..)| *known == machine) {
+        out.field("machine", Value::Text(name), &format!("Effective machine: {name}"));
+        out.end_line();
+    }
+    Ok(())
+}
+
+/// What KD calls exceptions.
+const EXCEPTIONS: &[(u32, &str)] = &[
+    (0x8000_0001, "Guard page violation"),
+    (0x8000_0002, "Data misaligned"),
+    (0x8000_0003, "Break instruction exception"),
+    (0x8000_0004, "Single step exception"),
+    (0xc000_0005, "Access violation"),
+    (0xc000_0006, "In-page I/O error"),
+    (0xc000_0008, "Invalid handle"),
+    (0xc000_001d, "Illegal instruction"),
+    (0xc000_0025, "Noncontinuable exception"),
+    (0xc000_008c, "Array bounds exceeded"),
+    (0xc000_008e, "Floating-point divide by zero"),
+    (0xc000_0090, "Floating-point invalid operation"),
+    (0xc000_0094, "Integer divide-by-zero"),
+    (0xc000_0095, "Integer overflow"),
+    (0xc000_0096, "Privileged instruction"),
+    (0xc000_00fd, "Stack overflow"),
+    (0xc000_0409, "Security check failure or stack buffer overrun"),
+    (0xc000_0420, "Assertion failure"),
+    (0xe06d_7363, "C++ EH exception"),
+];
+
+/// The parts of an exception record.
+struct Record {
+    code: u32,
+    flags: u32,
+    address: Va,
+    parameters: Vec<u64>,
+    count: u32,
+}
+
+fn exception_record(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let pointer = scope.pointer_size() as usize;
+    let at = match call.args.trim() {
+        "" => return Err(Error::Usage(".exr ADDRESS | -1".to_owned())),
+        text => scope.evaluate(text)?,
+    };
+    let minus_one = at == u64::MAX || pointer == 4 && at == u64::from(u32::MAX);
+    let record = if minus_one {
+        let Some(found) = scope.target()?.exception() else {
+            return Err(Error::NotFound("the dump's header holds no exception record".to_owned()));
+        };
+        Record {
+            code: found.code,
+            flags: found.flags,
+            address: found.address,
+            count: found.parameters.len() as u32,
+            parameters: found.parameters.to_vec(),
+        }
+    } else {
+        read_record(&scope, Va(at))?
+    };
+    let width = pointer * 2;
+    let name = match scope.name_of(record.address) {
+        Some(hit) if hit.displacement == 0 => format!(" ({hit})"),
+        Some(hit) => {
+            let displacement = hit.displacement;
+            let name = crate::symbols::Hit { displacement: 0, ..hit };
+            format!(" ({name}+0x{displacement:0width$x})")
+        }
+        None => String::new(),
+    };
+    let what = EXCEPTIONS.iter().find(|(code, _)| *code == record.code);
+    let what = what.map_or(String::new(), |(_, name)| format!(" ({name})"));
+    out.record("exception", |out| {
+        let hex = |value: u64| format!("{value:0width$x}");
+        let line = format!("ExceptionAddress: {}{name}", hex(record.address.0));
+        out.field("address", Value::Hex(record.address.0), &line);
+        out.end_line();
+        out.field(
+            "code",
+            Value::Hex(record.code.into()),
+            &format!("   ExceptionCode: {:08x}{what}", record.code),
+        );
+        out.end_line();
+        out.field(
+            "flags",
+            Value::Hex(record.flags.into()),
+            &format!("  ExceptionFlags: {:08x}", record.flags),
+        );
+        out.end_line();
+        out.line(&format!("NumberParameters: {}", record.count));
+        out.list("parameters", |out| {
+            for (index, value) in record.parameters.iter().enumerate() {
+                out.field("", Value::Hex(*value), &format!("   Parameter[{index}]: {}", hex(*value)));
+                out.end_line();
+            }
+        });
+        if let (0xc000_0005 | 0xc000_0006, &[kind, ref address @ ..]) =
+            (record.code, record.parameters.as_slice())
+            && let Some(address) = address.first()
+        {
+            match kind {
+                0 => out.line(&format!("Attempt to read from address {}", hex(*address))),
+                1 => out.line(&format!("Attempt to write to address {}", hex(*address))),
+                8 => out.line(&format!("Attempt to execute non-executable address {}", hex(*address))),
+                _ => {}
+            }
+        }
+    });
+    Ok(())
+}
+
+fn read_record(scope: &Scope, at: Va) -> Result<Record> {
+    const MOST_PARAMETERS: u32 = 15;
+    let pointer = scope.pointer_size() as usize;
+    let number = |offset: usize, size: usize| {
+        read_number(scope, at.add(offset as u64), size)
+            .map_err(|fault| unreadable("exception record", &fault))
+    };
+    let code = number(0, 4)? as u32;
+    let flags = number(4, 4)? as u32;
+    let address = Va(number(8 + pointer, pointer)?);
+    let count = number(8 + pointer * 2, 4)? as u32;
+    let first = if pointer == 8 { 0x20 } else { 0x14 };
+    let parameters: Result<Vec<u64>> = (0..count.min(MOST_PARAMETERS) as usize)
+        .map(|index| number(first + index * pointer, pointer))
+        .collect();
+    Ok(Record { code, flags, address, parameters: parameters?, count })
+}

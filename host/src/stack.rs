@@ -1,0 +1,179 @@
+//! What commands ask of code and stacks: walking the stack of the current context, bytes of code wherever they are, and
+//! the contexts that a user set instead of the processor's.
+
+use crate::image::ImageBytes;
+use crate::memory::{ReadFault, View};
+use crate::scope::{OpenTarget, Scope};
+use crate::symbols::Images;
+use crate::target::unwind::{self, CodeView, Frame, ModuleRange, Origin, frame_data::FrameData};
+use crate::target::{Registers, Target};
+use kd_sdk::address::{Pa, Va};
+use kd_sdk::error::Result;
+use std::sync::Arc;
+
+/// Where registers that a user chose came from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ContextKind {
+    /// A `CONTEXT` record: `.cxr`.
+    Record,
+    /// A trap frame: `.trap`.
+    Trap,
+    /// A thread that is not running: `.thread`.
+    Thread,
+    /// A task state segment: `.tss`.
+    Task,
+    /// A frame of the stack: `.frame /c`.
+    Frame,
+}
+
+/// Registers that a user chose.
+#[derive(Clone, Debug)]
+pub struct ExplicitContext {
+    /// The registers.
+    pub registers: Registers,
+    /// What they are of.
+    pub kind: ContextKind,
+    /// Where they were read.
+    pub at: Va,
+}
+
+/// An address space that a user chose.
+#[derive(Clone, Debug)]
+pub struct AddressSpace {
+    /// Memory through its page tables.
+    pub view: View,
+    /// The root of its page tables.
+    pub root: Pa,
+    /// Its process, where it was chosen by one.
+    pub process: Option<Va>,
+}
+
+/// What a user chose to look at in place of the processor's own.
+#[derive(Clone, Debug, Default)]
+pub struct Contexts {
+    /// Registers.
+    pub registers: Option<Arc<ExplicitContext>>,
+    /// An address space.
+    pub space: Option<Arc<AddressSpace>>,
+    /// The number of the current frame.
+    pub frame: usize,
+}
+
+/// Code of one place: how many bytes, whose they are, and what stopped the reading in the dump.
+#[derive(Clone, Copy, Debug)]
+pub struct CodeBytes {
+    /// Bytes that were read.
+    pub done: usize,
+    /// Whether some came from an image file.
+    pub origin: Origin,
+    /// Why the dump had no more.
+    pub fault: Option<ReadFault>,
+}
+
+impl Scope {
+    /// The stack of the current context, innermost frame first, at most `most` frames.
+    ///
+    /// # Errors
+    /// When there are no registers to begin with.
+    pub fn stack(&self, most: usize) -> Result<Vec<Frame>> {
+        self.stack_from(self.registers()?, most, &|| false)
+    }
+
+    /// The stack from other registers; ends early once `stop` says so.
+    ///
+    /// # Errors
+    /// When no dump is open.
+    pub fn stack_from(&self, start: Registers, most: usize, stop: &dyn Fn() -> bool) -> Result<Vec<Frame>> {
+        let code = ScopeCode { scope: self, open: self.open()?, stop };
+        Ok(unwind::walk(&code, start, most))
+    }
+
+    /// Runs `work` with what unwinding sees.
+    ///
+    /// # Errors
+    /// When no dump is open.
+    pub fn with_code<T>(&self, work: impl FnOnce(&dyn CodeView) -> T) -> Result<T> {
+        Ok(work(&ScopeCode { scope: self, open: self.open()?, stop: &|| false }))
+    }
+
+    /// Reads code: from the dump, and where it ends from the module's image file.
+    pub fn read_code(&self, va: Va, into: &mut [u8]) -> CodeBytes {
+        let outcome = self.read(va, into);
+        let mut found = CodeBytes { done: outcome.done, origin: Origin::Dump, fault: outcome.fault };
+        if outcome.fault.is_none() {
+            return found;
+        }
+        let Some(open) = self.open.as_ref() else { return found };
+        while found.done < into.len() {
+            let Some(place) = into.get_mut(found.done..found.done + 1) else { break };
+            let at = va.add(found.done as u64);
+            if self.read(at, place).fault.is_none() {
+                found.done += 1;
+                continue;
+            }
+            let byte = open.target.module_index_at(at).and_then(|index| {
+                let module = open.target.modules().get(index)?;
+                let rva = u32::try_from(at.0.wrapping_sub(module.base.0)).ok()?;
+                open.images.of(&open.target, index).ok()?.read(rva, place).then_some(())
+            });
+            if byte.is_none() {
+                break;
+            }
+            found.done += 1;
+            found.origin = Origin::ImageFile;
+        }
+        found
+    }
+}
+
+struct ScopeCode<'a> {
+    scope: &'a Scope,
+    open: &'a OpenTarget,
+    stop: &'a dyn Fn() -> bool,
+}
+
+impl ScopeCode<'_> {
+    fn target(&self) -> &Target {
+        &self.open.target
+    }
+
+    fn images(&self) -> &Images {
+        &self.open.images
+    }
+}
+
+impl CodeView for ScopeCode<'_> {
+    fn machine(&self) -> crate::dump::Machine {
+        self.target().machine()
+    }
+
+    fn read(&self, va: Va, into: &mut [u8]) -> bool {
+        self.scope.read(va, into).fault.is_none()
+    }
+
+    fn module_at(&self, va: Va) -> Option<ModuleRange> {
+        let index = self.target().module_index_at(va)?;
+        let module = self.target().modules().get(index)?;
+        Some(ModuleRange { base: module.base, size: module.size, index })
+    }
+
+    fn read_image(&self, module: &ModuleRange, rva: u32, into: &mut [u8]) -> Option<Origin> {
+        if self.read(module.base.add(rva.into()), into) {
+            return Some(Origin::Dump);
+        }
+        let file = self.images().of(self.target(), module.index).ok()?;
+        file.read(rva, into).then_some(Origin::ImageFile)
+    }
+
+    fn frame_data(&self, va: Va) -> Option<FrameData> {
+        self.open.symbols.frame_data(self.target(), va)
+    }
+
+    fn function_start(&self, va: Va) -> Option<Va> {
+        self.scope.name_of(va).filter(|hit| !hit.name.is_empty()).map(|hit| hit.address)
+    }
+
+    fn interrupted(&self) -> bool {
+        (self.stop)()
+    }
+}
