@@ -156,7 +156,7 @@ fn after_call(code: &dyn CodeView, module: &ModuleRange, rva: u32) -> Option<boo
     let bytes = all.get(..length)?;
     let before = |count: usize| bytes.len().checked_sub(count).and_then(|from| bytes.get(from..));
     let is_call = before(5).is_some_and(|call| call.first() == Some(&0xe8))
-        || (2..=7).any(|size| before(size).is_some_and(|call| is_indirect_call(call)));
+        || (2..=7).any(|size| before(size).is_some_and(is_indirect_call));
     // Few bytes that show no call prove nothing.
     (is_call || length >= 7).then_some(is_call)
 }
