@@ -20,6 +20,7 @@ pub mod session;
 pub mod stack;
 pub mod symbols;
 pub mod target;
+pub mod typed;
 pub mod ui;
 
 /// An error with its causes, in one line.

@@ -1,6 +1,5 @@
 //! Address ranges as KD writes them: `START END` (end included), `START LCOUNT`, `START L?COUNT`, `START L-COUNT`.
 
-use crate::expr;
 use crate::scope::Scope;
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
@@ -26,38 +25,54 @@ pub fn parse(
     default_items: u64,
     unit: u64,
 ) -> Result<Range> {
-    let evaluate = |text| -> Result<(u64, &str)> {
-        expr::evaluate_first(text, scope).map_err(|error| Error::Usage(error.to_string()))
-    };
     let text = text.trim();
     let (start, rest) = if text.is_empty() || count_prefix(text).is_some() {
         (default_start(), text)
     } else {
-        let (start, rest) = evaluate(text)?;
+        let (start, rest) = scope.evaluate_first(text)?;
         (Va(start), rest.trim_start())
     };
     if rest.is_empty() {
         return Ok(Range { start, items: default_items });
     }
-    let Some((kind, count)) = count_prefix(rest) else {
-        let (end, rest) = evaluate(rest)?;
-        nothing_more(rest)?;
+    let (range, rest) = length(start, rest, scope, unit)?;
+    nothing_more(rest)?;
+    Ok(range)
+}
+
+/// Parses a range with an explicit start and length at the start of `text`; what follows it.
+pub fn parse_first<'t>(text: &'t str, scope: &Scope, unit: u64) -> Result<(Range, &'t str)> {
+    let (start, rest) = scope.evaluate_first(text.trim_start())?;
+    let rest = rest.trim_start();
+    if rest.is_empty() {
+        return Err(Error::Usage(
+            "bad range error: the range has no end; START END or START LCOUNT".to_owned(),
+        ));
+    }
+    let (range, rest) = length(Va(start), rest, scope, unit)?;
+    Ok((range, rest.trim_start()))
+}
+
+/// What follows the start of a range.
+fn length<'t>(start: Va, text: &'t str, scope: &Scope, unit: u64) -> Result<(Range, &'t str)> {
+    let Some((kind, count)) = count_prefix(text) else {
+        let (end, rest) = scope.evaluate_first(text)?;
         if end < start.0 {
             return Err(Error::Usage(format!("range error: {} is before {start}", Va(end))));
         }
         let bytes = (end - start.0).saturating_add(1);
-        return limited(Range { start, items: bytes.div_ceil(unit) }, unit, false);
+        return Ok((limited(Range { start, items: bytes.div_ceil(unit) }, unit, false)?, rest));
     };
-    let (items, rest) = evaluate(count)?;
-    nothing_more(rest)?;
-    match kind {
+    let (items, rest) = scope.evaluate_first(count)?;
+    let range = match kind {
         Count::Forward => limited(Range { start, items }, unit, false),
         Count::Unlimited => limited(Range { start, items }, unit, true),
         Count::Backward => {
             let start = Va(start.0.wrapping_sub(items.wrapping_mul(unit)));
             limited(Range { start, items }, unit, false)
         }
-    }
+    };
+    Ok((range?, rest))
 }
 
 enum Count {

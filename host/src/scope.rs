@@ -1,14 +1,16 @@
 //! What commands look at: one target, one processor. A cheap copy of it goes to the thread of every extension
 //! command, so that nothing a command reads can change under it.
 
-use crate::expr::{self, ExprError};
+use crate::expr::{self, Evaluator, ExprError};
 use crate::memory::ReadOutcome;
 use crate::stack::Contexts;
-use crate::symbols::{self, Hit, Images, KernelHints, ModuleSource, Symbols};
+use crate::symbols::{self, Hit, Images, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
 use crate::target::{Registers, Target};
-use kd_sdk::address::Va;
+use crate::typed;
+use kd_sdk::address::{PAGE_SIZE, Pa, Va};
 use kd_sdk::error::{Error, Result};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// A target with its symbols and its number in `||`.
 pub struct OpenTarget {
@@ -22,6 +24,36 @@ pub struct OpenTarget {
     pub images: Images,
 }
 
+/// What a user sets and expressions read.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Variables {
+    /// `$t0` to `$t19`.
+    pub t: [u64; expr::USER_REGISTERS],
+    /// `$exp`: the value of the last expression that was shown.
+    pub exp: u64,
+    /// The evaluator of expressions that do not say which.
+    pub evaluator: Evaluator,
+}
+
+impl Variables {
+    /// `$t0` to `$t19`, `$exp`.
+    pub fn get(&self, name: &str) -> Option<u64> {
+        match expr::user_register(name) {
+            Some(index) => self.t.get(index).copied(),
+            None => (name == "$exp").then_some(self.exp),
+        }
+    }
+
+    /// Sets one of them; false for any other name.
+    pub fn set(&mut self, name: &str, value: u64) -> bool {
+        let place = match expr::user_register(name) {
+            Some(index) => self.t.get_mut(index),
+            None => (name == "$exp").then_some(&mut self.exp),
+        };
+        place.map(|place| *place = value).is_some()
+    }
+}
+
 /// What commands look at.
 #[derive(Clone)]
 pub struct Scope {
@@ -31,8 +63,23 @@ pub struct Scope {
     pub processor: u32,
     /// Default radix of numbers: 8, 10 or 16.
     pub radix: u32,
+    /// What the user has set.
+    pub variables: Variables,
     /// What the user chose to look at instead.
     pub contexts: Contexts,
+}
+
+impl Default for Scope {
+    /// Nothing is open; numbers are hexadecimal.
+    fn default() -> Scope {
+        Scope {
+            open: None,
+            processor: 0,
+            radix: 16,
+            variables: Variables::default(),
+            contexts: Contexts::default(),
+        }
+    }
 }
 
 impl Scope {
@@ -77,6 +124,12 @@ impl Scope {
 
     /// A register or pseudo-register by name, without `@`.
     pub fn register(&self, name: &str) -> Option<u64> {
+        if let Some(value) = self.variables.get(name) {
+            return Some(value);
+        }
+        if name == "$dbgtime" {
+            return SystemTime::now().duration_since(UNIX_EPOCH).ok().map(file_time);
+        }
         let open = self.open.as_ref()?;
         let target = &open.target;
         match name.strip_prefix('$') {
@@ -90,12 +143,51 @@ impl Scope {
             Some("thread") => target.processors().get(self.processor as usize)?.current_thread.map(|va| va.0),
             Some("pcrb" | "prcb") => target.processors().get(self.processor as usize)?.prcb.map(|va| va.0),
             Some("ptrsize") => Some(target.pointer_size().into()),
-            Some("pagesize") => Some(0x1000),
+            Some("pagesize") => Some(PAGE_SIZE),
+            Some("frame") => Some(0),
+            Some("eventip") => Some(target.registers(target.current_processor()).ok()?.registers.ip().0),
+            Some("retreg") => ["rax", "eax", "x0"].iter().find_map(|name| self.registers().ok()?.get(name)),
+            Some("retreg64") => {
+                let registers = self.registers().ok()?;
+                match (registers.get("rax").or_else(|| registers.get("x0")), registers.get("edx")) {
+                    (Some(value), _) => Some(value),
+                    (None, Some(high)) => Some(high << 32 | registers.get("eax")?),
+                    _ => None,
+                }
+            }
+            Some("tpid") => self.kernel_field("$proc", "_EPROCESS", "UniqueProcessId"),
+            Some("tid") => self.kernel_field("$thread", "_ETHREAD", "Cid.UniqueThread"),
+            Some("peb") => self.kernel_field("$proc", "_EPROCESS", "Peb").filter(|peb| *peb != 0),
+            Some("teb") => self.kernel_field("$thread", "_ETHREAD", "Tcb.Teb").filter(|teb| *teb != 0),
+            Some("exr_code") => target.exception().map(|record| record.code.into()),
+            Some("exr_numparams") => target.exception().map(|record| record.parameters.len() as u64),
             Some("bug_code") => target.header().bug_check.map(|check| check.code.into()),
             Some(other) => {
+                if let Some(index) = other.strip_prefix("exr_param") {
+                    return target.exception()?.parameters.get(index.parse::<usize>().ok()?).copied();
+                }
                 let index: usize = other.strip_prefix("bug_param")?.parse().ok()?;
                 target.header().bug_check?.parameters.get(index.checked_sub(1)?).copied()
             }
+        }
+    }
+
+    /// A field of at most 8 bytes of the kernel structure that a pseudo-register points to.
+    fn kernel_field(&self, base: &str, of: &str, path: &str) -> Option<u64> {
+        let open = self.open.as_ref()?;
+        let base = self.register(base)?;
+        let types = open.symbols.types(&open.target, "nt").ok()?;
+        let field = types.field(types.find(of)?, path)?;
+        expr::Context::read(self, Va(base.wrapping_add(field.offset)), u32::try_from(field.size).ok()?).ok()
+    }
+
+    /// Reads physical memory of the target, page by page, until the buffer is full or a page is absent; the bytes
+    /// read and why no more.
+    pub fn read_physical(&self, pa: Pa, buffer: &mut [u8]) -> (usize, Option<kd_sdk::error::Absent>) {
+        let Some(open) = &self.open else { return (0, None) };
+        match open.target.read_physical(pa, buffer) {
+            Ok(()) => (buffer.len(), None),
+            Err((done, why)) => (done, Some(why)),
         }
     }
 
@@ -105,15 +197,38 @@ impl Scope {
         open.symbols.at(&open.target, va)
     }
 
-    /// The value of an expression.
+    /// The value of an expression. Addresses of a 32-bit target come zero-extended, as [`Va`] has them.
     pub fn evaluate(&self, text: &str) -> Result<u64> {
+        self.evaluate_wide(text).map(|value| self.narrow(value))
+    }
+
+    /// The value of an expression as evaluators have it: addresses of a 32-bit target are sign-extended.
+    pub fn evaluate_wide(&self, text: &str) -> Result<u64> {
         expr::evaluate(text, self).map_err(expression_error)
     }
 
     /// The value of the expression at the start of `text`, and what follows.
     pub fn evaluate_first<'t>(&self, text: &'t str) -> Result<(u64, &'t str)> {
-        expr::evaluate_first(text, self).map_err(expression_error)
+        expr::evaluate_first(text, self)
+            .map(|(value, rest)| (self.narrow(value), rest))
+            .map_err(expression_error)
     }
+
+    /// The typed value of a C++ expression.
+    pub fn evaluate_typed(&self, text: &str) -> Result<expr::Evaluated> {
+        expr::evaluate_typed(text, self).map_err(expression_error)
+    }
+
+    /// On a 32-bit target, the 32 bits of a sign-extended number.
+    fn narrow(&self, value: u64) -> u64 {
+        if self.pointer_size() == 4 && value >> 31 == 0x1_ffff_ffff { value & 0xffff_ffff } else { value }
+    }
+}
+
+/// Time since 1970 as a FILETIME.
+fn file_time(since: Duration) -> u64 {
+    const UNIX_EPOCH: u64 = 116_444_736_000_000_000;
+    u64::try_from(since.as_nanos() / 100).unwrap_or(0).saturating_add(UNIX_EPOCH)
 }
 
 fn expression_error(error: ExprError) -> Error {
@@ -138,7 +253,7 @@ impl expr::Context for Scope {
     fn read(&self, va: Va, size: u32) -> std::result::Result<u64, String> {
         let mut bytes = [0; 8];
         let Some(place) = bytes.get_mut(..size as usize) else { return Err("bad size".to_owned()) };
-        let outcome = Scope::read(self, va, place);
+        let outcome = Scope::read(self, Va(self.narrow(va.0)), place);
         match outcome.fault {
             None if self.open.is_some() => Ok(u64::from_le_bytes(bytes)),
             None => Err("no dump is open".to_owned()),
@@ -152,6 +267,59 @@ impl expr::Context for Scope {
 
     fn radix(&self) -> u32 {
         self.radix
+    }
+
+    fn read_physical(&self, pa: Pa, size: u32) -> std::result::Result<u64, String> {
+        let mut bytes = [0; 8];
+        let Some(place) = bytes.get_mut(..size as usize) else { return Err("bad size".to_owned()) };
+        let wanted = place.len();
+        match Scope::read_physical(self, pa, place) {
+            (done, None) if done == wanted => Ok(u64::from_le_bytes(bytes)),
+            (_, None) => Err("no dump is open".to_owned()),
+            (_, Some(why)) => Err(why.to_string()),
+        }
+    }
+
+    fn is_readable(&self, va: Va, bytes: u64) -> bool {
+        let mut at = va;
+        let mut left = bytes;
+        let mut buffer = vec![0; 0x10000.min(usize::try_from(bytes).unwrap_or(usize::MAX))];
+        while left > 0 {
+            let count = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+            let Some(place) = buffer.get_mut(..count) else { return false };
+            let outcome = Scope::read(self, Va(self.narrow(at.0)), place);
+            if outcome.done < count {
+                return false;
+            }
+            at = at.add(count as u64);
+            left -= count as u64;
+        }
+        true
+    }
+
+    fn find_type(&self, name: &str) -> std::result::Result<(Arc<ModuleTypes>, TypeId), String> {
+        let open = self.open.as_ref().ok_or("no dump is open")?;
+        open.symbols.find_type(&open.target, name).map_err(|error| crate::chained(&error))
+    }
+
+    fn evaluator(&self) -> Evaluator {
+        self.variables.evaluator
+    }
+}
+
+impl typed::Memory for Scope {
+    fn read(&self, va: Va, into: &mut [u8]) -> std::result::Result<(), String> {
+        let wanted = into.len();
+        let outcome = Scope::read(self, va, into);
+        match outcome.fault {
+            Some(fault) => Err(fault.why.to_string()),
+            None if outcome.done < wanted => Err("no dump is open".to_owned()),
+            None => Ok(()),
+        }
+    }
+
+    fn name_of(&self, va: Va) -> Option<String> {
+        Scope::name_of(self, va).map(|hit| hit.to_string())
     }
 }
 

@@ -1,23 +1,24 @@
 //! A debugging session: the open targets, the chain of extensions, the settings; runs one line after another.
 
 use crate::cli::{Environment, Options};
-use crate::commands::{self, Call, LastDisplay, Needs, Word};
+use crate::commands::{self, Aliases, Call, LastDisplay, Needs, Program, Word};
 use crate::dump::{Dump, DumpError, OpenOptions, Problem};
 use crate::extension::chain::{Chain, CommandName};
 use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
-use crate::extension::worker::{self, Ended, Main};
-use crate::scope::{OpenTarget, Scope};
+use crate::extension::worker::{self, Ended, Main, Work};
+use crate::scope::{OpenTarget, Scope, Variables};
 use crate::stack::{Contexts, ExplicitContext};
-use crate::symbols::{Images, SymbolPath, Symbols};
+use crate::symbols::{Images, Patience, Servers, SymbolPath, Symbols, Watch};
 use crate::target::Target;
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
-use kd_sdk::abi::{needs, status};
+use kd_sdk::abi::{event, needs, status};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
-use kd_sdk::output::{Event, Out};
+use kd_sdk::output::{Event, Out, Severity};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// Commands that run commands that run commands …: where it ends.
 const MAX_NESTING: usize = 16;
@@ -37,6 +38,14 @@ pub struct Settings {
     pub symbol_path: String,
     /// Where images are looked for.
     pub image_path: String,
+    /// Where source files are looked for.
+    pub source_path: String,
+    /// `.symopt`.
+    pub symbol_options: u32,
+    /// `!sym noisy`.
+    pub noisy: bool,
+    /// `.lines`.
+    pub source_lines: bool,
     /// The short analysis at load.
     pub analyze_at_load: bool,
     /// `.kframes`: frames that `k` shows.
@@ -55,10 +64,18 @@ pub struct Session {
     /// The archive that `.opendump /c` reuses.
     pub last_archive: Option<PathBuf>,
     processor: u32,
+    /// The symbol servers of this run.
+    servers: Arc<Servers>,
     /// Extensions.
     pub chain: Chain,
     /// Settings.
     pub settings: Settings,
+    /// Names for texts.
+    pub aliases: Aliases,
+    /// Where a command program is.
+    pub program: Program,
+    /// What expressions read: `$t0`, `$exp`, the evaluator.
+    pub variables: Variables,
     /// Where `d` goes on.
     pub last_display: LastDisplay,
     /// Where `u` goes on.
@@ -76,8 +93,10 @@ impl Session {
     pub fn new(ui: Arc<Ui>, options: &Options, environment: &Environment) -> Session {
         let executable = std::env::current_exe().ok();
         let path = ExtensionPath::new(environment.extensions.as_deref(), executable.as_deref());
+        let watcher = Arc::new(Watcher(Arc::clone(&ui)));
         Session {
             ui,
+            servers: Arc::new(Servers::new(Some(watcher), Patience::default())),
             targets: Vec::new(),
             next_number: 0,
             current: 0,
@@ -92,9 +111,16 @@ impl Session {
                 partial: options.partial,
                 symbol_path: options.symbol_path(environment),
                 image_path: options.image_path(environment),
+                source_path: options.source_path(environment),
+                symbol_options: options.symbol_options,
+                noisy: false,
+                source_lines: true,
                 analyze_at_load: !environment.no_bugcheck_analysis,
                 stack_frames: crate::target::unwind::DEFAULT_FRAMES,
             },
+            aliases: Aliases::default(),
+            program: Program::default(),
+            variables: Variables::default(),
             last_display: LastDisplay::default(),
             last_code: None,
             contexts: Contexts::default(),
@@ -145,9 +171,9 @@ impl Session {
             session.attach_into(dump, out);
             Ok(())
         });
-        if !self.ui.is_json() {
-            self.analyze_at_load();
-        }
+        let ui = Arc::clone(&self.ui);
+        self.analyze_at_load(&ui.out());
+        ui.end_command(Status::Ok);
     }
 
     /// Where image files are looked for: the image path, then the symbol path.
@@ -163,35 +189,50 @@ impl Session {
         let open = Arc::new(OpenTarget {
             number: self.next_number,
             target,
-            symbols: Symbols::new(SymbolPath::parse(&self.settings.symbol_path)),
+            symbols: Symbols::new(self.parsed_symbol_path()),
             images: Images::new(self.image_search_path()),
         });
+        open.symbols.set_image_path(SymbolPath::parse(&self.settings.image_path));
+        open.symbols.accept_other_builds(self.settings.symbol_options & commands::LOAD_ANYTHING != 0);
+        open.symbols.set_voice(self.voice());
         self.next_number += 1;
         self.targets.push(Arc::clone(&open));
         self.make_current(self.targets.len() - 1);
         commands::print_banner(self, &open, out);
     }
 
-    /// The short analysis that KD prints at load. Its absence is not an error: the extension may not be there.
-    fn analyze_at_load(&mut self) {
-        let Some(open) =
-            self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned()
-        else {
-            return;
-        };
-        let ui = Arc::clone(&self.ui);
-        let out = ui.out();
+    /// The symbol path, with the servers that this run asks.
+    pub fn parsed_symbol_path(&self) -> SymbolPath {
+        SymbolPath::parse(&self.settings.symbol_path).asking(&self.servers)
+    }
+
+    /// Whether every place that is looked at for symbols is told.
+    pub fn set_noisy(&mut self, noisy: bool) {
+        self.settings.noisy = noisy;
+        for open in &self.targets {
+            open.symbols.set_voice(self.voice());
+        }
+    }
+
+    fn voice(&self) -> Option<Arc<dyn Watch>> {
+        self.settings.noisy.then(|| Arc::new(Watcher(Arc::clone(&self.ui))) as Arc<dyn Watch>)
+    }
+
+    /// The short analysis that KD prints at load; with JSON there is none, `!analyze` is asked for there. Its
+    /// absence is not an error: the extension may not be there.
+    pub fn analyze_at_load(&mut self, out: &Out<'_>) {
+        let open = self.current_target().filter(|open| open.target.header().bug_check.is_some()).cloned();
+        let Some(open) = open.filter(|_| !self.ui.is_json()) else { return };
         if !self.settings.analyze_at_load {
-            return commands::show_bug_check_line(&open, &out);
+            return commands::show_bug_check_line(&open, out);
         }
         self.load_own_extensions();
         match self.chain.find(CommandName::parse("analyze")) {
             Ok(_) => {
-                let _ = self.run_extension("analyze", "", &out);
-                ui.end_command(Status::Ok);
+                let _ = self.run_extension("analyze", "", out);
             }
             Err(error) => {
-                commands::show_bug_check_line(&open, &out);
+                commands::show_bug_check_line(&open, out);
                 out.line(&format!("No analysis at load: {error}"));
             }
         }
@@ -214,6 +255,7 @@ impl Session {
         self.last_code = None;
         self.contexts = Contexts::default();
         self.processor = self.current_target().map_or(0, |open| open.target.current_processor());
+        self.notify(event::TARGET_CHANGED);
     }
 
     /// Closes the current target; the latest of the others becomes current.
@@ -221,6 +263,7 @@ impl Session {
         if self.current >= self.targets.len() {
             return None;
         }
+        self.notify(event::TARGET_CLOSED);
         let closed = self.targets.remove(self.current);
         self.make_current(self.targets.len().saturating_sub(1));
         Some(closed.number)
@@ -251,6 +294,7 @@ impl Session {
             open: self.current_target().cloned(),
             processor: processor.unwrap_or(self.processor),
             radix: self.settings.radix,
+            variables: self.variables,
             // A processor prefix asks for what ran on it, even on the current one.
             contexts: Contexts {
                 registers: self.contexts.registers.clone().filter(|_| processor.is_none()),
@@ -309,19 +353,57 @@ impl Session {
     /// Runs every command of a line, each with a record of its own; Ctrl+C drops the rest of the line.
     pub fn execute_line(&mut self, line: &str) {
         interrupt::take_interrupt();
-        for command in commands::split_commands(line) {
+        self.program = Program::default();
+        let line = self.aliases.expand(line);
+        let commands = commands::split_commands(&line);
+        let mut next = 0;
+        while let Some(command) = commands.get(next) {
+            next += 1;
             if self.wants_to_quit() {
                 return;
             }
-            if matches!(Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()), Word::Nothing)
-            {
+            if matches!(Word::parse(command), Word::Nothing) {
                 continue;
             }
             let status = self.record(command, |session, out| session.run(command, out));
             if status == Status::Interrupted {
                 return;
             }
+            if self.program.take_again() {
+                next = 0;
+            }
         }
+    }
+
+    /// Runs the commands of a block, aliases replaced, up to the first that fails.
+    pub fn run_block(&mut self, text: &str, out: &Out<'_>) -> Result<()> {
+        if self.nesting >= MAX_NESTING {
+            return Err(Error::Other(format!("commands are nested more than {MAX_NESTING} deep")));
+        }
+        let text = self.aliases.expand(text);
+        let commands = commands::split_commands(&text);
+        let mut next = 0;
+        while let Some(command) = commands.get(next) {
+            next += 1;
+            if self.wants_to_quit() {
+                break;
+            }
+            self.nesting += 1;
+            let outcome = self.run(command, out);
+            self.nesting = self.nesting.saturating_sub(1);
+            outcome?;
+            if self.program.take_again() {
+                next = 0;
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs the commands of a block; the text they show.
+    pub fn run_captured(&mut self, text: &str) -> Result<String> {
+        let capture = Capture::new();
+        self.run_block(text, &Out::new(&capture))?;
+        Ok(capture.into_text())
     }
 
     /// Runs `body` inside a command record and notes its failure.
@@ -336,6 +418,7 @@ impl Session {
             Ok(Ok(())) => Status::Ok,
             Ok(Err(error)) => self.report(&error, &out),
             Err(_) => {
+                self.nesting = 0;
                 out.error("internal error: the command panicked; the session goes on. Please report this");
                 Status::Failed
             }
@@ -363,7 +446,7 @@ impl Session {
 
     /// Runs one command; its text goes to `out`.
     pub fn run(&mut self, command: &str, out: &Out<'_>) -> Result<()> {
-        match Word::parse(command, commands::rows().collect::<Vec<_>>().into_iter()) {
+        match Word::parse(command) {
             Word::Nothing => Ok(()),
             Word::Extension { word, args } => self.run_extension(word, args, out),
             Word::Builtin { name, args, processor } => {
@@ -375,9 +458,11 @@ impl Session {
                 (row.run)(self, out, &Call { name, args, processor })
             }
             Word::Unknown { word } => {
-                Err(Error::NotFound(commands::why_not(word).unwrap_or_else(|| {
+                let why = commands::why_not(word);
+                out.error(&why.unwrap_or_else(|| {
                     format!("no command '{word}'; .help lists commands, .chain extensions")
-                })))
+                }));
+                Err(Error::ContinueSearch)
             }
         }
     }
@@ -403,12 +488,18 @@ impl Session {
 
     /// Runs `!word args`. Extensions that decline (`CONTINUE_SEARCH`) pass the command on to the next one.
     pub fn run_extension(&mut self, word: &str, args: &str, out: &Out<'_>) -> Result<()> {
-        self.load_own_extensions();
         let name = CommandName::parse(word);
+        if name.extension.is_none() && name.command.eq_ignore_ascii_case("sym") {
+            return commands::noise(self, args, out);
+        }
+        self.load_own_extensions();
         if name.command.eq_ignore_ascii_case("help") {
             return commands::extension_help(self, name.extension, args, out);
         }
-        let found = self.chain.find(name).map_err(|error| Error::NotFound(error.to_string()))?;
+        let found = self.chain.find(name).map_err(|error| {
+            out.error(&error.to_string());
+            Error::ContinueSearch
+        })?;
         for (extension, row) in found {
             if row.needs & (needs::TARGET | needs::KERNEL_TYPES | needs::PHYSICAL) != 0 {
                 self.need_target(&format!("!{word}"))?;
@@ -448,11 +539,18 @@ impl Session {
         }
         let scope = self.scope(None)?;
         self.nesting += 1;
-        let mut main = CommandServer { session: self, out };
-        let ended = worker::run(extension, row.index, args, scope, &mut main);
+        let mut main = CommandServer { session: self, out, complained: false };
+        let ended = worker::run(extension, Work::Command(row.index, args.to_owned()), scope, &mut main);
+        let complained = main.complained;
         self.nesting -= 1;
         match ended {
-            Ok(Ended::Status(code)) => Ok(code),
+            Ok(Ended::Status(code)) => {
+                let failed = !matches!(code, status::OK | status::INTERRUPTED | status::CONTINUE_SEARCH);
+                if failed && !complained {
+                    out.error(&format!("!{} failed: {}", row.name, status::meaning(code)));
+                }
+                Ok(code)
+            }
             Ok(Ended::Abandoned) => {
                 out.warning(&format!(
                     "!{} did not stop and was left behind; {} stays in memory",
@@ -461,6 +559,20 @@ impl Session {
                 Ok(status::INTERRUPTED)
             }
             Err(error) => Err(Error::Other(format!("cannot start a thread for !{}: {error}", row.name))),
+        }
+    }
+
+    /// Tells the extensions that keep something between commands of a change (see [`kd_sdk::abi::event`]).
+    pub fn notify(&mut self, event: u32) {
+        let Some(number) = self.current_target().map(|open| open.number) else { return };
+        let curious: Vec<_> =
+            self.chain.loaded().iter().filter(|extension| extension.wants_notes()).cloned().collect();
+        let ui = Arc::clone(&self.ui);
+        let out = ui.out();
+        for extension in curious {
+            let Ok(scope) = self.scope(None) else { return };
+            let mut main = CommandServer { session: self, out: &out, complained: false };
+            let _ = worker::run(&extension, Work::Note(event, number.into()), scope, &mut main);
         }
     }
 
@@ -486,14 +598,38 @@ impl Session {
     }
 }
 
+/// Watches symbols being looked for.
+struct Watcher(Arc<Ui>);
+
+impl Watch for Watcher {
+    fn progress(&self, done: u64, total: u64, label: &str) {
+        self.0.progress(done, total, label);
+    }
+
+    fn finished(&self) {
+        self.0.clear_progress();
+    }
+
+    fn interrupted(&self) -> bool {
+        interrupt::interrupt_flag().load(Ordering::Relaxed) != 0
+    }
+
+    fn say(&self, line: &str) {
+        self.0.out().line(line);
+    }
+}
+
 /// What a running extension command is served by.
 struct CommandServer<'a> {
     session: &'a mut Session,
     out: &'a Out<'a>,
+    /// The command has said what is wrong.
+    complained: bool,
 }
 
 impl Main for CommandServer<'_> {
     fn emit(&mut self, event: &Event<'_>) {
+        self.complained |= matches!(event, Event::Message { severity: Severity::Error, .. });
         self.out.sink().emit(event);
     }
 

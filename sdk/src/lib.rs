@@ -23,7 +23,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! The folder `sdk/README.md` is the author's guide: the ABI rules, lifetimes, versions, and the same tables for C.
+//! `sdk/README.md` is the author's guide: the ABI rules, lifetimes, versions, and the same tables for C.
 //! [`abi`] holds the tables that cross the boundary; nothing above it is needed to write an extension.
 
 pub mod abi;
@@ -40,6 +40,11 @@ pub mod types;
 
 #[doc(hidden)]
 pub use inventory;
+
+/// The examples of the author's guide compile.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Guide;
 
 /// What nearly every extension uses.
 pub mod prelude {

@@ -1,11 +1,9 @@
 //! Reading the target's memory.
 
-#![allow(unsafe_code)]
-
 use crate::abi::{self, status};
 use crate::address::{Pa, Va};
 use crate::error::{Absent, Error, Result};
-use crate::session::{Session, missing};
+use crate::session::Session;
 
 /// An address space of the target.
 #[derive(Clone, Copy)]
@@ -31,36 +29,15 @@ impl<'a> Memory<'a> {
 
     /// Fills `buffer` from `va` as far as it is readable: bytes read, and why it stopped if it did.
     pub fn read_some(&self, va: Va, buffer: &mut [u8]) -> Result<(usize, Option<Error>)> {
-        let memory = self.session.memory.ok_or_else(|| missing("memory"))?;
         let mut fault = abi::ReadFault::default();
-        // SAFETY: the buffer and the place are valid for the call.
-        let code = unsafe {
-            (memory.read_virtual)(
-                self.session.host.ctx,
-                self.space,
-                va.0,
-                buffer.as_mut_ptr(),
-                buffer.len() as u64,
-                &mut fault,
-            )
-        };
+        let code = self.session.calls.read_virtual(self.space, va.0, buffer, &mut fault);
         self.outcome(code, &fault, buffer.len())
     }
 
     /// Fills `buffer` from physical memory, all of it or an error.
     pub fn read_physical(&self, pa: Pa, buffer: &mut [u8]) -> Result<()> {
-        let memory = self.session.memory.ok_or_else(|| missing("memory"))?;
         let mut fault = abi::ReadFault::default();
-        // SAFETY: as above.
-        let code = unsafe {
-            (memory.read_physical)(
-                self.session.host.ctx,
-                pa.0,
-                buffer.as_mut_ptr(),
-                buffer.len() as u64,
-                &mut fault,
-            )
-        };
+        let code = self.session.calls.read_physical(pa.0, buffer, &mut fault);
         match self.outcome(code, &fault, buffer.len())? {
             (_, Some(error)) => Err(error),
             _ => Ok(()),
@@ -80,11 +57,8 @@ impl<'a> Memory<'a> {
 
     /// The physical address behind `va`.
     pub fn translate(&self, va: Va) -> Result<Pa> {
-        let memory = self.session.memory.ok_or_else(|| missing("memory"))?;
         let (mut pa, mut fault) = (0, abi::ReadFault::default());
-        // SAFETY: as above.
-        let code =
-            unsafe { (memory.translate)(self.session.host.ctx, self.space, va.0, &mut pa, &mut fault) };
+        let code = self.session.calls.translate(self.space, va.0, &mut pa, &mut fault);
         match code {
             status::OK => Ok(Pa(pa)),
             status::UNREADABLE => Err(Error::Unreadable { at: va, why: Absent::from_abi(fault.why) }),
@@ -95,10 +69,7 @@ impl<'a> Memory<'a> {
     /// The first readable address at or after `va`.
     pub fn next_readable(&self, va: Va) -> Option<Va> {
         let mut found = 0;
-        // SAFETY: as above.
-        let code = unsafe {
-            (self.session.memory?.next_readable)(self.session.host.ctx, self.space, va.0, &mut found)
-        };
+        let code = self.session.calls.next_readable(self.space, va.0, &mut found);
         (code == status::OK).then_some(Va(found))
     }
 

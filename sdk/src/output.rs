@@ -354,16 +354,16 @@ impl Value<'_> {
         }
     }
 
-    /// From the ABI; unknown tags are [`Value::Null`].
-    pub fn from_abi<'a>(value: &abi::FieldValue<'a>) -> Value<'a> {
-        match value.tag {
-            abi::value::BOOL => Value::Bool(value.number != 0),
-            abi::value::UINT => Value::UInt(value.number),
-            abi::value::INT => Value::Int(value.number as i64),
-            abi::value::HEX => Value::Hex(value.number),
-            abi::value::TIME => Value::Time(value.number),
-            abi::value::DURATION => Value::Duration(value.number),
-            abi::value::TEXT => Value::Text(value.text.as_str()),
+    /// From the parts of an [`abi::FieldValue`], its text checked; unknown tags are [`Value::Null`].
+    pub fn from_abi(tag: u32, number: u64, text: &str) -> Value<'_> {
+        match tag {
+            abi::value::BOOL => Value::Bool(number != 0),
+            abi::value::UINT => Value::UInt(number),
+            abi::value::INT => Value::Int(number as i64),
+            abi::value::HEX => Value::Hex(number),
+            abi::value::TIME => Value::Time(number),
+            abi::value::DURATION => Value::Duration(number),
+            abi::value::TEXT => Value::Text(text),
             _ => Value::Null,
         }
     }

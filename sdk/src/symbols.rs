@@ -1,12 +1,9 @@
 //! Names and addresses.
 
-#![allow(unsafe_code)]
-
-use crate::abi::{self, RStr, SymbolInfo, SymbolSink, status};
+use crate::abi::SymbolInfo;
 use crate::address::Va;
 use crate::error::{Error, Result};
-use crate::session::{Session, missing};
-use core::ffi::c_void;
+use crate::session::Session;
 use core::fmt;
 
 /// The target's symbols.
@@ -53,17 +50,15 @@ impl Symbol {
 }
 
 impl Symbols<'_> {
-    fn service(&self) -> Result<&abi::SymbolV1> {
-        self.session.symbols.ok_or_else(|| missing("symbols"))
-    }
-
     /// What stands at `va`; an error where no module holds it.
     pub fn at(&self, va: Va) -> Result<Symbol> {
-        let mut found = Found { symbols: Vec::new(), limit: 1 };
-        // SAFETY: `found` outlives the call.
-        let code = unsafe { (self.service()?.at)(self.session.host.ctx, va.0, found.sink()) };
+        let mut found = None;
+        let code = self.session.calls.symbol_at(va.0, &mut |symbol| {
+            found = Some(Symbol::from_abi(symbol));
+            false
+        });
         self.session.check(code)?;
-        found.symbols.pop().ok_or_else(|| Error::NotFound(format!("no module at {va}")))
+        found.ok_or_else(|| Error::NotFound(format!("no module at {va}")))
     }
 
     /// `nt!KeBugCheckEx+0x20`, or `None` where no module holds the address.
@@ -74,38 +69,18 @@ impl Symbols<'_> {
     /// The address of `module!name`, or of a module.
     pub fn find(&self, name: &str) -> Result<Va> {
         let mut va = 0;
-        // SAFETY: the text and the place are valid for the call.
-        let code = unsafe { (self.service()?.by_name)(self.session.host.ctx, RStr::from_str(name), &mut va) };
-        self.session.check(code)?;
+        self.session.check(self.session.calls.symbol_by_name(name, &mut va))?;
         Ok(Va(va))
     }
 
     /// Every symbol that matches `module!pattern`, at most `limit`.
     pub fn matching(&self, pattern: &str, limit: usize) -> Result<Vec<Symbol>> {
-        let mut found = Found { symbols: Vec::new(), limit };
-        // SAFETY: the text and `found` outlive the call.
-        let code =
-            unsafe { (self.service()?.each)(self.session.host.ctx, RStr::from_str(pattern), found.sink()) };
+        let mut found = Vec::new();
+        let code = self.session.calls.each_symbol(pattern, &mut |symbol| {
+            found.push(Symbol::from_abi(symbol));
+            found.len() < limit
+        });
         self.session.check(code)?;
-        Ok(found.symbols)
-    }
-}
-
-/// Collects what the host finds.
-struct Found {
-    symbols: Vec<Symbol>,
-    limit: usize,
-}
-
-impl Found {
-    /// The sink that fills this; for one call.
-    fn sink(&mut self) -> SymbolSink {
-        unsafe extern "C" fn visit(ctx: *mut c_void, symbol: &SymbolInfo<'_>) -> i32 {
-            // SAFETY: `ctx` is the collection of the enclosing call.
-            let Some(found) = (unsafe { ctx.cast::<Found>().as_mut() }) else { return status::INVALID };
-            found.symbols.push(Symbol::from_abi(symbol));
-            i32::from(found.symbols.len() >= found.limit)
-        }
-        SymbolSink { ctx: (&raw mut *self).cast(), visit }
+        Ok(found)
     }
 }

@@ -1,11 +1,9 @@
 //! The machine that crashed: version, bug check, modules, registers, processors.
 
-#![allow(unsafe_code)]
-
 use crate::abi::{self, RStr, status};
 use crate::address::{Pa, Va};
-use crate::error::{Error, Result};
-use crate::session::{Session, missing, sink_into};
+use crate::error::Result;
+use crate::session::Session;
 
 pub use crate::abi::{ExceptionInfo, ProcessorInfo, registers, text};
 
@@ -79,13 +77,14 @@ pub struct UnloadedModule {
 }
 
 impl<'a> Target<'a> {
-    fn service(&self) -> Result<&'a abi::TargetV1> {
-        self.session.target.ok_or_else(|| missing("the target"))
-    }
-
     /// All the numbers.
     pub fn info(&self) -> &'a abi::TargetInfo {
         self.session.info()
+    }
+
+    /// True where a dump is open: for commands that need none for some of their forms.
+    pub fn is_open(&self) -> bool {
+        self.info().machine != 0
     }
 
     /// The architecture.
@@ -116,8 +115,7 @@ impl<'a> Target<'a> {
     /// A text about the target (see [`text`]).
     pub fn text(&self, id: u32) -> Option<String> {
         let mut answer = String::new();
-        // SAFETY: the sink is valid for the call.
-        let code = unsafe { (self.service().ok()?.text)(self.session.host.ctx, id, sink_into(&mut answer)) };
+        let code = self.session.calls.text(id, &mut answer);
         (code == status::OK).then_some(answer)
     }
 
@@ -142,8 +140,7 @@ impl<'a> Target<'a> {
             path: empty,
             loader_entry: 0,
         };
-        // SAFETY: `info` is a valid place; its texts are copied before anything else is called.
-        let code = unsafe { (self.service().ok()?.module)(self.session.host.ctx, index, &mut info) };
+        let code = self.session.calls.module(index, &mut info);
         (code == status::OK).then(|| Module {
             base: Va(info.base),
             size: info.size,
@@ -160,8 +157,7 @@ impl<'a> Target<'a> {
     /// The module that holds `va`.
     pub fn module_at(&self, va: Va) -> Option<Module> {
         let mut index = 0;
-        // SAFETY: as above.
-        let code = unsafe { (self.service().ok()?.module_at)(self.session.host.ctx, va.0, &mut index) };
+        let code = self.session.calls.module_at(va.0, &mut index);
         if code == status::OK { self.module(index) } else { None }
     }
 
@@ -173,8 +169,7 @@ impl<'a> Target<'a> {
 
     fn unloaded_module(&self, index: u64) -> Option<UnloadedModule> {
         let mut info = abi::UnloadedInfo { start: 0, end: 0, unload_time: 0, name: RStr::from_str("") };
-        // SAFETY: as above.
-        let code = unsafe { (self.service().ok()?.unloaded)(self.session.host.ctx, index, &mut info) };
+        let code = self.session.calls.unloaded(index, &mut info);
         (code == status::OK).then(|| UnloadedModule {
             start: Va(info.start),
             end: Va(info.end),
@@ -186,10 +181,7 @@ impl<'a> Target<'a> {
     /// A register of a set (see [`registers`]) by its name, `rip`, `x0`.
     pub fn register(&self, set: u32, name: &str) -> Result<u64> {
         let mut value = 0;
-        // SAFETY: as above.
-        let code = unsafe {
-            (self.service()?.register)(self.session.host.ctx, set, RStr::from_str(name), &mut value)
-        };
+        let code = self.session.calls.register(set, name, &mut value);
         self.session.check(code)?;
         Ok(value)
     }
@@ -217,16 +209,14 @@ impl<'a> Target<'a> {
     /// The exception record of the dump.
     pub fn exception(&self) -> Option<ExceptionInfo> {
         let mut exception = ExceptionInfo::default();
-        // SAFETY: as above.
-        let code = unsafe { (self.service().ok()?.exception)(self.session.host.ctx, &mut exception) };
+        let code = self.session.calls.exception(&mut exception);
         (code == status::OK).then_some(exception)
     }
 
     /// A processor by its number.
     pub fn processor(&self, number: u32) -> Option<ProcessorInfo> {
         let mut processor = ProcessorInfo::default();
-        // SAFETY: as above.
-        let code = unsafe { (self.service().ok()?.processor)(self.session.host.ctx, number, &mut processor) };
+        let code = self.session.calls.processor(number, &mut processor);
         (code == status::OK).then_some(processor)
     }
 
@@ -242,8 +232,7 @@ impl<'a> Target<'a> {
 
     fn kd_data_field(&self, offset: u32, size: u32) -> Option<u64> {
         let mut value = 0;
-        // SAFETY: as above.
-        let code = unsafe { (self.service().ok()?.kd_data)(self.session.host.ctx, offset, size, &mut value) };
+        let code = self.session.calls.kd_data(offset, size, &mut value);
         (code == status::OK && value != 0).then_some(value)
     }
 
@@ -259,25 +248,12 @@ impl<'a> Target<'a> {
     }
 
     fn tagged(&self, index: u64) -> Result<([u8; 16], Vec<u8>)> {
-        let service = self.service()?;
-        let mut info = abi::TaggedInfo::default();
-        // SAFETY: as above.
-        self.session.check(unsafe { (service.tagged)(self.session.host.ctx, index, &mut info) })?;
+        let (session, mut info) = (self.session, abi::TaggedInfo::default());
+        session.check(session.calls.tagged(index, &mut info))?;
         let mut bytes = vec![0; usize::try_from(info.size.min(1 << 20)).unwrap_or(0)];
         let mut done = 0;
-        // SAFETY: as above.
-        let code = unsafe {
-            (service.read_tagged)(
-                self.session.host.ctx,
-                index,
-                0,
-                bytes.as_mut_ptr(),
-                bytes.len() as u64,
-                &mut done,
-            )
-        };
-        self.session.check(code)?;
-        bytes.truncate(usize::try_from(done).map_err(|_| Error::Other("bad length".to_owned()))?);
+        session.check(session.calls.read_tagged(index, 0, &mut bytes, &mut done))?;
+        bytes.truncate(usize::try_from(done).unwrap_or(0));
         Ok((info.tag, bytes))
     }
 }

@@ -1,12 +1,9 @@
 //! Types of the target's modules: ask by name whether a type or a field exists, never by build number.
 
-#![allow(unsafe_code)]
-
-use crate::abi::{FieldInfo, FieldSink, RStr, TypeRef, status};
+use crate::abi::{FieldInfo, TypeRef, status};
 use crate::address::Va;
 use crate::error::{Error, Result};
-use crate::session::{Session, missing, sink_into};
-use core::ffi::c_void;
+use crate::session::Session;
 use std::cell::RefCell;
 use std::collections::HashMap;
 
@@ -39,10 +36,8 @@ pub struct At<'t, 'a> {
 impl<'a> Types<'a> {
     /// A type by name, `nt!_EPROCESS`.
     pub fn find(&self, name: &str) -> Result<Type<'a>> {
-        let service = self.session.types.ok_or_else(|| missing("types"))?;
         let mut handle = TypeRef::default();
-        // SAFETY: the text and the place are valid for the call.
-        let code = unsafe { (service.lookup)(self.session.host.ctx, RStr::from_str(name), &mut handle) };
+        let code = self.session.calls.type_by_name(name, &mut handle);
         self.session.check(code)?;
         Ok(Type { session: self.session, name: name.to_owned(), handle, fields: RefCell::default() })
     }
@@ -54,21 +49,20 @@ impl<'a> Type<'a> {
         self.handle.size
     }
 
+    /// The type's own name, `_EPROCESS`, however it was asked for.
+    pub fn own_name(&self) -> Option<String> {
+        let mut name = String::new();
+        let code = self.session.calls.type_name(self.handle.id, &mut name);
+        (code == status::OK).then_some(name)
+    }
+
     /// A field by path, `Tcb.ApcState.Process`; `None` where this build has none.
     pub fn field(&self, path: &str) -> Option<FieldInfo> {
         if let Some(known) = self.fields.borrow().get(path) {
             return *known;
         }
         let mut info = FieldInfo::default();
-        // SAFETY: as above.
-        let code = unsafe {
-            (self.session.types?.field)(
-                self.session.host.ctx,
-                self.handle.id,
-                RStr::from_str(path),
-                &mut info,
-            )
-        };
+        let code = self.session.calls.field(self.handle.id, path, &mut info);
         let info = (code == status::OK).then_some(info);
         self.fields.borrow_mut().insert(path.to_owned(), info);
         info
@@ -86,21 +80,11 @@ impl<'a> Type<'a> {
 
     /// Every field in order of declaration.
     pub fn fields(&self) -> Result<Vec<(String, FieldInfo)>> {
-        unsafe extern "C" fn visit(ctx: *mut c_void, name: RStr<'_>, field: &FieldInfo) -> i32 {
-            // SAFETY: `ctx` is the list of the enclosing call.
-            match unsafe { ctx.cast::<Vec<(String, FieldInfo)>>().as_mut() } {
-                Some(list) => {
-                    list.push((name.to_string(), *field));
-                    status::OK
-                }
-                None => status::INVALID,
-            }
-        }
-        let service = self.session.types.ok_or_else(|| missing("types"))?;
-        let mut list: Vec<(String, FieldInfo)> = Vec::new();
-        // SAFETY: `list` outlives the call.
-        let sink = FieldSink { ctx: (&raw mut list).cast(), visit };
-        let code = unsafe { (service.fields)(self.session.host.ctx, self.handle.id, sink) };
+        let mut list = Vec::new();
+        let code = self.session.calls.each_field(self.handle.id, &mut |name, field| {
+            list.push((name.to_owned(), *field));
+            true
+        });
         self.session.check(code)?;
         Ok(list)
     }
@@ -108,15 +92,7 @@ impl<'a> Type<'a> {
     /// The name of an enumeration's value.
     pub fn enum_name(&self, value: i64) -> Option<String> {
         let mut name = String::new();
-        // SAFETY: the sink is valid for the call.
-        let code = unsafe {
-            (self.session.types?.enum_name)(
-                self.session.host.ctx,
-                self.handle.id,
-                value,
-                sink_into(&mut name),
-            )
-        };
+        let code = self.session.calls.enum_name(self.handle.id, value, &mut name);
         (code == status::OK).then_some(name)
     }
 

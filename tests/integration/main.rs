@@ -1,8 +1,15 @@
 //! The integration tests: one binary, one module an area.
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+mod bad_input;
 mod dump_kinds;
+mod extensions;
 mod kd_dump;
 mod lab;
+mod microsoft;
+mod program;
+mod real;
+mod session;
 mod stacks;
 mod symbols;
+mod transcripts;

@@ -127,6 +127,8 @@ pub fn choices(code: u32, given: usize) -> impl Iterator<Item = (usize, u64, &'s
 /// The subtypes of a code.
 fn subtypes(code: u32) -> &'static [Variant] {
     let all = &*SUBTYPES;
+    // The live dump of a Driver Verifier violation has the same subtypes.
+    let code = if code == 0x1c4 { 0xc4 } else { code };
     let start = all.partition_point(|variant| variant.code < code);
     let end = all.partition_point(|variant| variant.code <= code);
     all.get(start..end).unwrap_or(&[])

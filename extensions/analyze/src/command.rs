@@ -1,7 +1,7 @@
 //! `!analyze`'s arguments.
 
 use crate::findings::conclude;
-use crate::{catalogue, model, print};
+use crate::{catalogue, details, model, print};
 use kd_sdk::prelude::*;
 use kd_sdk::target::BugCheck;
 
@@ -66,6 +66,11 @@ pub fn analyze(session: &Session<'_>, args: &str) -> Result<()> {
     if request.show {
         return show(session, args);
     }
+    if !session.target().is_open() {
+        return Err(Error::Unsupported(
+            "no dump is open: .opendump FILE, then g; -show CODE needs none".to_owned(),
+        ));
+    }
     let out = session.out();
     let bug_check = match session.target().bug_check().filter(|bug_check| bug_check.raw_code != 0) {
         Some(bug_check) => bug_check,
@@ -86,7 +91,7 @@ pub fn analyze(session: &Session<'_>, args: &str) -> Result<()> {
     let name = |va: Va| print::place(session, &crash, va);
     let findings = conclude(&crash, &name);
     if request.verbose {
-        print::verbose(session, &crash, &findings);
+        details::verbose(session, &crash, &findings);
     } else {
         print::short(session, &crash, &findings);
     }

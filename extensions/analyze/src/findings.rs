@@ -302,7 +302,7 @@ fn bucket(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::machine::Registers;
     use crate::model::{Context, Led, Raised};
@@ -316,7 +316,7 @@ mod tests {
     const PPM: u64 = 0xffff_f800_3000_0000;
     const GONE: u64 = 0xffff_f800_4000_0000;
 
-    fn crash(code: u32, parameters: [u64; 4]) -> Crash {
+    pub fn crash(code: u32, parameters: [u64; 4]) -> Crash {
         let modules: Vec<Module> = [("nt", NT), ("bad", BAD), ("Ntfs", NTFS), ("amdppm", PPM)]
             .iter()
             .map(|&(name, base)| module(name, base, 0x10_0000))
@@ -429,7 +429,7 @@ mod tests {
         });
         assert_eq!(blamed(&held), ("bad.sys".to_owned(), Some(Confidence::Medium)));
         let verifier = crash(0xc4, [0x2000, BAD + 0x10, 0, 0]);
-        assert_eq!(blamed(&verifier), ("bad.sys".to_owned(), Some(Confidence::Medium)));
+        assert_eq!(blamed(&verifier), ("bad.sys".to_owned(), Some(Confidence::High)));
     }
 
     #[test]

@@ -1,6 +1,8 @@
 //! What was read from the dump for the analysis: one [`Crash`], and nothing decided yet.
 
 use crate::machine::{self, Exception, RECORD_BYTES, Registers};
+use crate::objects::{lead, text_at};
+use crate::process::{Process, process};
 use crate::roles::{Role, roles};
 use crate::stack::{self, Bytes, Candidate, FoundFrame, STACK_BYTES};
 use crate::status;
@@ -9,11 +11,6 @@ use kd_sdk::error::Error;
 use kd_sdk::memory::Memory;
 use kd_sdk::session::Session;
 use kd_sdk::target::{BugCheck, Machine, Module, UnloadedModule, registers};
-
-/// Offset of KDDEBUGGER_DATA64.SizeEProcess.
-const KD_SIZE_EPROCESS: u32 = 0x2a8;
-/// Offset of KDDEBUGGER_DATA64.OffsetEprocessParentCID.
-const KD_PARENT_CID: u32 = 0x2ac;
 
 /// Offset of KDDEBUGGER_DATA64.OffsetPrcbContext: the pointer to the saved CONTEXT, since Windows 8.
 const KD_PRCB_CONTEXT: u32 = 0x338;
@@ -55,17 +52,6 @@ pub struct Raised {
     pub at: Option<Va>,
     /// The record.
     pub exception: Exception,
-}
-
-/// The crashed process.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
-    /// Its EPROCESS.
-    pub address: Va,
-    /// Image name; empty where it could not be read.
-    pub name: String,
-    /// True if the name was found by its shape, without types.
-    pub by_shape: bool,
 }
 
 /// A driver that an argument leads to through objects.
@@ -169,7 +155,7 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
         missing: Vec::new(),
     };
     crash.modules.sort_by_key(|module| module.base);
-    read_arguments(&mut crash, &memory);
+    read_arguments(&mut crash, session);
     read_hung_processor(&mut crash, session);
     let (saved, header) = (named(session, registers::PROCESSOR), named(session, registers::HEADER));
     read_contexts(&mut crash, &memory, saved.as_ref(), header.as_ref());
@@ -180,7 +166,8 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
 }
 
 /// Follows what the arguments point at.
-fn read_arguments(crash: &mut Crash, memory: &Memory<'_>) {
+fn read_arguments(crash: &mut Crash, session: &Session<'_>) {
+    let memory = &session.memory();
     for (index, (role, value)) in crash.roles().into_iter().zip(crash.bug_check.parameters).enumerate() {
         let va = Va(value);
         if value == 0 {
@@ -209,9 +196,15 @@ fn read_arguments(crash: &mut Crash, memory: &Memory<'_>) {
                 let led = lead(crash, memory, role, index, va);
                 crash.led.extend(led);
             }
+            Role::Process => {
+                let name = process(session, va).name;
+                if let (false, Some(text)) = (name.is_empty(), crash.texts.get_mut(index)) {
+                    *text = Some(name);
+                }
+            }
             Role::AnsiText | Role::DriverName => {
                 if let Some(text) = crash.texts.get_mut(index) {
-                    *text = text_at(memory, va);
+                    *text = text_at(memory, va, crash.pointer_size);
                 }
             }
             _ => {}
@@ -250,61 +243,6 @@ fn missing(crash: &mut Crash, memory: &Memory<'_>, what: &str, index: usize, va:
     };
     let shown = va.show(crash.pointer_size);
     crash.missing.push(format!("{what} in Arg{} ({shown}): {why}", index + 1));
-}
-
-/// A printable text in memory: ANSI, or the UNICODE_STRING at the address.
-fn text_at(memory: &Memory<'_>, va: Va) -> Option<String> {
-    let ansi = memory.gather(va, 64);
-    let end = ansi.iter().position(|&byte| byte == 0).unwrap_or(ansi.len());
-    let text = ansi.get(..end)?;
-    if text.len() > 2 && text.iter().all(|byte| (0x20..0x7f).contains(byte)) {
-        return Some(text.iter().map(|&byte| char::from(byte)).collect());
-    }
-    memory.unicode_string(va).ok().filter(|t| !t.is_empty() && t.len() < 256 && !t.contains(char::is_control))
-}
-
-/// Offsets of the I/O objects, which have not changed since NT: (DriverStart, DriverName, CurrentStackLocation,
-/// IO_STACK_LOCATION.DeviceObject).
-fn object_offsets(pointer_size: u32) -> (u64, u64, u64, u64) {
-    if pointer_size == 4 { (0xc, 0x1c, 0x60, 0x14) } else { (0x18, 0x38, 0xb8, 0x28) }
-}
-
-/// From a device object, driver object or IRP to a driver.
-fn lead(crash: &Crash, memory: &Memory<'_>, role: Role, index: usize, va: Va) -> Option<Led> {
-    let (start, name, current, device_of) = object_offsets(crash.pointer_size);
-    let (mut way, mut device) = (String::new(), va);
-    if role == Role::Irp {
-        if memory.u16(va).ok()? != 6 {
-            return None;
-        }
-        let location = memory.pointer(va.add(current)).ok()?;
-        device = memory.pointer(location.add(device_of)).ok()?;
-        way = format!("the IRP in Arg{} waits at a device object", index + 1);
-    }
-    let driver = if role == Role::Driver {
-        way = format!("Arg{} is the driver object", index + 1);
-        va
-    } else {
-        if memory.u16(device).ok()? != 3 {
-            return None;
-        }
-        if way.is_empty() {
-            way = format!("Arg{} is a device object", index + 1);
-        }
-        memory.pointer(device.add(8)).ok()?
-    };
-    if memory.u16(driver).ok()? != 4 {
-        return None;
-    }
-    let module = memory.pointer(driver.add(start)).ok().and_then(|base| crash.module_at(base));
-    let name = memory.unicode_string(driver.add(name)).unwrap_or_default();
-    let owner = match (module.and_then(|index| crash.modules.get(index)), name.as_str()) {
-        (Some(module), "") => module.image.clone(),
-        (Some(module), name) => format!("{name} ({})", module.image),
-        (None, "") => return None,
-        (None, name) => name.to_owned(),
-    };
-    Some(Led { argument: index, text: format!("{way} of {owner}"), module })
 }
 
 /// A register set the host knows by name.
@@ -406,60 +344,4 @@ fn irql(crash: &Crash, session: &Session<'_>) -> Option<(u64, String)> {
     }
     let level = session.target().register(registers::PROCESSOR, "cr8").ok()?;
     (level <= 15).then(|| (level, "cr8 as the crashing processor saved it".to_owned()))
-}
-
-/// The name of the crashed process.
-pub fn process(session: &Session<'_>, address: Va) -> Process {
-    if let Some(name) = session
-        .types()
-        .find("nt!_EPROCESS")
-        .and_then(|eprocess| session.memory().ansi(eprocess.at(address).address("ImageFileName")?, 15))
-        .ok()
-        .filter(|name| !name.is_empty())
-    {
-        return Process { address, name, by_shape: false };
-    }
-    let target = session.target();
-    let parent = target.kd_data_offset(KD_PARENT_CID).unwrap_or(0);
-    let size = target.kd_data_offset(KD_SIZE_EPROCESS).unwrap_or(0x1000).min(0x1000);
-    let bytes = session.memory().gather(address, usize::try_from(size).unwrap_or(0));
-    let start = usize::try_from(parent).unwrap_or(0);
-    let name = if start == 0 { None } else { bytes.get(start..).and_then(find_image_name) };
-    Process { address, name: name.unwrap_or_default(), by_shape: true }
-}
-
-/// An image name in the bytes that follow the parent's process id: 15 bytes of text padded with zeros, then the
-/// priority class (0 to 6), within 0x100 bytes in every x64 build.
-pub fn find_image_name(bytes: &[u8]) -> Option<String> {
-    // The name is aligned to 4 bytes everywhere.
-    (8..0x100usize).step_by(4).find_map(|at| {
-        let field = bytes.get(at..at + 15)?;
-        let class = *bytes.get(at + 15)?;
-        let len = field.iter().position(|&byte| byte == 0).unwrap_or(15);
-        let (text, padding) = field.split_at_checked(len)?;
-        let printable = text.iter().all(|byte| (0x20..0x7f).contains(byte));
-        let lettered = text.iter().filter(|byte| byte.is_ascii_alphanumeric()).count() >= 2;
-        let whole = text.len() >= 3 && printable && lettered && padding.iter().all(|&byte| byte == 0);
-        (whole && class <= 6).then(|| text.iter().map(|&byte| char::from(byte)).collect())
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_is_known_by_its_shape() {
-        let mut bytes = vec![0u8; 0x100];
-        bytes[0x68..0x6e].copy_from_slice(b"System");
-        bytes[0x77] = 2;
-        assert_eq!(find_image_name(&bytes).as_deref(), Some("System"));
-        bytes[0x77] = 9;
-        assert_eq!(find_image_name(&bytes), None);
-        assert_eq!(find_image_name(&bytes[..0x60]), None);
-        let mut full = vec![0u8; 0x100];
-        full[0x50..0x5f].copy_from_slice(b"SearchIndexer.e");
-        full[0x5f] = 2;
-        assert_eq!(find_image_name(&full).as_deref(), Some("SearchIndexer.e"));
-    }
 }

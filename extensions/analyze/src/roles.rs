@@ -74,6 +74,12 @@ pub fn roles(code: u32, values: [u64; 4]) -> [Role; 4] {
         (0xc7, 2 | 4 | 5) => [No, Code, No, No],
         (0x10d, 0xf) => [No, Code, No, No],
         (0xc2, 0x9b..=0x9d) => [No, No, No, Code],
+        (0xc4 | 0x1c4, 0x2000..=0x2005) => [No, Code, No, No],
+        (0xc4 | 0x1c4, 0x62) => [No, DriverName, No, No],
+        (0xe6, 0x26) => [No, Device, No, No],
+        // The object is a thread then.
+        (0xef, _) if values[1] == 1 => [No; 4],
+        (0xf4, 6) => [No, No, AnsiText, AnsiText],
         _ => ROLES
             .binary_search_by_key(&code, |row| row.0)
             .ok()

@@ -21,6 +21,25 @@ pub trait Bytes {
         buffer.truncate(done);
         buffer
     }
+
+    /// A little-endian number of `width` bytes, at most 8.
+    fn number(&self, va: Va, width: usize) -> Option<u64> {
+        number(&self.gather(va, width), 0, width)
+    }
+
+    /// The text of a UNICODE_STRING, at most 0x200 bytes of it.
+    fn counted_text(&self, va: Va, pointer_size: u32) -> Option<String> {
+        let length = self.number(va, 2)?.min(0x200) & !1;
+        let buffer = self.number(va.add(pointer_size.into()), pointer_size as usize)?;
+        let bytes = self.gather(Va(buffer), length as usize);
+        if length == 0 || bytes.len() as u64 != length {
+            return None;
+        }
+        let units = bytes.chunks_exact(2).filter_map(|pair| Some(u16::from_le_bytes(pair.try_into().ok()?)));
+        let text: String =
+            char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect();
+        (!text.contains(char::is_control)).then_some(text)
+    }
 }
 
 /// A word of the stack that lies in a module.

@@ -207,6 +207,10 @@ impl<'c> Case<'c> {
     }
 
     fn weigh_text(&mut self, index: usize, role: Role, text: &str) {
+        if role == Role::Process {
+            self.notes.push(format!("Arg{} is the process {text}", index + 1));
+            return;
+        }
         if role != Role::DriverName {
             self.notes.push(format!("Arg{} points at the text \"{text}\"", index + 1));
             return;
@@ -314,6 +318,14 @@ impl<'c> Case<'c> {
             Nature::Hardware | Nature::Requested | Nature::Elsewhere | Nature::ProcessEnded
         ) {
             return;
+        }
+        let strong = |slot: &&Candidate| !slot.weak;
+        let foreign = |slot: &Candidate| !slot.weak && self.class(slot.module) == Class::ThirdParty;
+        let words = self.crash.stack.iter().filter(strong).count();
+        if self.crash.stack_starts.is_empty() {
+            self.notes.push("the stack is not captured, so nothing on it could be weighed".to_owned());
+        } else if !self.crash.stack.iter().any(foreign) {
+            self.notes.push(format!("none of the {words} candidates on the stack is outside Windows"));
         }
         for wanted in [Class::ThirdParty, Class::Inbox, Class::Framework] {
             let stack = &self.crash.stack;

@@ -1,6 +1,6 @@
 //! `?` and `.help`: the table of commands as a reader sees it, and what completion offers.
 
-use super::{Builtin, Call, Needs, general, rows};
+use super::{Builtin, Call, Needs, evaluate, rows};
 use crate::session::Session;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -28,7 +28,7 @@ pub const ROWS: &[Builtin] = &[
 ];
 
 fn question(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    if call.args.is_empty() { help(session, out, call) } else { general::evaluate(session, out, call) }
+    if call.args.is_empty() { help(session, out, call) } else { evaluate::evaluate(session, out, call) }
 }
 
 fn help(_: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {

@@ -5,22 +5,29 @@
 //! bytes unreadable, because `?` alone does not.
 
 use super::{Builtin, Call, Needs};
-use crate::memory::ReadFault;
+use crate::memory::{Detail, ReadFault, ReadOutcome};
 use crate::range::{self, Range};
 use crate::scope::Scope;
 use crate::session::Session;
-use kd_sdk::address::Va;
+use crate::target::float;
+use crate::typed::{self, TextStyle};
+use kd_sdk::address::{Pa, Va};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
 
 /// The rows of the table of commands.
 pub const ROWS: &[Builtin] = &[Builtin {
-    names: &["d", "db", "dw", "dW", "dd", "dq", "dp", "dc", "da", "du", "dyb", "dyd", "dds", "dqs", "dps"],
-    usage: "[RANGE]",
+    names: &[
+        "d", "db", "dw", "dW", "dd", "dq", "dp", "dc", "da", "du", "df", "dD", "dyb", "dyd", "dds", "dqs",
+        "dps", "dda", "ddu", "ddp", "dqa", "dqu", "dqp", "dpa", "dpu", "dpp",
+    ],
+    usage: "[/cN] [/p] [RANGE]",
     summary: "Display memory",
     help: "d[b|w|W|d|q|p|c] bytes, words, words with characters, double words, quad words, pointers, double words\n\
-           with characters; da, du text up to a NUL; dyb, dyd bits; dds, dqs, dps values with symbols. d repeats the\n\
-           last form.\n\
+           with characters; da, du text up to a NUL; df, dD floats and doubles; dyb, dyd bits; dds, dqs, dps values\n\
+           with symbols; dda ddu ddp, dqa dqu dqp, dpa dpu dpp values and the ASCII text, the Unicode text or the\n\
+           pointer with its symbol that stands where they point. d repeats the last form. /cN: N items in a line;\n\
+           /p: physical addresses.\n\
            RANGE is START END (END included), START LCOUNT (items), START L-COUNT (ending there); L?COUNT lifts the\n\
            limit of 256 MB. Without START the display goes on where the last one ended, at first at the instruction\n\
            pointer. Bytes that cannot be read show as ?; the last line says why.",
@@ -49,9 +56,23 @@ enum Look {
     Text,
     Bits,
     Symbols,
+    Floats,
+    /// The value, and what stands where it points: text of one-byte or two-byte characters, a pointer.
+    Pointees(Pointee),
 }
 
-const FORMS: [Form; 14] = [
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pointee {
+    Ascii,
+    Unicode,
+    Pointer,
+}
+
+const fn pointees(name: &'static str, unit: usize, what: Pointee) -> Form {
+    Form { name, unit, per_line: 1, default: 0, look: Look::Pointees(what) }
+}
+
+const FORMS: [Form; 25] = [
     Form { name: "db", unit: 1, per_line: 16, default: 0, look: Look::Bytes },
     Form { name: "dw", unit: 2, per_line: 8, default: 0, look: Look::Numbers },
     Form { name: "dW", unit: 2, per_line: 8, default: 0, look: Look::NumbersAndText },
@@ -66,7 +87,47 @@ const FORMS: [Form; 14] = [
     Form { name: "dds", unit: 4, per_line: 1, default: 0, look: Look::Symbols },
     Form { name: "dqs", unit: 8, per_line: 1, default: 0, look: Look::Symbols },
     Form { name: "dps", unit: 0, per_line: 1, default: 0, look: Look::Symbols },
+    Form { name: "df", unit: 4, per_line: 4, default: 16, look: Look::Floats },
+    Form { name: "dD", unit: 8, per_line: 3, default: 15, look: Look::Floats },
+    pointees("dda", 4, Pointee::Ascii),
+    pointees("ddu", 4, Pointee::Unicode),
+    pointees("ddp", 4, Pointee::Pointer),
+    pointees("dqa", 8, Pointee::Ascii),
+    pointees("dqu", 8, Pointee::Unicode),
+    pointees("dqp", 8, Pointee::Pointer),
+    pointees("dpa", 0, Pointee::Ascii),
+    pointees("dpu", 0, Pointee::Unicode),
+    pointees("dpp", 0, Pointee::Pointer),
 ];
+
+/// How a line of another command's looks.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum LineForm {
+    /// Bytes and characters.
+    Bytes,
+    /// Words and characters.
+    Words,
+    /// Double words and characters.
+    Double,
+    /// Quad words and characters.
+    Quad,
+}
+
+/// Shows the 16 bytes at an address.
+pub fn one_line(scope: &Scope, out: &Out<'_>, form: LineForm, va: Va) {
+    let (name, unit) = match form {
+        LineForm::Bytes => ("db", 1),
+        LineForm::Words => ("dW", 2),
+        LineForm::Double => ("dc", 4),
+        LineForm::Quad => ("dq", 8),
+    };
+    let look = if unit == 1 { Look::Bytes } else { Look::NumbersAndText };
+    let form = Form { name, unit, per_line: 16 / unit, default: 0, look };
+    let pointer = scope.pointer_size() as usize;
+    let display = Display { scope, out, form, pointer, physical: false };
+    let (bytes, _) = display.read_line(va, 16);
+    display.line(out, va, &bytes);
+}
 
 /// Where the last display ended and what it was.
 #[derive(Clone, Copy, Default)]
@@ -85,17 +146,45 @@ fn display(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     };
     let mut form = FORMS.get(index).copied().ok_or_else(|| Error::Usage("no such form of d".to_owned()))?;
     let pointer = scope.pointer_size() as usize;
+    let (columns, physical, args) = options(call.args)?;
     if form.unit == 0 {
         form.unit = pointer;
-        form.per_line = if form.look == Look::Symbols { 1 } else { 16 / pointer };
+        form.per_line = if form.look == Look::Numbers { 16 / pointer } else { 1 };
     }
     let items = if form.default > 0 { form.default } else { 128 / form.unit as u64 };
     let start = || last.next.or_else(|| scope.register("$ip").map(Va)).unwrap_or_default();
-    let range = range::parse(call.args, &scope, start, items, form.unit as u64)?;
-    let shown = Display { scope: &scope, out, form, pointer };
+    if let Some(columns) = columns {
+        form.per_line = columns;
+    }
+    let range = range::parse(args, &scope, start, items, form.unit as u64)?;
+    let shown = Display { scope: &scope, out, form, pointer, physical };
     let end = shown.range(range, &mut || session.interrupted())?;
     session.last_display = LastDisplay { form: index, next: Some(end) };
     Ok(())
+}
+
+/// `/cN`, `/p`: items in a line, physical addresses, and what follows.
+fn options(args: &str) -> Result<(Option<usize>, bool, &str)> {
+    let (mut columns, mut physical) = (None, false);
+    let mut args = args.trim_start();
+    while let Some(option) = args.strip_prefix('/') {
+        let (word, rest) = option.split_once(char::is_whitespace).unwrap_or((option, ""));
+        if word.starts_with('p') {
+            // [c], [uc], [wc] tell a live machine how to map the page.
+            physical = true;
+        } else if let Some(count) = word.strip_prefix('c') {
+            let count =
+                crate::expr::number(count, 16).and_then(|number| number.ok()).map(|number| number.value);
+            let count =
+                count.and_then(|count| usize::try_from(count).ok()).filter(|count| (1..=256).contains(count));
+            columns =
+                Some(count.ok_or_else(|| Error::Usage("/c needs a number of items, 1 to 100".to_owned()))?);
+        } else {
+            return Err(Error::Usage(format!("d takes /cN and /p, not /{word}")));
+        }
+        args = rest.trim_start();
+    }
+    Ok((columns, physical, args))
 }
 
 struct Display<'a> {
@@ -103,6 +192,8 @@ struct Display<'a> {
     out: &'a Out<'a>,
     form: Form,
     pointer: usize,
+    /// Addresses are physical.
+    physical: bool,
 }
 
 /// One line's bytes: `None` where a byte is missing.
@@ -153,7 +244,7 @@ impl Display<'_> {
         let mut done = 0;
         while done < count {
             let mut buffer = vec![0; count - done];
-            let outcome = self.scope.read(at.add(done as u64), &mut buffer);
+            let outcome = self.read(at.add(done as u64), &mut buffer);
             for (place, byte) in line.iter_mut().skip(done).zip(buffer.iter().take(outcome.done)) {
                 *place = Some(*byte);
             }
@@ -165,6 +256,16 @@ impl Display<'_> {
             }
         }
         (line, fault)
+    }
+
+    fn read(&self, at: Va, buffer: &mut [u8]) -> ReadOutcome {
+        if !self.physical {
+            return self.scope.read(at, buffer);
+        }
+        let (done, why) = self.scope.read_physical(Pa(at.0), buffer);
+        let frame = at.add(done as u64);
+        let fault = why.map(|why| ReadFault { at: frame, why, detail: Detail::Frame(Pa(frame.0).pfn()) });
+        ReadOutcome { done, fault }
     }
 
     /// Shows one line; true where the text has ended.
@@ -181,6 +282,14 @@ impl Display<'_> {
             }
             Look::Bits => {
                 self.bits(out, &items);
+                false
+            }
+            Look::Floats => {
+                self.floats(out, &items);
+                false
+            }
+            Look::Pointees(what) => {
+                self.pointee(out, items.first().copied().flatten(), what);
                 false
             }
             Look::Bytes | Look::Numbers | Look::NumbersAndText => {
@@ -250,7 +359,7 @@ impl Display<'_> {
                     text.push(u8::try_from(value).map_or('.', printable));
                 }
                 Some(value) => {
-                    let c = u32::try_from(value).ok().and_then(char::from_u32).filter(|c| !c.is_control());
+                    let c = u32::try_from(value).ok().and_then(char::from_u32).filter(|c| has_glyph(*c));
                     text.push(c.unwrap_or('.'));
                 }
                 None => {
@@ -271,6 +380,48 @@ impl Display<'_> {
             let name = name.to_string();
             out.text(" ");
             out.styled_field("symbol", Value::Text(&name), Style::Symbol, &name);
+        }
+    }
+
+    /// `df`, `dD`.
+    fn floats(&self, out: &Out<'_>, items: &[Option<u64>]) {
+        let (width, precision) = if self.form.unit == 4 { (16, 8) } else { (22, 12) };
+        out.list("values", |out| {
+            for (index, item) in items.iter().enumerate() {
+                let number = item.map(|bits| match self.form.unit {
+                    4 => f64::from(f32::from_bits(bits as u32)),
+                    _ => f64::from_bits(bits),
+                });
+                let shown = number.map_or_else(|| "?".repeat(8), |number| float::general(number, precision));
+                out.text(if index == 0 { "" } else { " " });
+                out.field("", item.map_or(Value::Null, Value::Hex), &format!("{shown:>width$}"));
+            }
+        });
+    }
+
+    /// The value, and what stands where it points.
+    fn pointee(&self, out: &Out<'_>, item: Option<u64>, what: Pointee) {
+        out.field("value", item.map_or(Value::Null, Value::Hex), &self.shown(item));
+        let Some(at) = item.map(Va) else { return };
+        let unit = match what {
+            Pointee::Ascii => 1,
+            Pointee::Unicode => 2,
+            Pointee::Pointer => {
+                let (bytes, _) = self.read_line(at, self.pointer);
+                let Some(value) = number(&bytes) else { return };
+                out.text(" ");
+                out.field("pointee", Value::Hex(value), &Va(value).show(self.pointer as u32).to_string());
+                if let Some(name) = self.scope.name_of(Va(value)) {
+                    let name = name.to_string();
+                    out.text(" ");
+                    out.styled_field("symbol", Value::Text(&name), Style::Symbol, &name);
+                }
+                return;
+            }
+        };
+        if let Some(text) = typed::text_at(at, unit, 48, TextStyle::Memory, self.scope) {
+            out.text(" ");
+            out.field("text", Value::Text(&text), &format!("\"{text}\""));
         }
     }
 
@@ -299,12 +450,12 @@ impl Display<'_> {
     fn bit_ruler(&self) {
         let indent = " ".repeat(if self.pointer == 8 { 19 } else { 10 });
         let digits = if self.form.unit == 1 {
-            vec!["76543210"; 4].join(" ")
+            ["76543210"; 4].join(" ")
         } else {
             "10987654 32109876 54321098 76543210".to_owned()
         };
         self.out.line(&format!("{indent}{digits}"));
-        self.out.line(&format!("{indent}{}", vec!["--------"; 4].join(" ")));
+        self.out.line(&format!("{indent}{}", ["--------"; 4].join(" ")));
     }
 }
 
@@ -315,4 +466,10 @@ fn number(bytes: &[Option<u8>]) -> Option<u64> {
 
 fn printable(byte: u8) -> char {
     if (0x20..0x7f).contains(&byte) { char::from(byte) } else { '.' }
+}
+
+/// Whether a UTF-16 unit is a character that means something: no control, private use or noncharacter.
+fn has_glyph(c: char) -> bool {
+    !c.is_control()
+        && !matches!(c, '\u{e000}'..='\u{f8ff}' | '\u{fdd0}'..='\u{fdef}' | '\u{fffe}'..='\u{ffff}')
 }

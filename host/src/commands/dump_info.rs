@@ -140,7 +140,7 @@ fn path_line(out: &Out<'_>, title: &str, key: &str, path: &str) {
 }
 
 /// KD prints a dot for each module, 63 in the first line, 64 in the others.
-fn dots(out: &Out<'_>, count: usize) {
+pub(super) fn dots(out: &Out<'_>, count: usize) {
     let mut left = count;
     let mut room = 63;
     while left > 0 {

@@ -196,7 +196,18 @@ pub fn show_chain(session: &Session, out: &Out<'_>) {
                         ""
                     },
                 );
-                out.data("stuck", Value::Bool(extension.is_stuck()));
+                let stuck = extension.is_stuck();
+                out.field(
+                    "stuck",
+                    Value::Bool(stuck),
+                    if stuck { ", stuck: a command of it did not stop and may still run" } else { "" },
+                );
+                let in_place = extension.in_place;
+                out.field(
+                    "in_place",
+                    Value::Bool(in_place),
+                    if in_place { ", loaded in place: the file must not be overwritten" } else { "" },
+                );
                 out.end_line();
                 let path = extension.path.display().to_string();
                 out.field("path", Value::Text(&path), &format!("        [path: {path}]"));
@@ -208,6 +219,20 @@ pub fn show_chain(session: &Session, out: &Out<'_>) {
                     }
                 });
             });
+        }
+    });
+    show_kept(session, out);
+}
+
+/// Extensions whose image stays in memory although they are unloaded.
+fn show_kept(session: &Session, out: &Out<'_>) {
+    let kept = session.chain.kept();
+    out.list("kept", |out| {
+        for extension in kept {
+            let text =
+                format!("    {}: unloaded, kept in memory: a command of it did not stop", extension.name);
+            out.field("", Value::Text(&extension.name), &text);
+            out.end_line();
         }
     });
 }

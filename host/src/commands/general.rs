@@ -2,7 +2,6 @@
 
 use super::{Builtin, Call, Needs};
 use crate::session::Session;
-use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Value};
 use std::path::{Path, PathBuf};
@@ -67,20 +66,6 @@ pub const ROWS: &[Builtin] = &[
     },
 ];
 
-/// `? EXPR`: `Evaluate expression: DEC = HEX`.
-pub fn evaluate(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let scope = session.scope(call.processor)?;
-    let value = scope.evaluate(call.args)?;
-    out.text("Evaluate expression: ");
-    out.field("decimal", Value::Int(value as i64), &(value as i64).to_string());
-    // A 32-bit target shows 32 bits, and so does KD any value whose upper half says nothing.
-    let short = scope.pointer_size() == 4 && (value >> 32 == 0 || value >> 31 == 0x1_ffff_ffff);
-    out.text(" = ");
-    out.field("hex", Value::Hex(value), &Va(value).show(if short { 4 } else { 8 }).to_string());
-    out.end_line();
-    Ok(())
-}
-
 fn quit(session: &mut Session, _: &Out<'_>, _: &Call<'_>) -> Result<()> {
     session.quit();
     Ok(())
@@ -110,11 +95,23 @@ fn radix(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
 }
 
 fn open_log(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let name = call.args.trim_matches('"');
-    let path = PathBuf::from(if name.is_empty() { "Dbgeng.log" } else { name });
-    if name.starts_with("/t") || name.starts_with("/d") || name.starts_with("/u") {
-        return Err(Error::Unsupported(format!("option {name} is not in this version; logs are UTF-8")));
+    let mut name = call.args;
+    // A path may begin as an option does: only the whole word is one.
+    loop {
+        let (word, rest) = name.split_once(char::is_whitespace).unwrap_or((name, ""));
+        match word {
+            // Every log is Unicode.
+            "/u" => name = rest.trim_start(),
+            "/t" | "/d" => {
+                return Err(Error::Unsupported(format!(
+                    "option {word} is not in this version: name the file"
+                )));
+            }
+            _ => break,
+        }
     }
+    let name = name.trim_matches('"');
+    let path = PathBuf::from(if name.is_empty() { "Dbgeng.log" } else { name });
     let append = call.name == ".logappend";
     session
         .ui()

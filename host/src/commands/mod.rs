@@ -1,22 +1,36 @@
 //! kd's own commands. A command is a row of data; a family of them is a file.
 
+mod aliases;
 mod builtin_help;
 mod code;
 mod context;
 mod display;
 mod dump_info;
+mod evaluate;
 mod extensions;
 mod general;
+mod lists;
+mod locals;
 mod modules;
+mod paths;
+mod printf;
+mod program;
 mod registers;
+mod search;
 mod stack;
+mod symbols;
 mod systems;
+mod types;
 mod word;
 
+pub use aliases::Aliases;
 pub use builtin_help::completions;
 pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
+pub(crate) use paths::LOAD_ANYTHING;
+pub use paths::noise;
+pub use program::Program;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -60,7 +74,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 10] = [
+const FAMILIES: [&[Builtin]; 19] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -70,6 +84,15 @@ const FAMILIES: [&[Builtin]; 10] = [
     code::ROWS,
     context::ROWS,
     display::ROWS,
+    evaluate::ROWS,
+    search::ROWS,
+    lists::ROWS,
+    aliases::ROWS,
+    program::ROWS,
+    symbols::ROWS,
+    locals::ROWS,
+    types::ROWS,
+    paths::ROWS,
     extensions::ROWS,
 ];
 
@@ -81,17 +104,11 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 /// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
 /// command".
 const NOT_YET: &[(&str, &str)] = &[
-    ("x ln ld ss", "symbol lookup by pattern"),
-    ("dt dv dx", "typed display"),
-    ("?? .formats .printf", "the C++ evaluator and formatted output"),
-    ("s c #", "searching and comparing memory"),
-    ("ds dS dda ddu ddp dpa dpu dpp dqa dqu dqp dl df dD dg", "this form of display"),
-    (".reload .sympath .symfix .exepath .srcpath .symopt .lines", "symbol management at the prompt"),
-    (
-        ".if .elsif .else .for .while .do .break .continue .foreach .block .catch .leave j z",
-        "command programs",
-    ),
-    ("as aS al ad n rm sq so", "aliases and settings"),
+    ("ss", "symbol suffixes"),
+    ("dx", "the data model"),
+    ("#", "searching for instructions"),
+    ("dg", "segment descriptors"),
+    ("rm sq so", "settings"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
     (".shell .push .pop .prompt_allow .outmask .imgscan", "this command"),
 ];

@@ -7,7 +7,7 @@ use super::{Builtin, Call, Needs};
 use crate::pattern;
 use crate::scope::{OpenTarget, Scope};
 use crate::session::Session;
-use crate::symbols::ModuleState;
+use crate::symbols::{Matched, ModuleState};
 use crate::target::{Module, UnloadedModule, time};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
@@ -148,6 +148,15 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
                 out.end_line();
             }
         });
+        let unloaded = unloaded(open, &options);
+        if !unloaded.is_empty() {
+            out.list("unloaded", |out| {
+                for module in unloaded {
+                    out.name("", &module.name);
+                    out.end_line();
+                }
+            });
+        }
         return Ok(());
     }
     let width = if scope.pointer_size() == 8 { 17 } else { 8 };
@@ -165,10 +174,7 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         }
     });
     result?;
-    let narrowed =
-        options.loaded_only || options.user_only || options.with_symbols || options.trouble || at.is_some();
-    let unloaded: Vec<&UnloadedModule> =
-        open.target.unloaded().iter().filter(|module| !narrowed && options.takes_unloaded(module)).collect();
+    let unloaded = unloaded(open, &options);
     if !unloaded.is_empty() {
         out.end_line();
         out.styled(Style::Heading, "Unloaded modules:");
@@ -182,13 +188,29 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     Ok(())
 }
 
+/// The unloaded modules that are asked for.
+fn unloaded<'a>(open: &'a OpenTarget, options: &Options<'_>) -> Vec<&'a UnloadedModule> {
+    let narrowed = options.loaded_only
+        || options.user_only
+        || options.with_symbols
+        || options.trouble
+        || options.address.is_some();
+    open.target.unloaded().iter().filter(|module| !narrowed && options.takes_unloaded(module)).collect()
+}
+
 fn selected_by_symbols(open: &OpenTarget, index: usize, options: &Options<'_>) -> bool {
     if !options.with_symbols && !options.trouble {
         return true;
     }
     let state = open.symbols.state(&open.target, index);
     (options.with_symbols && matches!(state, ModuleState::Loaded { .. }))
-        || (options.trouble && matches!(state, ModuleState::None { .. }))
+        || (options.trouble
+            && matches!(
+                state,
+                ModuleState::None { .. }
+                    | ModuleState::Exports { .. }
+                    | ModuleState::Loaded { matched: Matched::Nothing, .. }
+            ))
 }
 
 struct Listing<'a> {
@@ -209,7 +231,7 @@ impl Listing<'_> {
     fn module(&self, out: &Out<'_>, index: usize, module: &Module) {
         self.range(out, module.base, module.end());
         let state = self.open.symbols.state(&self.open.target, index);
-        let (mark, text) = symbol_text(&state);
+        let (mark, text) = symbol_text(module, &state);
         out.data("size", Value::UInt(module.size));
         out.data("is_kernel", Value::Bool(module.is_kernel));
         let detail = self.options.time || self.options.image || self.options.path || self.options.check_sums;
@@ -240,7 +262,7 @@ impl Listing<'_> {
         let shown =
             if detail && !self.options.verbose { String::new() } else { format!(" {mark} {text:<22}") };
         out.field("symbols", Value::Text(text), shown.trim_end());
-        if let ModuleState::Loaded { pdb, id, matched } = &state {
+        if let ModuleState::Loaded { pdb, id, matched, .. } = &state {
             let pdb = pdb.display().to_string();
             out.field("pdb", Value::Text(&pdb), &if detail { String::new() } else { format!("  {pdb}") });
             out.data("pdb_id", Value::Text(&id.to_string()));
@@ -264,6 +286,9 @@ impl Listing<'_> {
                 out.line(&format!("    Symbols:          {id}, {matched}"));
             }
             ModuleState::None { reason } => out.line(&format!("    Symbols:          {reason}")),
+            ModuleState::Exports { count } => {
+                out.line(&format!("    Symbols:          {count} exported names"))
+            }
             ModuleState::Deferred => {}
         }
     }
@@ -271,25 +296,42 @@ impl Listing<'_> {
     fn unloaded(&self, out: &Out<'_>, module: &UnloadedModule) {
         self.range(out, module.start, module.end);
         out.styled_field("name", Value::Text(&module.name), Style::Symbol, &module.name);
+        out.end_line();
+        let details = self.options.time || self.options.verbose;
+        if details {
+            // What the kernel no longer knows, in KD's words, so that scripts find their lines.
+            out.line(&format!("    Timestamp: {}", time::time_stamp(0)));
+            out.line("    Checksum:  00000000");
+            out.line(&format!("    ImageSize:  {:08X}", module.end.0.saturating_sub(module.start.0)));
+        }
         if let Some(time) = module.time {
-            let shown = if self.options.time || self.options.verbose {
-                format!("  unloaded {}", time::session_time(time))
+            let shown = if details {
+                format!("    Unloaded:  {}\n", time::session_time(time))
             } else {
                 String::new()
             };
             out.field("unload_time", Value::Time(time), &shown);
         }
-        out.end_line();
     }
 }
 
-/// The mark and the words of the symbol column.
-fn symbol_text(state: &ModuleState) -> (&'static str, &'static str) {
-    match state {
-        ModuleState::Deferred => (" ", "(deferred)"),
-        ModuleState::Loaded { .. } => (" ", "(pdb symbols)"),
-        ModuleState::None { .. } => (" ", "(no symbols)"),
-    }
+/// The mark and the words of the symbol column: `T` no time stamp, `C` no check sum, `M` symbols of another build.
+fn symbol_text(module: &Module, state: &ModuleState) -> (&'static str, &'static str) {
+    let mark = match state {
+        ModuleState::Loaded { matched: Matched::Nothing, .. } => "M",
+        ModuleState::Deferred => " ",
+        _ if module.time_stamp == 0 => "T",
+        _ if module.check_sum == 0 => "C",
+        _ => " ",
+    };
+    let text = match state {
+        ModuleState::Deferred => "(deferred)",
+        ModuleState::Loaded { private: true, .. } => "(private pdb symbols)",
+        ModuleState::Loaded { .. } => "(pdb symbols)",
+        ModuleState::Exports { .. } => "(export symbols)",
+        ModuleState::None { .. } => "(no symbols)",
+    };
+    (mark, text)
 }
 
 #[cfg(test)]

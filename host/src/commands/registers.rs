@@ -42,6 +42,9 @@ fn registers(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()
         }
         _ => mask::DEFAULT,
     };
+    if args.contains('=') && sets_variables(session, args)? {
+        return Ok(());
+    }
     if scope.contexts.registers.is_some() && args.is_empty() {
         out.line("Last set context:");
     }
@@ -76,6 +79,32 @@ fn show(registers: &Registers, groups: u32, out: &Out<'_>) {
             out.end_line();
         }
     });
+}
+
+/// `r $t0 = EXPR`, several after commas, and `r $.u0 = TEXT`. False where the first operand is no user's register.
+fn sets_variables(session: &mut Session, args: &str) -> Result<bool> {
+    let mut rest = args.trim();
+    let mut any = false;
+    if let Some((number, text)) = rest.strip_prefix("$.u").and_then(|rest| rest.split_once('=')) {
+        let number = number.trim().parse().unwrap_or(usize::MAX);
+        let set = session.aliases.set_fixed(number, text.trim());
+        return if set { Ok(true) } else { Err(Error::Usage("fixed aliases are $.u0 to $.u9".to_owned())) };
+    }
+    while let Some((name, value)) = rest.split_once('=') {
+        let name = name.trim().trim_start_matches('@').to_ascii_lowercase();
+        if session.variables.get(&name).is_none() {
+            break;
+        }
+        any = true;
+        let (number, after) = session.scope(None)?.evaluate_first(value.trim_start())?;
+        session.variables.set(&name, number);
+        rest = after.trim_start();
+        rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
+    }
+    if any && !rest.is_empty() {
+        return Err(Error::Usage(format!("extra character error in '{rest}'")));
+    }
+    Ok(any)
 }
 
 /// `r rax, rcx`, `r @$ip`.

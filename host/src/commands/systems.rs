@@ -184,7 +184,9 @@ fn processors(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
 fn open_dump(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let mut args = Args::new(call.args);
     let mut member = None;
-    if let Some(text) = call.args.strip_prefix("/c") {
+    // A path may begin with `/c` too.
+    let option = call.args.strip_prefix("/c");
+    if let Some(text) = option.filter(|text| text.is_empty() || text.starts_with([' ', '\t', '"'])) {
         args = Args::new(text);
         member = Some(args.word().ok_or_else(|| {
             Error::Usage(".opendump /c \"MEMBER\" [CABFILE]: the member is missing".to_owned())
@@ -224,6 +226,7 @@ fn go(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     }
     for dump in pending {
         session.attach_into(dump, out);
+        session.analyze_at_load(out);
     }
     Ok(())
 }

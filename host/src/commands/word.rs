@@ -1,7 +1,7 @@
 //! Takes a line apart into commands, and a command into its word and its arguments. KD's grammar, not a shell's: the
 //! blank after a command is often optional (`lmvmnt`, `r@rip`), a number before a letter names a processor (`3r`).
 
-use super::Builtin;
+use super::rows;
 
 /// The parts of one command.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,17 +35,22 @@ pub enum Word<'a> {
 /// the rest of the line a comment.
 pub fn split_commands(line: &str) -> Vec<&str> {
     let mut commands = Vec::new();
-    let (mut start, mut quoted, mut depth) = (0, false, 0usize);
+    let (mut start, mut quoted, mut depth, mut parens) = (0, false, 0usize, 0usize);
     for (at, c) in line.char_indices() {
         match c {
             '*' if line.get(start..at).is_some_and(|before| before.trim().is_empty()) && !quoted => {
                 start = line.len();
                 break;
             }
+            '(' if !quoted && depth == 0 && is_counted_loop(line.get(start..at).unwrap_or_default()) => {
+                parens += 1;
+            }
+            ')' if !quoted && depth == 0 => parens = parens.saturating_sub(1),
             '"' => quoted = !quoted,
             '{' if !quoted => depth += 1,
             '}' if !quoted => depth = depth.saturating_sub(1),
-            ';' if !quoted && depth == 0 => {
+            ';' if takes_line(line.get(start..at).unwrap_or_default()) => break,
+            ';' if !quoted && depth == 0 && parens == 0 => {
                 commands.push(line.get(start..at).unwrap_or_default());
                 start = at + 1;
             }
@@ -57,11 +62,29 @@ pub fn split_commands(line: &str) -> Vec<&str> {
     commands.iter().map(|command| command.trim()).collect()
 }
 
+/// `$$ text`, but not `$$<file`, `$$><file`, `$$>a<file`.
+fn is_comment(command: &str) -> bool {
+    command
+        .strip_prefix("$$")
+        .is_some_and(|rest| !["<", "><", ">a<"].iter().any(|head| rest.starts_with(head)))
+}
+
+/// Commands to which the rest of the line belongs, semicolons too.
+fn takes_line(command: &str) -> bool {
+    let command = command.trim_start();
+    ["as ", "as\t", "j ", "j(", "$<", "$><"].iter().any(|head| command.starts_with(head))
+}
+
+/// `.for` has semicolons between its brackets.
+fn is_counted_loop(command: &str) -> bool {
+    command.trim_start().strip_prefix(".for").is_some_and(|rest| !rest.starts_with(char::is_alphabetic))
+}
+
 impl<'a> Word<'a> {
     /// Takes one command apart.
-    pub fn parse(command: &'a str, rows: impl Iterator<Item = &'static Builtin> + Clone) -> Word<'a> {
+    pub fn parse(command: &'a str) -> Word<'a> {
         let command = command.trim();
-        if command.is_empty() || command.starts_with('*') || command.starts_with("$$") {
+        if command.is_empty() || command.starts_with('*') || is_comment(command) {
             return Word::Nothing;
         }
         if let Some(rest) = command.strip_prefix('!') {
@@ -72,20 +95,16 @@ impl<'a> Word<'a> {
         let digits = command.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
         let (prefix, rest) = command.split_at_checked(digits).unwrap_or(("", command));
         if let (Ok(processor), true) = (prefix.parse(), rest.starts_with(|c: char| c.is_ascii_alphabetic())) {
-            return builtin(rest, rows, Some(processor));
+            return builtin(rest, Some(processor));
         }
-        builtin(command, rows, None)
+        builtin(command, None)
     }
 }
 
 /// The longest name of the table that the command begins with. After a name that ends in a letter something else
 /// than a letter must follow, unless the family takes its arguments glued.
-fn builtin<'a>(
-    command: &'a str,
-    rows: impl Iterator<Item = &'static Builtin>,
-    processor: Option<u32>,
-) -> Word<'a> {
-    let best = rows
+fn builtin(command: &str, processor: Option<u32>) -> Word<'_> {
+    let best = rows()
         .flat_map(|row| row.names.iter().copied())
         .filter(|name| begins_with(command, name))
         .max_by_key(|name| name.len());
@@ -110,8 +129,8 @@ fn builtin<'a>(
 const GLUED: [&str; 3] = ["lm", "r", "rM"];
 
 fn begins_with(command: &str, name: &str) -> bool {
-    // `d*`, `k*` and `r*` have forms that differ only in case; everything else does not care.
-    let exact = name.starts_with(['d', 'k', 'r']);
+    // `a*`, `d*`, `k*` and `r*` have forms that differ only in case; everything else does not care.
+    let exact = name.starts_with(['a', 'd', 'k', 'r']);
     let Some(head) = command.get(..name.len()) else { return false };
     if !(head == name || (!exact && head.eq_ignore_ascii_case(name))) {
         return false;
@@ -142,12 +161,8 @@ fn glued_register(command: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn parse(command: &str) -> Word<'_> {
-        Word::parse(command, crate::commands::rows().collect::<Vec<_>>().into_iter())
-    }
-
     fn is(command: &str, name: &str, args: &str) {
-        match parse(command) {
+        match Word::parse(command) {
             Word::Builtin { name: found, args: rest, .. } => {
                 assert_eq!((found, rest), (name, args), "{command}")
             }
@@ -172,13 +187,13 @@ mod tests {
         is(".time", ".time", "");
         is("dd", "dd", "");
         is("3r rip", "r", "rip");
-        assert_eq!(parse("version"), Word::Builtin { name: "version", args: "", processor: None });
-        assert!(matches!(parse("versions"), Word::Unknown { word: "versions" }));
-        assert!(matches!(parse(".echotimestamps"), Word::Unknown { .. }));
-        assert!(matches!(parse("rdmsr 10"), Word::Unknown { word: "rdmsr" }));
-        assert!(matches!(parse("3r"), Word::Builtin { processor: Some(3), .. }));
-        assert_eq!(parse("* x"), Word::Nothing);
-        assert_eq!(parse("!a.b  c"), Word::Extension { word: "a.b", args: "c" });
+        assert_eq!(Word::parse("version"), Word::Builtin { name: "version", args: "", processor: None });
+        assert!(matches!(Word::parse("versions"), Word::Unknown { word: "versions" }));
+        assert!(matches!(Word::parse(".echotimestamps"), Word::Unknown { .. }));
+        assert!(matches!(Word::parse("rdmsr 10"), Word::Unknown { word: "rdmsr" }));
+        assert!(matches!(Word::parse("3r"), Word::Builtin { processor: Some(3), .. }));
+        assert_eq!(Word::parse("* x"), Word::Nothing);
+        assert_eq!(Word::parse("!a.b  c"), Word::Extension { word: "a.b", args: "c" });
     }
 
     #[test]
@@ -187,5 +202,9 @@ mod tests {
         assert_eq!(split_commands(".echo \"x;y\"; q"), [".echo \"x;y\"", "q"]);
         assert_eq!(split_commands("r; * a; b"), ["r"]);
         assert_eq!(split_commands(".if (1) { a; b }; c"), [".if (1) { a; b }", "c"]);
+        assert_eq!(split_commands(".for (a; b; c) { d; e }; f"), [".for (a; b; c) { d; e }", "f"]);
+        assert_eq!(split_commands("as x a; b"), ["as x a; b"]);
+        assert_eq!(split_commands("aS x a; b"), ["aS x a", "b"]);
+        assert_eq!(split_commands("j 1 'a;b' ; 'c'"), ["j 1 'a;b' ; 'c'"]);
     }
 }

@@ -1,207 +1,268 @@
-//! The MASM-style evaluator: 64-bit unsigned arithmetic, registers, symbols, and reads of target memory.
+//! The MASM evaluator: 64-bit unsigned arithmetic, registers, symbols, and reads of target memory.
 //!
-//! Precedence and operators as documented for KD; a hexadecimal constant from 80000000 to ffffffff is sign-extended
-//! in kernel mode unless it is written with a grave accent. Casts, `@@()` and string
-//! functions are not part of this version.
+//! Operators, their precedence and what a word may mean are KD's: operators of one level work from left to right,
+//! memory operators bind to the next operand only, `@` makes a word a register at once, well-known registers are
+//! taken before numbers, numbers before symbols, symbols before the other registers.
 
-use super::lexer::{Token, TokenKind, number, tokens};
-use kd_sdk::address::Va;
+use super::cursor::Cursor;
+use super::{Context, Evaluator, ExprError, MAX_DEPTH, functions, number, number_of, switch};
+use kd_sdk::address::{Pa, Va};
 
-/// Nesting that no sane expression reaches; deeper ones would eat the stack.
-const MAX_DEPTH: usize = 200;
-
-/// What an expression may refer to.
-pub trait Context {
-    /// A register or pseudo-register by name, without `@`.
-    fn register(&self, name: &str) -> Option<u64>;
-    /// A symbol or module by name.
-    fn symbol(&self, name: &str) -> Option<u64>;
-    /// `size` (1, 2, 4, 8) bytes of target memory as a number; the error is the reason.
-    fn read(&self, va: Va, size: u32) -> Result<u64, String>;
-    /// 4 or 8.
-    fn pointer_size(&self) -> u32;
-    /// 8, 10 or 16.
-    fn radix(&self) -> u32;
+/// The longest expression at the start of `text`, and what follows it.
+pub(super) fn evaluate_first<'t>(
+    text: &'t str,
+    context: &dyn Context,
+    depth: usize,
+) -> Result<(u64, &'t str), ExprError> {
+    let mut parser = Parser { cursor: Cursor::new(text), context, depth };
+    let value = parser.binary(0)?;
+    Ok((value, parser.cursor.skip_blanks()))
 }
 
-/// What is wrong with an expression, in KD's words where it has them.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-pub enum ExprError {
-    /// A character or a word that does not fit.
-    #[error("syntax error at '{rest}'")]
-    Syntax {
-        /// The text from there on.
-        rest: String,
-    },
-    /// The text ends too early.
-    #[error("numeric expression missing from '<EOL>'")]
-    Missing,
-    /// A name that is neither number, register nor symbol.
-    #[error("couldn't resolve error at '{name}'")]
-    Unresolved {
-        /// The name.
-        name: String,
-    },
-    /// Division by zero.
-    #[error("operand error: division by zero")]
-    DivideByZero,
-    /// A memory operator on memory that is not there.
-    #[error("memory access error at {va}: {why}")]
-    Memory {
-        /// The address.
-        va: Va,
-        /// The reason.
-        why: String,
-    },
-    /// Too many parentheses.
-    #[error("expression is nested too deeply")]
-    TooDeep,
-}
-
-/// The value of `text`, all of it.
-pub fn evaluate(text: &str, context: &dyn Context) -> Result<u64, ExprError> {
-    match evaluate_first(text, context)? {
-        (value, "") => Ok(value),
-        (_, rest) => Err(ExprError::Syntax { rest: rest.to_owned() }),
-    }
-}
-
-/// The value of the longest expression at the start of `text`, and what follows it.
-pub fn evaluate_first<'t>(text: &'t str, context: &dyn Context) -> Result<(u64, &'t str), ExprError> {
-    let (tokens, stopped) = tokens(text);
-    let mut parser = Parser { text, tokens: &tokens, next: 0, stopped, context, depth: 0 };
-    let value = parser.level(0)?;
-    let end = parser.tokens.get(parser.next).map(|token| token.at).or(stopped);
-    Ok((value, end.and_then(|at| text.get(at..)).unwrap_or_default()))
-}
-
-struct Parser<'a> {
-    text: &'a str,
-    tokens: &'a [Token],
-    next: usize,
-    /// Where the text stops making sense.
-    stopped: Option<usize>,
-    context: &'a dyn Context,
+/// An evaluation under way.
+pub(super) struct Parser<'t, 'c> {
+    pub(super) cursor: Cursor<'t>,
+    pub(super) context: &'c dyn Context,
     depth: usize,
 }
 
-/// Binary operators from the loosest to the tightest, by symbol or by word.
-const LEVELS: [&[&str]; 7] = [
-    &["|", "or", "||"],
-    &["^", "xor"],
-    &["&", "and", "&&"],
-    &["=", "==", "<", ">", "<=", ">=", "!="],
-    &["<<", ">>", ">>>"],
-    &["+", "-"],
-    &["*", "/", "%", "mod"],
+/// Binary operators and their level; the higher binds the tighter. Longer spellings first.
+const OPERATORS: [(&str, u8); 24] = [
+    (">>>", 5),
+    ("<<", 5),
+    (">>", 5),
+    ("==", 4),
+    ("!=", 4),
+    ("<=", 4),
+    (">=", 4),
+    ("&&", 2),
+    ("||", 0),
+    ("=", 4),
+    ("<", 4),
+    (">", 4),
+    ("+", 6),
+    ("-", 6),
+    ("*", 7),
+    ("/", 7),
+    ("%", 7),
+    ("&", 3),
+    ("^", 1),
+    ("|", 0),
+    ("mod", 7),
+    ("and", 3),
+    ("xor", 1),
+    ("or", 0),
 ];
 
-impl Parser<'_> {
-    fn syntax(&self, token: &Token) -> ExprError {
-        ExprError::Syntax { rest: self.text.get(token.at..).unwrap_or_default().to_owned() }
-    }
+/// Registers that mean themselves without `@`, whatever else their names could mean.
+const COMMON: &str = " rax rbx rcx rdx rsi rdi rbp rsp rip r8 r9 r10 r11 r12 r13 r14 r15 eax ebx ecx edx esi edi ebp \
+     esp eip efl ax bx cx dx si di bp sp ip cs ds es fs gs ss x0 x1 x2 x3 x4 x5 x6 x7 x8 x9 x10 x11 x12 x13 x14 \
+     x15 x16 x17 x18 x19 x20 x21 x22 x23 x24 x25 x26 x27 x28 fp lr pc psr ";
 
-    /// The error at the end of the tokens.
-    fn end(&self) -> ExprError {
-        match self.stopped.and_then(|at| self.text.get(at..)) {
-            Some(rest) => ExprError::Syntax { rest: rest.to_owned() },
-            None => ExprError::Missing,
-        }
-    }
-
-    /// The operator at the cursor if it belongs to `level`.
-    fn binary(&self, level: &[&'static str]) -> Option<&'static str> {
-        let text = match &self.tokens.get(self.next)?.kind {
-            TokenKind::Operator(operator) => *operator,
-            TokenKind::Word(word) => word.as_str(),
-            TokenKind::Register(_) => return None,
-        };
-        level.iter().copied().find(|known| known.eq_ignore_ascii_case(text))
-    }
-
-    fn level(&mut self, level: usize) -> Result<u64, ExprError> {
-        let Some(operators) = LEVELS.get(level) else { return self.unary() };
-        let mut left = self.level(level + 1)?;
-        while let Some(operator) = self.binary(operators) {
-            self.next += 1;
-            let right = self.level(level + 1)?;
+impl<'t> Parser<'t, '_> {
+    /// An operand and the operators after it that bind as tight as `level` or tighter.
+    fn binary(&mut self, level: u8) -> Result<u64, ExprError> {
+        let mut left = self.operand()?;
+        while let Some((operator, found)) = self.operator().filter(|(_, found)| *found >= level) {
+            self.cursor.advance(operator.len());
+            let right = self.binary(found + 1)?;
             left = apply(operator, left, right)?;
         }
         Ok(left)
     }
 
-    fn unary(&mut self) -> Result<u64, ExprError> {
+    /// The binary operator at the cursor.
+    fn operator(&mut self) -> Option<(&'static str, u8)> {
+        let rest = self.cursor.skip_blanks();
+        if rest.starts_with(|c: char| c.is_ascii_alphabetic()) {
+            let word = word_at(rest);
+            return OPERATORS.into_iter().find(|(known, _)| known.eq_ignore_ascii_case(word));
+        }
+        OPERATORS.into_iter().find(|(known, _)| rest.starts_with(known))
+    }
+
+    /// The error at the cursor.
+    pub(super) fn syntax(&mut self) -> ExprError {
+        match self.cursor.skip_blanks() {
+            "" => ExprError::Missing,
+            rest => ExprError::Syntax { rest: rest.to_owned() },
+        }
+    }
+
+    /// An expression inside brackets or an argument.
+    pub(super) fn inner(&mut self) -> Result<u64, ExprError> {
+        self.binary(0)
+    }
+
+    fn operand(&mut self) -> Result<u64, ExprError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH {
             return Err(ExprError::TooDeep);
         }
-        let value = self.operand();
+        let value = self.operand_here();
         self.depth -= 1;
         value
     }
 
-    fn operand(&mut self) -> Result<u64, ExprError> {
-        let token = self.tokens.get(self.next).ok_or_else(|| self.end())?.clone();
-        self.next += 1;
-        match &token.kind {
-            TokenKind::Operator("+") => self.unary(),
-            TokenKind::Operator("-") => Ok(self.unary()?.wrapping_neg()),
-            TokenKind::Operator(open @ ("(" | "[")) => {
-                let value = self.level(0)?;
-                let close = if *open == "(" { ")" } else { "]" };
-                match self.tokens.get(self.next) {
-                    Some(Token { kind: TokenKind::Operator(found), .. }) if *found == close => {
-                        self.next += 1;
-                        Ok(value)
-                    }
-                    Some(other) => Err(self.syntax(other)),
-                    None => Err(self.end()),
+    fn operand_here(&mut self) -> Result<u64, ExprError> {
+        let rest = self.cursor.skip_blanks();
+        match rest.chars().next() {
+            None => Err(ExprError::Missing),
+            Some('+') => {
+                self.cursor.advance(1);
+                self.operand()
+            }
+            Some('-') => {
+                self.cursor.advance(1);
+                Ok(self.operand()?.wrapping_neg())
+            }
+            Some(open @ ('(' | '[')) => {
+                self.cursor.advance(1);
+                let value = self.inner()?;
+                if self.cursor.eat(if open == '(' { ")" } else { "]" }) {
+                    Ok(value)
+                } else {
+                    Err(self.syntax())
                 }
             }
-            TokenKind::Operator(_) => Err(self.syntax(&token)),
-            TokenKind::Register(name) => self
-                .context
-                .register(&name.to_ascii_lowercase())
-                .ok_or_else(|| ExprError::Unresolved { name: format!("@{name}") }),
-            TokenKind::Word(word) => self.word(word),
+            Some('`') => Err(ExprError::Unsupported {
+                what: "source lines are not available: no line information is read in this version"
+                    .to_owned(),
+            }),
+            Some('@') => self.at_sign(rest),
+            Some(_) => {
+                let word = word_at(rest);
+                if word.is_empty() {
+                    return Err(self.syntax());
+                }
+                self.cursor.advance(word.len());
+                self.word(word)
+            }
         }
     }
 
-    /// Word operators, then numbers, registers and symbols: KD takes a common register name before a number, and
-    /// anything that reads as a number before a symbol.
+    /// `@register`, `@@c++(…)`, `@!"symbol"`.
+    fn at_sign(&mut self, rest: &'t str) -> Result<u64, ExprError> {
+        if let Some((evaluator, bytes)) = switch(rest, Evaluator::Masm) {
+            self.cursor.advance(bytes);
+            let Some(inside) = self.cursor.bracketed() else { return Err(self.syntax()) };
+            return match number_of(inside, self.context, evaluator, self.depth + 1)? {
+                (value, "") => Ok(value),
+                (_, rest) => Err(ExprError::Extra { rest: rest.to_owned() }),
+            };
+        }
+        if let Some((name, _)) = rest.strip_prefix("@!\"").and_then(|quoted| quoted.split_once('"')) {
+            self.cursor.advance(name.len() + 4);
+            return self.symbol(name);
+        }
+        self.cursor.advance(1);
+        let word = word_at(self.cursor.rest());
+        if word.is_empty() {
+            return Err(ExprError::Syntax { rest: rest.to_owned() });
+        }
+        self.cursor.advance(word.len());
+        let found = self.register(&word.to_ascii_lowercase());
+        found.ok_or_else(|| ExprError::Register { name: word.to_owned() })
+    }
+
+    /// A register's value as the evaluator sees it: those of a 32-bit machine are sign-extended, pseudo-registers
+    /// are not, except for the addresses among them.
+    fn register(&self, name: &str) -> Option<u64> {
+        let value = self.context.register(name)?;
+        let stored = name.starts_with("$t") || name.starts_with("$bug") || name == "$exp";
+        Some(if stored { value } else { self.address(value) })
+    }
+
+    /// An address: on a 32-bit target, sign-extended.
+    fn address(&self, value: u64) -> u64 {
+        if self.context.pointer_size() == 4 && value >> 32 == 0 {
+            i64::from(value as u32 as i32) as u64
+        } else {
+            value
+        }
+    }
+
+    /// Word operators, functions, and what a name means.
     fn word(&mut self, word: &str) -> Result<u64, ExprError> {
         let pointer_size = self.context.pointer_size();
         let lower = word.to_ascii_lowercase();
         match lower.as_str() {
-            "not" => return Ok(!self.unary()?),
-            "hi" => return Ok(self.unary()? >> 16 & 0xffff),
-            "low" => return Ok(self.unary()? & 0xffff),
+            "not" => return Ok(!self.operand()?),
+            "hi" => return Ok(self.operand()? >> 16 & 0xffff),
+            "low" => return Ok(self.operand()? & 0xffff),
             "by" => return self.read(1),
             "wo" => return self.read(2),
             "dwo" => return self.read(4),
             "qwo" => return self.read(8),
-            "poi" => return self.read(pointer_size),
+            "poi" => return self.read(pointer_size).map(|value| self.address(value)),
+            "$pby" => return self.read_physical(1),
+            "$pwo" => return self.read_physical(2),
+            "$pdwo" => return self.read_physical(4),
+            "$pqwo" => return self.read_physical(8),
+            "$ppoi" => return self.read_physical(pointer_size).map(|value| self.address(value)),
             "." => {
-                return self.context.register("$ip").ok_or(ExprError::Unresolved { name: ".".to_owned() });
+                let ip = self.register("$ip");
+                return ip.ok_or_else(|| ExprError::Register { name: "$ip".to_owned() });
             }
             _ => {}
         }
-        if let Some(value) = self.context.register(&lower) {
+        if lower.starts_with('$') {
+            if let Some(value) = functions::call(self, &lower)? {
+                return Ok(value);
+            }
+            return match self.register(&lower) {
+                Some(value) => Ok(value),
+                None => self.symbol(word),
+            };
+        }
+        if COMMON.split(' ').any(|known| known == lower)
+            && let Some(value) = self.register(&lower)
+        {
             return Ok(value);
         }
-        if let Some(value) = number(word, self.context.radix()) {
-            let hex = self.context.radix() == 16 || lower.starts_with("0x");
-            let extend = hex && !word.contains('`') && (0x8000_0000..=0xffff_ffff).contains(&value);
-            return Ok(if extend && pointer_size == 8 { value | 0xffff_ffff_0000_0000 } else { value });
+        if let Some(number) = number(word, self.context.radix()) {
+            return Ok(number?.extended());
         }
+        self.symbol(word).or_else(|error| self.register(&lower).ok_or(error))
+    }
+
+    fn symbol(&self, word: &str) -> Result<u64, ExprError> {
         let name = word.strip_prefix('!').unwrap_or(word);
-        self.context.symbol(name).ok_or_else(|| ExprError::Unresolved { name: word.to_owned() })
+        let found = self.context.symbol(name).map(|value| self.address(value));
+        found.ok_or_else(|| ExprError::Unresolved { name: word.to_owned() })
     }
 
     fn read(&mut self, size: u32) -> Result<u64, ExprError> {
-        let va = Va(self.unary()?);
+        let va = Va(self.operand()?);
         self.context.read(va, size).map_err(|why| ExprError::Memory { va, why })
     }
+
+    fn read_physical(&mut self, size: u32) -> Result<u64, ExprError> {
+        let pa = Pa(self.operand()?);
+        self.context.read_physical(pa, size).map_err(|why| ExprError::Physical { pa, why })
+    }
+}
+
+/// The longest name at the start of `text`: `!` joins a module and a symbol; `::` and `` ` `` belong to names too.
+fn word_at(text: &str) -> &str {
+    let bytes = text.as_bytes();
+    let mut end = 0;
+    while let Some(&byte) = bytes.get(end) {
+        let next = bytes.get(end + 1).copied().unwrap_or(0);
+        let joins = match byte {
+            b'_' | b'$' | b'?' | b'.' | b'~' => true,
+            b'`' => end > 0,
+            // `nt!name`, `!name`, but `a!=b`.
+            b'!' => next != b'=' && next != b' ',
+            b':' => next == b':' || (end > 0 && bytes.get(end - 1) == Some(&b':')),
+            _ => byte.is_ascii_alphanumeric() || byte >= 0x80,
+        };
+        if !joins {
+            break;
+        }
+        end += 1;
+    }
+    text.get(..end).unwrap_or_default()
 }
 
 fn apply(operator: &str, a: u64, b: u64) -> Result<u64, ExprError> {
@@ -227,83 +288,4 @@ fn apply(operator: &str, a: u64, b: u64) -> Result<u64, ExprError> {
         "||" => u64::from(a != 0 || b != 0),
         _ => a | b,
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    struct Fake {
-        radix: u32,
-    }
-
-    impl Context for Fake {
-        fn register(&self, name: &str) -> Option<u64> {
-            match name {
-                "rip" | "$ip" => Some(0xfffff804_7bdf5a80),
-                "rsp" => Some(0x1000),
-                _ => None,
-            }
-        }
-        fn symbol(&self, name: &str) -> Option<u64> {
-            (name == "nt").then_some(0xfffff804_7ba00000)
-        }
-        fn read(&self, va: Va, size: u32) -> Result<u64, String> {
-            if va.0 == 0x1000 { Ok(u64::from(size)) } else { Err("not mapped".to_owned()) }
-        }
-        fn pointer_size(&self) -> u32 {
-            8
-        }
-        fn radix(&self) -> u32 {
-            self.radix
-        }
-    }
-
-    fn value(text: &str) -> Result<u64, ExprError> {
-        evaluate(text, &Fake { radix: 16 })
-    }
-
-    #[test]
-    fn arithmetic_as_documented() {
-        for (text, expected) in [
-            ("1+2*3", 7),
-            ("(1+2)*3", 9),
-            ("10", 16),
-            ("0n10 + 0y11", 13),
-            ("@$ip - nt", 0x3f5a80),
-            ("rip - nt", 0x3f5a80),
-            ("poi(rsp)", 8),
-            ("by rsp", 1),
-            ("80000000", 0xffff_ffff_8000_0000),
-            ("0`80000000", 0x8000_0000),
-            ("not 0", u64::MAX),
-            ("-1 == ffffffff`ffffffff", 1),
-            ("1 << 4 | 1", 0x11),
-            ("hi 12345678", 0x1234),
-            ("5 mod 3", 2),
-            (".", 0xfffff804_7bdf5a80),
-            ("-8 >>> 1", (-4i64) as u64),
-            ("1 << 80", 0),
-        ] {
-            assert_eq!(value(text), Ok(expected), "{text}");
-        }
-    }
-
-    #[test]
-    fn errors_say_what_and_where() {
-        assert_eq!(value("1/0"), Err(ExprError::DivideByZero));
-        assert_eq!(value(""), Err(ExprError::Missing));
-        assert_eq!(value("1+"), Err(ExprError::Missing));
-        assert_eq!(value("nosuch"), Err(ExprError::Unresolved { name: "nosuch".into() }));
-        assert_eq!(evaluate_first("rsp L40", &Fake { radix: 16 }), Ok((0x1000, "L40")));
-        assert_eq!(evaluate_first("1+1 \"x\"", &Fake { radix: 16 }), Ok((2, "\"x\"")));
-        assert_eq!(value("\"x\""), Err(ExprError::Syntax { rest: "\"x\"".into() }));
-        assert_eq!(value("1 2"), Err(ExprError::Syntax { rest: "2".into() }));
-        assert_eq!(
-            value("poi(0)").unwrap_err().to_string(),
-            "memory access error at 00000000`00000000: not mapped"
-        );
-        assert_eq!(value(&"(".repeat(10_000)), Err(ExprError::TooDeep));
-        assert_eq!(value(&"-".repeat(10_000)), Err(ExprError::TooDeep));
-    }
 }

@@ -43,8 +43,10 @@ impl<'a> CommandName<'a> {
 #[derive(Debug, thiserror::Error)]
 pub enum ChainError {
     /// No extension has the command.
-    #[error("no extension has a command '{command}'{hint}")]
+    #[error("no {what} has a command '{command}'{hint}")]
     NoCommand {
+        /// `extension`, or the one that was named.
+        what: String,
         /// The command.
         command: String,
         /// What to do next.
@@ -72,6 +74,11 @@ impl Chain {
     /// Loaded extensions, in the order they are searched.
     pub fn loaded(&self) -> &[Arc<Loaded>] {
         &self.loaded
+    }
+
+    /// Extensions that were unloaded but stay mapped: a command of theirs was abandoned.
+    pub fn kept(&self) -> &[Arc<Loaded>] {
+        &self.pinned
     }
 
     /// Loads the extensions in kd's own folders, once. What cannot be loaded is returned, and the rest goes on.
@@ -106,7 +113,10 @@ impl Chain {
     /// Loads a file; see [`Chain::load`].
     pub fn load_file(&mut self, file: &Path) -> Result<Arc<Loaded>, ChainError> {
         let extension = Arc::new(Loaded::open(file)?);
-        self.loaded.retain(|known| !same_file(&known.path, file));
+        let (old, rest) =
+            std::mem::take(&mut self.loaded).into_iter().partition(|known| same_file(&known.path, file));
+        self.loaded = rest;
+        self.keep_stuck(old);
         self.loaded.insert(0, Arc::clone(&extension));
         Ok(extension)
     }
@@ -119,9 +129,7 @@ impl Chain {
             Some(name) => self.position(name)?,
         };
         let extension = self.loaded.remove(index);
-        if extension.is_stuck() {
-            self.pinned.push(Arc::clone(&extension));
-        }
+        self.keep_stuck(vec![Arc::clone(&extension)]);
         Some(extension)
     }
 
@@ -129,10 +137,14 @@ impl Chain {
     pub fn unload_all(&mut self) -> usize {
         let all = std::mem::take(&mut self.loaded);
         let count = all.len();
-        self.pinned.extend(all.into_iter().filter(|extension| extension.is_stuck()));
+        self.keep_stuck(all);
         // They stay unloaded until asked for by name.
         self.own_loaded = true;
         count
+    }
+
+    fn keep_stuck(&mut self, unloaded: Vec<Arc<Loaded>>) {
+        self.pinned.extend(unloaded.into_iter().filter(|extension| extension.is_stuck()));
     }
 
     /// `.setdll`: moves an extension to the front, loading it if need be.
@@ -164,6 +176,7 @@ impl Chain {
             return Ok(found);
         }
         let missing = |chain: &Chain| ChainError::NoCommand {
+            what: name.extension.map_or("extension".to_owned(), |named| format!("extension '{named}'")),
             command: name.command.to_owned(),
             hint: chain.hint(name),
         };
@@ -201,6 +214,9 @@ impl Chain {
                         && (known.starts_with(&wanted) || wanted.starts_with(*known))
                 },
             );
+        if let Some(other) = self.loaded.iter().find(|extension| extension.command(&wanted).is_some()) {
+            return format!("; it is !{}.{wanted}", other.name);
+        }
         match near {
             Some(known) => format!("; did you mean !{known}?"),
             None if self.loaded.is_empty() => {
@@ -231,7 +247,8 @@ fn names(extension: &Loaded, wanted: &str) -> bool {
     }
     let stem = extension.path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
     let stem = stem.strip_prefix(std::env::consts::DLL_PREFIX).unwrap_or(stem);
-    [extension.name.as_str(), stem].iter().any(|name| pattern::matches(wanted, name))
+    let spoken = stem.strip_prefix("kdext_").unwrap_or(stem);
+    [extension.name.as_str(), stem, spoken].iter().any(|name| pattern::matches(wanted, name))
         || wanted.eq_ignore_ascii_case(&extension.path.display().to_string())
         || Path::new(wanted).file_name() == extension.path.file_name()
 }

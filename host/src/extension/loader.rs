@@ -2,7 +2,11 @@
 //!
 //! A *private copy* of the file is loaded, so that the file can be replaced while it is in use, and so that loading
 //! it again gets the new one. The copy lives in a folder that only this user can enter and goes away at once on
-//! Unix (the mapping stays), at unload on Windows.
+//! Unix (the mapping stays), at unload on Windows. Where the system runs nothing from the folder for temporary files
+//! (`noexec`), the file itself is loaded.
+//!
+//! Every call into a library is made on a thread that ends before the library is closed: thread-local data with a
+//! destructor would keep it mapped.
 
 #![allow(unsafe_code)]
 
@@ -13,6 +17,8 @@ use std::time::SystemTime;
 
 /// No honest extension is larger; the private copy must not fill the disk.
 const MAX_FILE: u64 = 256 << 20;
+/// More commands, or more other names of one, are not believed.
+const MAX_COMMANDS: usize = 4096;
 
 /// Why a file is not an extension that can be used.
 #[derive(Debug, thiserror::Error)]
@@ -39,11 +45,13 @@ pub enum LoadError {
         /// The file.
         path: PathBuf,
     },
-    /// The entry point returned something else than a table.
-    #[error("cannot load {path}: its kdext_entry does not return an extension table")]
+    /// The entry point returned something else than a table that can be used.
+    #[error("cannot load {path}: its kdext_entry does not return an extension table ({why})")]
     BadTable {
         /// The file.
         path: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
     },
     /// Built for another ABI.
     #[error(
@@ -60,6 +68,21 @@ pub enum LoadError {
         /// Its ABI.
         major: u16,
         /// See `major`.
+        minor: u16,
+    },
+    /// Built for this ABI, but it cannot do without newer services.
+    #[error(
+        "cannot load {path}: {name} needs extension ABI {}.{minor} or newer, this kd speaks {}.{}",
+        abi::MAJOR,
+        abi::MAJOR,
+        abi::MINOR
+    )]
+    NeedsNewer {
+        /// The file.
+        path: PathBuf,
+        /// The extension.
+        name: String,
+        /// The oldest minor version it works with.
         minor: u16,
     },
     /// The versions agree but the tables do not.
@@ -111,6 +134,8 @@ pub struct Loaded {
     pub proved: bool,
     /// When the file was last changed, as of loading.
     pub modified: Option<SystemTime>,
+    /// The file itself is mapped, not a copy of it: it must not be overwritten.
+    pub in_place: bool,
     /// A command of it was abandoned and may still be running: it must stay mapped for good.
     stuck: AtomicBool,
     table: *const Extension,
@@ -128,93 +153,79 @@ unsafe impl Sync for Loaded {}
 impl Loaded {
     /// Loads the extension in `path`.
     pub fn open(path: &Path) -> Result<Loaded, LoadError> {
-        let path = path.to_owned();
-        let file_error = |source| LoadError::File { path: path.clone(), source };
-        let metadata = std::fs::metadata(&path).map_err(file_error)?;
+        on_own_thread(|| Loaded::open_here(path))
+            .unwrap_or_else(|source| Err(LoadError::File { path: path.to_owned(), source }))
+    }
+
+    fn open_here(path: &Path) -> Result<Loaded, LoadError> {
+        let file_error = |source| LoadError::File { path: path.to_owned(), source };
+        let metadata = std::fs::metadata(path).map_err(file_error)?;
         if !metadata.is_file() || metadata.len() > MAX_FILE {
             let kind = if metadata.is_file() { "larger than 256 MiB" } else { "not a file" };
             return Err(file_error(std::io::Error::other(kind)));
         }
-        let folder = tempfile::Builder::new().prefix("kd-").tempdir().map_err(file_error)?;
-        let name = path.file_name().unwrap_or(path.as_os_str());
-        let copy = folder.path().join(name);
-        std::fs::copy(&path, &copy).map_err(file_error)?;
-        // SAFETY: loading runs the library's initialisers: the user asked to run this extension's code.
-        let library = unsafe { libloading::Library::new(&copy) }.map_err(|error| LoadError::NotALibrary {
-            path: path.clone(),
-            reason: system_reason(&error, &copy),
-        })?;
-        let copy = if cfg!(unix) {
-            drop(folder);
-            None
-        } else {
-            Some(folder)
-        };
+        let mapped = Mapped::new(path, metadata.modified().ok())?;
         // SAFETY: the symbol of this name has this type in every extension; the table is checked below.
-        let entry = unsafe { library.get::<unsafe extern "C" fn() -> *const Extension>(abi::ENTRY_SYMBOL) };
-        let Ok(entry) = entry else { return Err(LoadError::NotAnExtension { path }) };
+        let entry =
+            unsafe { mapped.library.get::<unsafe extern "C" fn() -> *const Extension>(abi::ENTRY_SYMBOL) };
+        let Ok(entry) = entry else { return Err(LoadError::NotAnExtension { path: path.to_owned() }) };
         // SAFETY: see `entry`.
         let table = unsafe { entry() };
-        Loaded::check(path, table, library, copy, metadata.modified().ok())
+        Loaded::check(path.to_owned(), table, mapped)
     }
 
-    fn check(
-        path: PathBuf,
-        table: *const Extension,
-        library: libloading::Library,
-        copy: Option<tempfile::TempDir>,
-        modified: Option<SystemTime>,
-    ) -> Result<Loaded, LoadError> {
+    fn check(path: PathBuf, table: *const Extension, mapped: Mapped) -> Result<Loaded, LoadError> {
         if table.is_null() || !table.is_aligned() {
-            return Err(LoadError::BadTable { path });
+            return Err(LoadError::BadTable { path, why: "the pointer is null or crooked" });
         }
         // The head (magic, size, versions) is frozen for all time; the rest is read only once the head fits.
         // SAFETY: not null, aligned; a library that exports `kdext_entry` returns a table with this head.
         let (magic, size, major, minor, min_host) = unsafe {
-            let head = &*table;
-            (head.magic, head.size, head.abi_major, head.abi_minor, head.min_host_minor)
+            ((*table).magic, (*table).size, (*table).abi_major, (*table).abi_minor, (*table).min_host_minor)
         };
         if magic != abi::MAGIC {
-            return Err(LoadError::BadTable { path });
+            return Err(LoadError::BadTable { path, why: "it does not begin with KDEXT" });
         }
         // Major version 0: every minor version may differ.
-        let same = major == abi::MAJOR && (abi::MAJOR > 0 || minor == abi::MINOR) && min_host <= abi::MINOR;
-        if !same || (size as usize) < size_of::<Extension>() {
+        let same = major == abi::MAJOR && (abi::MAJOR != 0 || minor == abi::MINOR);
+        if !same {
             let name = super::path::spoken_name(&path);
             return Err(LoadError::Abi { path, name, major, minor });
+        }
+        if min_host > abi::MINOR {
+            let name = super::path::spoken_name(&path);
+            return Err(LoadError::NeedsNewer { path, name, minor: min_host });
+        }
+        if (size as usize) < size_of::<Extension>() {
+            return Err(LoadError::BadTable { path, why: "it is smaller than its version says" });
         }
         // SAFETY: magic, version and size are right.
         let block = unsafe { &(*table).v1 };
         // SAFETY: the pointers come from a loaded extension.
         let proved = unsafe { abi::check_blocks(block.abi_header, block.layouts, block.layout_count) }
             .map_err(|mismatch| LoadError::Layout { path: path.clone(), mismatch })?;
-        let commands = block
-            .commands
-            .iter()
-            .zip(0..)
-            .map(|(row, index)| CommandRow {
-                index,
-                name: row.name.to_string().to_lowercase(),
-                aliases: row.aliases.iter().map(|alias| alias.to_string().to_lowercase()).collect(),
-                summary: row.summary.to_string(),
-                usage: row.usage.to_string(),
-                help: row.help.to_string(),
-                needs: row.needs,
-            })
-            .collect();
+        // SAFETY: the table of a loaded extension.
+        let Some((texts, commands)) = block.run.and_then(|_| unsafe { copy_out(block) }) else {
+            return Err(LoadError::BadTable {
+                path,
+                why: "run is null, or a text or table is null or too long",
+            });
+        };
+        let [name, version, built_by, summary] = texts;
         Ok(Loaded {
-            name: block.name.to_string(),
-            version: block.version.to_string(),
-            built_by: block.built_by.to_string(),
-            summary: block.summary.to_string(),
+            name: if name.is_empty() { super::path::spoken_name(&path) } else { name },
+            version,
+            built_by,
+            summary,
             abi: (major, minor),
             commands,
             proved,
-            modified,
+            modified: mapped.modified,
+            in_place: mapped.in_place,
             stuck: AtomicBool::new(false),
             table,
-            library: Some(library),
-            _copy: copy,
+            library: Some(mapped.library),
+            _copy: mapped.copy,
             path,
         })
     }
@@ -222,7 +233,29 @@ impl Loaded {
     /// Runs a command of this extension on the calling thread.
     pub(super) fn run(&self, host: &abi::Host, index: u32, args: &str) -> i32 {
         // SAFETY: the table was checked and the library is mapped; `host` outlives the call.
-        unsafe { ((*self.table).v1.run)(host, index, RStr::from_str(args)) }
+        unsafe {
+            match (*self.table).v1.run {
+                Some(run) => run(host, index, RStr::from_str(args)),
+                None => abi::status::UNSUPPORTED,
+            }
+        }
+    }
+
+    /// Tells this extension of a change (see [`abi::event`]) on the calling thread.
+    pub(super) fn notify(&self, host: &abi::Host, event: u32, argument: u64) -> i32 {
+        // SAFETY: as above.
+        unsafe {
+            match (*self.table).v1.notify {
+                Some(notify) => notify(host, event, argument),
+                None => abi::status::OK,
+            }
+        }
+    }
+
+    /// True if it wants to be told of changes.
+    pub fn wants_notes(&self) -> bool {
+        // SAFETY: as above.
+        unsafe { (*self.table).v1.notify.is_some() }
     }
 
     /// The command of this name, ignoring case.
@@ -254,10 +287,108 @@ impl Drop for Loaded {
             std::mem::forget(library);
             return;
         }
+        let table = Entry(self.table);
         // SAFETY: the last call into the library; nobody holds the table any more.
-        unsafe { ((*self.table).v1.unload)() };
-        drop(library);
+        match on_own_thread(move || unsafe { table.unload() }) {
+            Ok(_) => drop(library),
+            // It could not say good-bye: better kept than torn down half.
+            Err(_) => std::mem::forget(library),
+        }
     }
+}
+
+/// The table on its way to another thread.
+struct Entry(*const Extension);
+
+// SAFETY: see `Loaded`.
+unsafe impl Send for Entry {}
+
+impl Entry {
+    /// # Safety
+    /// The library is mapped, and this is the last call into it.
+    unsafe fn unload(self) -> i32 {
+        // SAFETY: the caller's promise.
+        unsafe { (*self.0).v1.unload.map_or(abi::status::OK, |unload| unload()) }
+    }
+}
+
+/// A library in memory.
+struct Mapped {
+    library: libloading::Library,
+    /// On Windows the copy can only be deleted after unloading.
+    copy: Option<tempfile::TempDir>,
+    in_place: bool,
+    modified: Option<SystemTime>,
+}
+
+impl Mapped {
+    fn new(path: &Path, modified: Option<SystemTime>) -> Result<Mapped, LoadError> {
+        let bytes =
+            std::fs::read(path).map_err(|source| LoadError::File { path: path.to_owned(), source })?;
+        let refused = |reason| LoadError::NotALibrary { path: path.to_owned(), reason };
+        if super::elf::is_cut(&bytes) {
+            return Err(refused("the file is cut short".to_owned()));
+        }
+        if let Ok((folder, copy)) = private_copy(path, &bytes)
+            // SAFETY: loading runs the library's initialisers: the user asked to run this extension's code.
+            && let Ok(library) = unsafe { libloading::Library::new(&copy) }
+        {
+            let copy = if cfg!(unix) { None } else { Some(folder) };
+            return Ok(Mapped { library, copy, in_place: false, modified });
+        }
+        // SAFETY: as above. A relative name would be looked for along the system's path.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        match unsafe { libloading::Library::new(&path) } {
+            Ok(library) => Ok(Mapped { library, copy: None, in_place: true, modified }),
+            Err(error) => Err(refused(system_reason(&error, &path))),
+        }
+    }
+}
+
+/// Writes the copy that is loaded.
+fn private_copy(path: &Path, bytes: &[u8]) -> std::io::Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::Builder::new().prefix("kd-").tempdir()?;
+    let copy = folder.path().join(path.file_name().unwrap_or(path.as_os_str()));
+    std::fs::write(&copy, bytes)?;
+    Ok((folder, copy))
+}
+
+/// Runs `body` on a thread that has ended, with its thread-local data, when this returns.
+fn on_own_thread<T: Send>(body: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().name("extension".to_owned()).spawn_scoped(scope, body)?;
+        thread.join().map_err(|_| std::io::Error::other("its start panicked"))
+    })
+}
+
+/// Copies the names out of an extension: name, version, builder and summary, and the commands. `None` where its
+/// table cannot be right.
+///
+/// # Safety
+/// The block belongs to a mapped library.
+unsafe fn copy_out(block: &abi::ExtensionV1) -> Option<([String; 4], Vec<CommandRow>)> {
+    // SAFETY: the caller's promise; null and absurd values are looked for.
+    let text = |text: RStr<'_>| unsafe { abi::text_of(text) }.map(String::from);
+    // SAFETY: as above.
+    let rows = unsafe { abi::entries_of(block.commands, MAX_COMMANDS) }?;
+    let mut commands = Vec::new();
+    for (row, index) in rows.iter().zip(0..) {
+        // SAFETY: as above.
+        let aliases = unsafe { abi::entries_of(row.aliases, MAX_COMMANDS) }?;
+        let aliases: Option<Vec<String>> =
+            aliases.iter().map(|alias| Some(text(*alias)?.to_lowercase())).collect();
+        commands.push(CommandRow {
+            index,
+            name: text(row.name)?.to_lowercase(),
+            aliases: aliases?,
+            summary: text(row.summary)?,
+            usage: text(row.usage)?,
+            help: text(row.help)?,
+            needs: row.needs,
+        });
+    }
+    let texts = [text(block.name)?, text(block.version)?, text(block.built_by)?, text(block.summary)?];
+    Some((texts, commands))
 }
 
 /// The system's words without the path of the private copy.

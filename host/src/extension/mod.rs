@@ -7,6 +7,7 @@
 
 mod bridge;
 pub mod chain;
+mod elf;
 pub mod events;
 pub mod loader;
 pub mod path;

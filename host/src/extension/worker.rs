@@ -21,8 +21,12 @@ const TICK: Duration = Duration::from_millis(10);
 const QUEUE_LIMIT: usize = 8 << 20;
 /// Stack of a command.
 const STACK: usize = 8 << 20;
-/// A second Ctrl+C within this time gives a deaf command up.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// After this time without an answer to Ctrl+C the user is told what a second one does.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// In [`Shared::interrupt`]: Ctrl+C was pressed.
+const STOP: u32 = 1;
+/// In [`Shared::interrupt`]: nobody waits for the command any more.
+const ABANDONED: u32 = 2;
 
 /// What the worker and the main thread share.
 pub struct Shared {
@@ -78,6 +82,18 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// True once nobody waits for the command any more.
+    pub fn is_abandoned(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed) == ABANDONED
+    }
+
+    /// Lets a waiting worker go: nobody will answer it.
+    fn abandon(&self) {
+        self.interrupt.store(ABANDONED, Ordering::Relaxed);
+        self.lock().abandoned = true;
+        self.to_worker.notify_all();
+    }
+
     /// Queues an event; waits while the console is far behind.
     pub fn emit(&self, event: &Event<'_>) {
         let mut state = self.lock();
@@ -112,21 +128,27 @@ impl Shared {
     }
 }
 
-/// Runs command `index` of `extension` and serves it until it has ended.
-pub fn run(
-    extension: &Arc<Loaded>,
-    index: u32,
-    args: &str,
-    scope: Scope,
-    main: &mut dyn Main,
-) -> std::io::Result<Ended> {
+/// What is called in an extension.
+#[derive(Clone, Debug)]
+pub enum Work {
+    /// A command by index, with its arguments.
+    Command(u32, String),
+    /// One of [`kd_sdk::abi::event`], with its argument.
+    Note(u32, u64),
+}
+
+/// Runs a command of `extension` and serves it until it has ended.
+pub fn run(extension: &Arc<Loaded>, work: Work, scope: Scope, main: &mut dyn Main) -> std::io::Result<Ended> {
     let shared = Arc::new(Shared::new());
     let thread = {
-        let (shared, extension, args) = (Arc::clone(&shared), Arc::clone(extension), args.to_owned());
+        let (shared, extension) = (Arc::clone(&shared), Arc::clone(extension));
         std::thread::Builder::new().name(format!("!{}", extension.name)).stack_size(STACK).spawn(
             move || {
                 let bridge = Bridge::new(Arc::clone(&shared), scope);
-                let code = bridge.with_host(|host| extension.run(host, index, &args));
+                let code = bridge.with_host(|host| match &work {
+                    Work::Command(index, args) => extension.run(host, *index, args),
+                    Work::Note(event, argument) => extension.notify(host, *event, *argument),
+                });
                 // The library may be closed as soon as the main thread hears of the end.
                 drop(extension);
                 shared.lock().finished = Some(code);
@@ -134,6 +156,7 @@ pub fn run(
             },
         )?
     };
+    let guard = Leave { shared: &shared, extension };
     let mut asked_to_stop: Option<Instant> = None;
     let mut state = shared.lock();
     let code = loop {
@@ -150,6 +173,11 @@ pub fn run(
         }
         if let Some(line) = request {
             let reply = main.execute(&line);
+            if reply.0 == status::INTERRUPTED {
+                // Ctrl+C that stopped the inner command is meant for this one too.
+                shared.interrupt.store(STOP, Ordering::Relaxed);
+                asked_to_stop.get_or_insert_with(Instant::now);
+            }
             shared.lock().reply = Some(reply);
             shared.to_worker.notify_one();
         }
@@ -157,21 +185,40 @@ pub fn run(
             break code;
         }
         if main.take_interrupt() {
-            shared.interrupt.store(1, Ordering::Relaxed);
-            if asked_to_stop.is_some_and(|first| first.elapsed() < PATIENCE) {
-                extension.pin();
-                shared.lock().abandoned = true;
-                shared.to_worker.notify_all();
+            if asked_to_stop.is_some() {
+                // `guard` leaves the thread behind.
                 return Ok(Ended::Abandoned);
             }
+            shared.interrupt.store(STOP, Ordering::Relaxed);
             asked_to_stop = Some(Instant::now());
+        }
+        if quiet && asked_to_stop.is_some_and(|first| first.elapsed() > PATIENCE) {
+            main.progress(0, 0, "waiting for the command to stop; Ctrl+C again leaves it behind");
+        }
+        if quiet && thread.is_finished() && shared.lock().finished.is_none() {
+            break status::PANICKED;
         }
         state = shared.lock();
         if quiet && state.finished.is_none() && state.request.is_none() {
             state = shared.to_main.wait_timeout(state, TICK).unwrap_or_else(PoisonError::into_inner).0;
         }
     };
-    // A panic of the thread itself was already turned into a status by the bridge.
+    std::mem::forget(guard);
+    // A panic of the thread itself was already turned into a status.
     let _ = thread.join();
     Ok(Ended::Status(code))
+}
+
+/// The way out while the thread still runs, be it a deaf command or a panic of the main thread: the library must
+/// stay mapped for good, and nobody may wait for an answer.
+struct Leave<'a> {
+    shared: &'a Shared,
+    extension: &'a Loaded,
+}
+
+impl Drop for Leave<'_> {
+    fn drop(&mut self) {
+        self.extension.pin();
+        self.shared.abandon();
+    }
 }

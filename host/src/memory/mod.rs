@@ -1,13 +1,16 @@
 //! Memory: physical pages become address spaces.
 //!
-//! [`PageTables`] translate; [`View`] is what everything above reads. Nothing here knows symbols.
+//! [`PageTables`] translate; [`View`] is what everything above reads; [`search`] finds bytes in the pages themselves.
+//! Nothing here knows symbols.
 
 mod fault;
 mod paging;
+mod search;
 mod view;
 
 pub use fault::{Absent, Detail, Level, ReadFault};
 pub use paging::{Entries, PageEntry, PageTables, PagingMode, Translation, TranslationKind, WalkFault};
+pub use search::{Searched, search};
 pub use view::{ReadOutcome, View};
 
 #[cfg(test)]

@@ -75,6 +75,8 @@ pub struct Search {
     pub looked: Vec<Looked>,
     /// What the reader can do.
     pub next: String,
+    /// True where the user stopped it.
+    pub interrupted: bool,
 }
 
 /// One place of a search.

@@ -1,9 +1,9 @@
 //! The names of one module, sorted for both questions: what stands at an address, where a name is.
 //!
-//! All names lie in one text; an entry is twelve bytes. The order by name is made when a name is first asked for.
+//! All names lie in one text; an entry is sixteen bytes. The order by name is made when a name is first asked for.
 
 use super::decorate::undecorate;
-use super::{Hit, Module, Pattern};
+use super::{Hit, Module, Pattern, SymbolKind, TypeId};
 use std::ops::{ControlFlow, Range};
 use std::sync::OnceLock;
 
@@ -21,7 +21,10 @@ pub(super) struct Index {
 struct Slot {
     rva: u32,
     start: u32,
-    length: u32,
+    length: u16,
+    kind: SymbolKind,
+    /// 0: not known.
+    of: u32,
 }
 
 /// A name and its place in the module.
@@ -31,6 +34,9 @@ pub(super) struct Entry<'a> {
     pub rva: u32,
     /// As KD shows it.
     pub name: &'a str,
+    pub kind: SymbolKind,
+    /// The type of a variable or a function, where the symbols tell.
+    pub of: Option<TypeId>,
 }
 
 impl Entry<'_> {
@@ -55,23 +61,24 @@ pub(super) struct Builder {
 
 impl Builder {
     /// Adds the decorated name of a public symbol.
-    pub(super) fn public(&mut self, rva: u32, raw: &[u8]) {
-        self.add(rva, &undecorate(&String::from_utf8_lossy(raw)));
+    pub(super) fn public(&mut self, rva: u32, raw: &[u8], code: bool) {
+        let kind = if code { SymbolKind::PublicFunction } else { SymbolKind::PublicData };
+        self.add(rva, &undecorate(&String::from_utf8_lossy(raw)), kind, 0);
     }
 
     /// Adds a name that is not decorated.
-    pub(super) fn plain(&mut self, rva: u32, name: &[u8]) {
-        self.add(rva, &String::from_utf8_lossy(name));
+    pub(super) fn plain(&mut self, rva: u32, name: &[u8], kind: SymbolKind, of: u32) {
+        self.add(rva, &String::from_utf8_lossy(name), kind, of);
     }
 
-    fn add(&mut self, rva: u32, name: &str) {
+    fn add(&mut self, rva: u32, name: &str, kind: SymbolKind, of: u32) {
         // Names past 4 GiB of text have nowhere to stand; no real file comes near.
-        if let (Ok(start), Ok(length)) = (u32::try_from(self.names.len()), u32::try_from(name.len()))
+        if let (Ok(start), Ok(length)) = (u32::try_from(self.names.len()), u16::try_from(name.len()))
             && length > 0
-            && start.checked_add(length).is_some()
+            && start.checked_add(length.into()).is_some()
         {
             self.names.push_str(name);
-            self.slots.push(Slot { rva, start, length });
+            self.slots.push(Slot { rva, start, length, kind, of });
         }
     }
 
@@ -85,7 +92,8 @@ impl Builder {
         // What is shown for a place: a name in letters before a name made up by the compiler.
         let rank = |slot: &Slot| {
             let name = text(&names, slot);
-            (name.starts_with([' ', '?', '`']), name)
+            // Of one name twice, the one that tells more.
+            (name.starts_with([' ', '?', '`']), name, slot.of == 0, slot.kind.is_public())
         };
         slots.sort_unstable_by_key(|slot| slot.rva);
         for same in slots.chunk_by_mut(|a, b| a.rva == b.rva).filter(|same| same.len() > 1) {
@@ -99,7 +107,7 @@ impl Builder {
 
 fn text<'a>(names: &'a str, slot: &Slot) -> &'a str {
     let start = slot.start as usize;
-    names.get(start..start.saturating_add(slot.length as usize)).unwrap_or_default()
+    names.get(start..start.saturating_add(slot.length.into())).unwrap_or_default()
 }
 
 /// FNV-1a over the name in lower case.
@@ -111,7 +119,12 @@ pub(super) fn hash(name: &[u8]) -> u32 {
 
 impl Index {
     fn entry(&self, slot: &Slot) -> Entry<'_> {
-        Entry { rva: slot.rva, name: text(&self.names, slot) }
+        Entry {
+            rva: slot.rva,
+            name: text(&self.names, slot),
+            kind: slot.kind,
+            of: (slot.of != 0).then_some(TypeId(slot.of)),
+        }
     }
 
     fn group(&self, rva: u32) -> Range<usize> {
@@ -134,16 +147,21 @@ impl Index {
         self.slots.get(self.group(rva)).unwrap_or_default().iter().map(|slot| self.entry(slot))
     }
 
-    /// The RVA of a name: the exact spelling if there is one, else one that differs in case, else the name it has
-    /// without decoration.
+    /// The RVA of a name.
     pub(super) fn find(&self, name: &str) -> Option<u32> {
+        self.find_entry(name).map(|entry| entry.rva)
+    }
+
+    /// A name: the exact spelling if there is one, else one that differs in case, else the name it has without
+    /// decoration.
+    pub(super) fn find_entry(&self, name: &str) -> Option<Entry<'_>> {
         self.spelled(name).or_else(|| {
             let bare = undecorate(name);
             if bare == name { None } else { self.spelled(&bare) }
         })
     }
 
-    fn spelled(&self, name: &str) -> Option<u32> {
+    fn spelled(&self, name: &str) -> Option<Entry<'_>> {
         let by_name = self.by_name.get_or_init(|| {
             let numbered = self.slots.iter().zip(0u32..);
             let hashed = |slot| u64::from(hash(text(&self.names, slot).as_bytes())) << 32;
@@ -159,10 +177,10 @@ impl Index {
             let Some(slot) = self.slots.get(n as usize) else { continue };
             let known = text(&self.names, slot);
             if known == name {
-                return Some(slot.rva);
+                return Some(self.entry(slot));
             }
             if folded.is_none() && known.eq_ignore_ascii_case(name) {
-                folded = Some(slot.rva);
+                folded = Some(self.entry(slot));
             }
         }
         folded
@@ -172,7 +190,7 @@ impl Index {
     pub(super) fn each(
         &self,
         pattern: &Pattern,
-        visit: &mut dyn FnMut(&str, u32) -> ControlFlow<()>,
+        visit: &mut dyn FnMut(Entry<'_>) -> ControlFlow<()>,
     ) -> ControlFlow<()> {
         let mut found: Vec<Entry<'_>> = self
             .slots
@@ -185,7 +203,7 @@ impl Index {
             .collect();
         found.sort_by(|a, b| a.name.cmp(b.name).then(a.rva.cmp(&b.rva)));
         for entry in found {
-            visit(entry.name, entry.rva)?;
+            visit(entry)?;
         }
         ControlFlow::Continue(())
     }
@@ -203,12 +221,12 @@ mod tests {
 
     fn index() -> Index {
         let mut builder = Builder::default();
-        builder.public(0x2000, b"_KeBugCheckEx@20");
-        builder.plain(0x1000, b"PsActiveProcessHead");
-        builder.public(0x1000, b"_PsActiveProcessHead");
-        builder.public(0x3000, b"_b");
-        builder.public(0x3000, b"_a");
-        builder.public(0x4000, b"A");
+        builder.public(0x2000, b"_KeBugCheckEx@20", true);
+        builder.public(0x1000, b"_PsActiveProcessHead", false);
+        builder.plain(0x1000, b"PsActiveProcessHead", SymbolKind::GlobalData, 0x1001);
+        builder.public(0x3000, b"_b", true);
+        builder.public(0x3000, b"_a", true);
+        builder.public(0x4000, b"A", true);
         builder.build()
     }
 
@@ -221,6 +239,8 @@ mod tests {
         assert_eq!(index.at_or_before(0x3001).unwrap().name, "a");
         assert_eq!(index.after(0x2000).unwrap().name, "a");
         assert!(index.after(0x4000).is_none());
+        let head = index.find_entry("psactiveprocesshead").unwrap();
+        assert_eq!((head.kind, head.of), (SymbolKind::GlobalData, Some(TypeId(0x1001))));
         assert_eq!(index.exactly(0x3000).map(|e| e.name).collect::<Vec<_>>(), ["a", "b"]);
     }
 

@@ -26,6 +26,8 @@ pub enum Matched {
     ImageFile(PathBuf),
     /// It has the kernel's variables where the dump header says they are.
     HeaderAddresses,
+    /// It belongs to another build, and the user wanted one all the same.
+    Nothing,
 }
 
 impl std::fmt::Display for Matched {
@@ -33,6 +35,7 @@ impl std::fmt::Display for Matched {
         match self {
             Matched::ImageInMemory => f.write_str("matched by the image in memory"),
             Matched::ImageFile(path) => write!(f, "matched by the image file {}", path.display()),
+            Matched::Nothing => f.write_str("of another build: names and types may be wrong"),
             Matched::HeaderAddresses => f.write_str("matched by the addresses in the dump header"),
         }
     }
@@ -45,12 +48,24 @@ const KERNEL_PDBS: &[&str] =
 /// Kernel PDBs that are tried by address.
 const CANDIDATES: usize = 256;
 
+/// Where is looked, and what is taken.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Places {
+    /// The symbol path.
+    pub symbols: SymbolPath,
+    /// The image path.
+    pub images: SymbolPath,
+    /// A PDB of another build is taken where the right one is not found.
+    pub other_builds: bool,
+}
+
 /// Finds a module's PDB.
 pub(super) fn locate(
-    path: &SymbolPath,
+    places: &Places,
     source: &dyn ModuleSource,
     module: &Module<'_>,
 ) -> Result<Loaded, SymbolError> {
+    let path = &places.symbols;
     let mut search = Search::default();
     let no_symbols = |search| SymbolError::NoSymbols { module: module.name.to_owned(), search };
     if path.is_empty() {
@@ -62,7 +77,8 @@ pub(super) fn locate(
         Ok(record) => Some((record, Matched::ImageInMemory)),
         Err(why) => {
             search.look(format_args!("image of {} in the dump", module.name), why);
-            from_image_file(path, module, &mut search)
+            from_image_file(&places.images, module, &mut search)
+                .or_else(|| from_image_file(path, module, &mut search))
         }
     };
     let Some((record, matched)) = record else {
@@ -95,8 +111,13 @@ pub(super) fn locate(
     match found {
         Some((file, pdb)) => Ok(loaded(file, pdb, matched)),
         None => {
+            if places.other_builds
+                && let Some((file, pdb)) = other_build(path, &record.name, &mut search)
+            {
+                return Ok(loaded(file, pdb, Matched::Nothing));
+            }
             search.wanted = format!("{} {key} was not found", record.name);
-            search.next = match path.servers().next() {
+            search.next = match path.server_names().next() {
                 Some(server) => {
                     let server = server.trim_end_matches('/');
                     let name = &record.name;
@@ -109,8 +130,22 @@ pub(super) fn locate(
     }
 }
 
+/// Any PDB of this name.
+fn other_build(path: &SymbolPath, name: &str, search: &mut Search) -> Option<(PathBuf, PdbFile)> {
+    let found = store::all(path, name, search, CANDIDATES);
+    found.into_iter().find_map(|found| Some((found.path().to_owned(), open(&found).ok()?)))
+}
+
 fn loaded(path: PathBuf, pdb: PdbFile, matched: Matched) -> Loaded {
-    Loaded { path, id: pdb.id(), matched, pdb, index: OnceLock::new(), types: OnceLock::new() }
+    Loaded {
+        path,
+        id: pdb.id(),
+        matched,
+        pdb,
+        index: OnceLock::new(),
+        types: OnceLock::new(),
+        typedefs: OnceLock::new(),
+    }
 }
 
 fn open(found: &Found) -> Result<PdbFile, SymbolError> {

@@ -5,9 +5,11 @@
 //! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `crate::image` for
 //! the identity written into an image), image files are `images`, the library that reads PDB files stands behind `pdb`, names are `index`
 //! and `decorate`, types are `types` over `type_table`, `records` and `simple`, KD's wildcards are `pattern`.
-//! Asking servers, source lines and locals are not here yet.
+//! Servers are asked by `server`, and what they send is kept by `download`. Source lines,
+//! locals and typedefs come from `pdb` too, and are read whenever they are asked for.
 
 mod decorate;
+mod download;
 mod error;
 mod expand;
 mod fpo;
@@ -18,6 +20,7 @@ mod path;
 mod pattern;
 mod pdb;
 mod records;
+mod server;
 mod simple;
 mod store;
 mod type_table;
@@ -30,8 +33,10 @@ pub use crate::image::PdbId;
 pub use error::{Looked, Search, SymbolError};
 pub use images::Images;
 pub use locate::Matched;
+use locate::Places;
 pub use path::{Element, ElementKind, Place, SymbolPath};
 pub use pattern::{Pattern, PatternError};
+pub use server::{Patience, Servers, Watch};
 pub use types::{EnumValue, Field, Kind, ModuleTypes, TypeId};
 
 use crate::image;
@@ -129,6 +134,109 @@ impl fmt::Display for Hit {
     }
 }
 
+/// What a symbol names, as far as the symbols tell.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum SymbolKind {
+    /// A public symbol that is not marked as code.
+    PublicData,
+    /// A public symbol marked as code.
+    PublicFunction,
+    /// A variable that other files can name.
+    GlobalData,
+    /// A variable of one file.
+    StaticData,
+    /// A function that other files can name.
+    GlobalFunction,
+    /// A function of one file.
+    StaticFunction,
+    /// A name the image exports, known without a symbol file.
+    Export,
+}
+
+impl SymbolKind {
+    /// True where a name and an address are all that is known.
+    pub fn is_public(self) -> bool {
+        matches!(self, SymbolKind::PublicData | SymbolKind::PublicFunction | SymbolKind::Export)
+    }
+
+    /// True for functions, and for what is not known to be anything else.
+    pub fn is_code(self) -> bool {
+        !matches!(self, SymbolKind::PublicData | SymbolKind::GlobalData | SymbolKind::StaticData)
+    }
+}
+
+/// A symbol exactly at an address.
+#[derive(Clone, Debug)]
+pub struct Exact {
+    /// Where, and its name.
+    pub hit: Hit,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Its type in the module's types, where the symbols tell.
+    pub type_id: Option<TypeId>,
+}
+
+/// A place in source code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// The file, as the compiler was given it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// Bytes from the line's first instruction.
+    pub displacement: u64,
+}
+
+/// A local variable or parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Its name.
+    pub name: String,
+    /// Its type in the module's types.
+    pub type_id: TypeId,
+    /// True for a parameter.
+    pub parameter: bool,
+    /// Where it is at the address that was asked about.
+    pub place: LocalPlace,
+}
+
+/// Where a variable is. Registers have CodeView's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalPlace {
+    /// In a register.
+    Register(u16),
+    /// In memory, so many bytes from a register.
+    Relative {
+        /// The register.
+        register: u16,
+        /// Bytes.
+        offset: i64,
+    },
+    /// It has no place there: optimised away, or not yet alive.
+    Nowhere,
+}
+
+impl LocalPlace {
+    /// The name of a register by CodeView's number for it.
+    pub fn register_name(number: u16) -> Option<&'static str> {
+        const X86: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
+        const X64: [&str; 16] = [
+            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
+            "r14", "r15",
+        ];
+        const ARM64: [&str; 32] = [
+            "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
+            "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28",
+            "fp", "lr", "sp",
+        ];
+        let at = |first: u16, names: &'static [&'static str]| {
+            names.get(usize::from(number.checked_sub(first)?)).copied()
+        };
+        at(328, &X64).or_else(|| at(50, &ARM64)).or_else(|| at(17, &X86))
+    }
+}
+
 /// The neighbourhood of an address, for `ln`.
 #[derive(Clone, Debug)]
 pub struct Near {
@@ -137,7 +245,7 @@ pub struct Near {
     /// The first symbol after it.
     pub next: Option<Hit>,
     /// Every symbol exactly at the address.
-    pub exact: Vec<Hit>,
+    pub exact: Vec<Exact>,
 }
 
 /// A symbol given to the visitor of [`Symbols::each`].
@@ -151,6 +259,10 @@ pub struct Named<'a> {
     pub name: &'a str,
     /// Its address.
     pub address: Va,
+    /// What it names.
+    pub kind: SymbolKind,
+    /// Its type in the module's types, where the symbols tell.
+    pub type_id: Option<TypeId>,
 }
 
 /// What is known of a module's symbols.
@@ -166,6 +278,13 @@ pub enum ModuleState {
         id: PdbId,
         /// How it is known to be the right one.
         matched: Matched,
+        /// True for a file with everything its builders know (locals, lines), false for a published one.
+        private: bool,
+    },
+    /// There is no PDB; the names its image exports are known.
+    Exports {
+        /// How many.
+        count: usize,
     },
     /// There is none; the error says why.
     None {
@@ -182,6 +301,7 @@ struct Loaded {
     pdb: pdb::PdbFile,
     index: OnceLock<Result<index::Index, SymbolError>>,
     types: OnceLock<Result<Arc<ModuleTypes>, SymbolError>>,
+    typedefs: OnceLock<Vec<(String, TypeId)>>,
 }
 
 impl Loaded {
@@ -196,7 +316,8 @@ type Slot = Arc<OnceLock<Outcome>>;
 /// The symbols of one target.
 #[derive(Default)]
 pub struct Symbols {
-    path: Mutex<SymbolPath>,
+    places: Mutex<Places>,
+    voice: Mutex<Option<Arc<dyn Watch>>>,
     /// By base, size and time stamp: an index may change its meaning, an image does not.
     slots: Mutex<HashMap<(u64, u64, u32), Slot>>,
 }
@@ -208,18 +329,51 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 impl Symbols {
     /// Symbols that will be looked for on `path`; nothing is opened yet.
     pub fn new(path: SymbolPath) -> Symbols {
-        Symbols { path: Mutex::new(path), slots: Mutex::default() }
+        Symbols { places: Mutex::new(Places { symbols: path, ..Places::default() }), ..Symbols::default() }
     }
 
     /// The search path.
     pub fn path(&self) -> SymbolPath {
-        lock(&self.path).clone()
+        lock(&self.places).symbols.clone()
+    }
+
+    /// Sets where image files are looked for before the search path is.
+    pub fn set_image_path(&self, path: SymbolPath) {
+        lock(&self.places).images = path;
+        self.retry();
+    }
+
+    /// Whether a PDB of another build is taken where the right one is not found.
+    pub fn accept_other_builds(&self, accept: bool) {
+        lock(&self.places).other_builds = accept;
+    }
+
+    /// Whether a PDB of another build is taken.
+    pub fn other_builds(&self) -> bool {
+        lock(&self.places).other_builds
+    }
+
+    /// Whether files are fetched from servers although they are in a cache.
+    pub fn fetch_anew(&self, anew: bool) {
+        if let Some(servers) = lock(&self.places).symbols.servers() {
+            servers.fetch_anew(anew);
+        }
+    }
+
+    /// Who is told every place that is looked at; nobody at first.
+    pub fn set_voice(&self, voice: Option<Arc<dyn Watch>>) {
+        *lock(&self.voice) = voice;
+    }
+
+    /// Modules without symbols are tried again.
+    fn retry(&self) {
+        lock(&self.slots).retain(|_, slot| matches!(slot.get(), Some(Ok(_))));
     }
 
     /// Sets the search path. As in KD this reloads nothing; modules that had no symbols are tried again.
     pub fn set_path(&self, path: SymbolPath) {
-        *lock(&self.path) = path;
-        lock(&self.slots).retain(|_, slot| matches!(slot.get(), Some(Ok(_))));
+        lock(&self.places).symbols = path;
+        self.retry();
     }
 
     /// Forgets a module's symbols, or every module's.
@@ -288,9 +442,43 @@ impl Symbols {
         if let (Some(index), Ok(rva)) = (index_of(&slot), u32::try_from(rva)) {
             let hit = |entry: index::Entry<'_>| entry.hit(at.module, &module, u64::from(entry.rva));
             next = index.after(rva).map(hit);
-            exact = index.exactly(rva).map(hit).collect();
+            let told =
+                |entry: index::Entry<'_>| Exact { hit: hit(entry), kind: entry.kind, type_id: entry.of };
+            exact = index.exactly(rva).map(told).collect();
         }
         Some(Near { at, next, exact })
+    }
+
+    /// The source line of the code at an address; `None` where the symbols tell of none.
+    pub fn line_at(&self, source: &dyn ModuleSource, va: Va) -> Option<SourceLine> {
+        let module = source.module(source.module_at(va)?)?;
+        let rva = u32::try_from(va.0.wrapping_sub(module.base.0)).ok()?;
+        let slot = self.slot(source, &module);
+        let loaded = slot.get()?.as_ref().ok().filter(|loaded| loaded.pdb.is_private())?;
+        loaded.pdb.line(rva).ok()?
+    }
+
+    /// The variables in scope at an address; none where the symbols tell of none.
+    pub fn locals_at(&self, source: &dyn ModuleSource, va: Va) -> Result<Vec<Local>, SymbolError> {
+        let module = source.module_at(va).and_then(|number| source.module(number));
+        let Some(module) = module else { return Ok(Vec::new()) };
+        let Ok(rva) = u32::try_from(va.0.wrapping_sub(module.base.0)) else { return Ok(Vec::new()) };
+        let slot = self.slot(source, &module);
+        match slot.get() {
+            Some(Ok(loaded)) => loaded.pdb.locals(rva),
+            Some(Err(error)) => Err((**error).clone()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The type of a typedef of a module.
+    fn typedef(&self, source: &dyn ModuleSource, number: usize, name: &str) -> Option<TypeId> {
+        let module = source.module(number)?;
+        let slot = self.slot(source, &module);
+        let loaded = slot.get()?.as_ref().ok()?;
+        let all = loaded.typedefs.get_or_init(|| loaded.pdb.typedefs().unwrap_or_default());
+        let at = all.partition_point(|(known, _)| known.as_str() < name);
+        all.get(at).filter(|(known, _)| known == name).map(|(_, id)| *id)
     }
 
     /// The address of `module!name`, of a module, or of a bare name: the kernel is asked first, then every module
@@ -343,12 +531,14 @@ impl Symbols {
                 Err(error) if exact => return Err(error),
                 Err(_) => continue,
             };
-            let flow = index.each(&symbol, &mut |name, rva| {
+            let flow = index.each(&symbol, &mut |entry| {
                 visit(Named {
                     module: number,
                     module_name: module.name,
-                    name,
-                    address: module.base.add(u64::from(rva)),
+                    name: entry.name,
+                    address: module.base.add(u64::from(entry.rva)),
+                    kind: entry.kind,
+                    type_id: entry.of,
                 })
             });
             if flow.is_break() {
@@ -393,8 +583,9 @@ impl Symbols {
         name: &str,
     ) -> Result<(Arc<ModuleTypes>, TypeId), SymbolError> {
         if let Some((module, name)) = split(name) {
-            let types = self.types(source, module)?;
-            let id = types.find(name);
+            let number = module_named(source, module)?;
+            let types = self.types_of(source, number)?;
+            let id = types.find(name).or_else(|| self.typedef(source, number, name));
             return match id {
                 Some(id) => Ok((types, id)),
                 None => Err(SymbolError::NoType { module: module.to_owned(), name: name.to_owned() }),
@@ -405,7 +596,7 @@ impl Symbols {
         for number in self.search_order(source) {
             match self.types_of(source, number) {
                 Ok(types) => {
-                    if let Some(id) = types.find(name) {
+                    if let Some(id) = types.find(name).or_else(|| self.typedef(source, number, name)) {
                         return Ok((types, id));
                     }
                 }
@@ -472,8 +663,36 @@ impl Symbols {
     /// The module's slot, filled.
     fn slot(&self, source: &dyn ModuleSource, module: &Module<'_>) -> Slot {
         let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
-        slot.get_or_init(|| locate::locate(&self.path(), source, module).map_err(Arc::new));
+        slot.get_or_init(|| {
+            let places = lock(&self.places).clone();
+            let outcome = locate::locate(&places, source, module).map_err(Arc::new);
+            self.speak(module, &outcome);
+            outcome
+        });
+        // What was stopped is not what failed.
+        if let Some(Err(error)) = slot.get()
+            && matches!(&**error, SymbolError::NoSymbols { search, .. } if search.interrupted)
+        {
+            lock(&self.slots).remove(&key(module));
+        }
         slot
+    }
+
+    /// Tells whoever wants to know what was looked at.
+    fn speak(&self, module: &Module<'_>, outcome: &Outcome) {
+        let Some(voice) = lock(&self.voice).clone() else { return };
+        match outcome {
+            Ok(loaded) => {
+                let path = loaded.path.display();
+                voice.say(&format!("{}: symbols from {path}, {}", module.name, loaded.matched));
+            }
+            Err(error) => {
+                for looked in error.looked() {
+                    voice.say(&format!("{}: {looked}", module.name));
+                }
+                voice.say(&format!("{}: {error}", module.name));
+            }
+        }
     }
 }
 
@@ -487,9 +706,12 @@ fn index_of(slot: &Slot) -> Option<&index::Index> {
 
 fn state_of(outcome: &Outcome) -> ModuleState {
     match outcome {
-        Ok(loaded) => {
-            ModuleState::Loaded { pdb: loaded.path.clone(), id: loaded.id, matched: loaded.matched.clone() }
-        }
+        Ok(loaded) => ModuleState::Loaded {
+            pdb: loaded.path.clone(),
+            id: loaded.id,
+            matched: loaded.matched.clone(),
+            private: loaded.pdb.is_private(),
+        },
         Err(reason) => ModuleState::None { reason: Arc::clone(reason) },
     }
 }

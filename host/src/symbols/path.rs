@@ -2,17 +2,38 @@
 //!
 //! Forms as in Microsoft's documentation: `DIR`, `srv*`, `srv*STORE`, `srv*CACHE*STORE`, `cache*DIR`,
 //! `symsrv*symsrv.dll*CACHE*STORE`. An element `srv*…` lists places from the nearest to the farthest; a file
-//! found far away is kept in those before it. `cache*` does this for everything to its right. Servers
-//! (`https://…`) are kept in the path and told apart, so that they can be reported; asking them is not done here.
+//! found far away is kept in those before it. `cache*` does this for everything to its right. A server without any
+//! place before it has the default store there. What a path tells of a user and a password is dropped at once.
 
+use super::server::Servers;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 /// A parsed symbol path.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SymbolPath {
     /// The elements from left to right.
     pub elements: Vec<Element>,
+    asker: Asker,
+}
+
+/// Who asks the servers of a path; no part of what the path says.
+#[derive(Clone, Default)]
+struct Asker(Option<Arc<Servers>>);
+
+impl PartialEq for Asker {
+    fn eq(&self, _: &Asker) -> bool {
+        true
+    }
+}
+
+impl Eq for Asker {}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "servers are asked" } else { "servers are not asked" })
+    }
 }
 
 /// One element of a path.
@@ -22,6 +43,8 @@ pub struct Element {
     pub text: String,
     /// What it means.
     pub kind: ElementKind,
+    /// True where it named a user; the text here does not.
+    told_secrets: bool,
 }
 
 /// The meaning of an element.
@@ -47,7 +70,44 @@ pub enum Place {
 impl SymbolPath {
     /// Reads a path. Nothing in it is an error: an unknown text is a folder that may not exist.
     pub fn parse(text: &str) -> SymbolPath {
-        SymbolPath { elements: text.split(';').filter_map(Element::parse).collect() }
+        SymbolPath { elements: text.split(';').filter_map(Element::parse).collect(), asker: Asker::default() }
+    }
+
+    /// The same path, with someone who asks its servers. Without, they are passed over.
+    pub fn asking(mut self, servers: &Arc<Servers>) -> SymbolPath {
+        self.asker = Asker(Some(Arc::clone(servers)));
+        self
+    }
+
+    /// Who asks the servers.
+    pub(super) fn servers(&self) -> Option<&Servers> {
+        self.asker.0.as_deref()
+    }
+
+    /// The path with everything said that it leaves out.
+    pub fn expanded(&self) -> String {
+        let elements: Vec<String> = self
+            .elements
+            .iter()
+            .map(|element| match &element.kind {
+                ElementKind::Folder(folder) => folder.display().to_string(),
+                ElementKind::Cache(folder) => format!("cache*{}", folder.display()),
+                ElementKind::Stores(places) => {
+                    let mut text = "SRV".to_owned();
+                    if matches!(places.first(), None | Some(Place::Server(_))) {
+                        text.push_str(&format!("*{}", default_store().display()));
+                    }
+                    for place in places {
+                        match place {
+                            Place::Store(store) => text.push_str(&format!("*{}", store.display())),
+                            Place::Server(url) => text.push_str(&format!("*{url}")),
+                        }
+                    }
+                    text
+                }
+            })
+            .collect();
+        elements.join(";")
     }
 
     /// True for a path with nothing in it.
@@ -63,14 +123,17 @@ impl SymbolPath {
     /// What the reader should know about this path; said once, when it is set.
     pub fn notes(&self) -> Vec<String> {
         let mut notes = Vec::new();
-        let servers: Vec<&str> = self.servers().collect();
-        if !servers.is_empty() {
-            notes.push(format!(
-                "symbol servers are not asked in this version ({}); only what is already in a store on this machine is used",
-                servers.join(", ")
-            ));
+        if !cfg!(feature = "symsrv") && self.server_names().next().is_some() {
+            let servers: Vec<&str> = self.server_names().collect();
+            notes.push(format!("this kd is built without network; not asked: {}", servers.join(", ")));
         }
         for element in &self.elements {
+            if element.told_secrets {
+                notes.push(format!(
+                    "user and password are not taken from a path ({}); set KD_SYMBOL_USER and KD_SYMBOL_PASSWORD",
+                    element.text
+                ));
+            }
             match &element.kind {
                 ElementKind::Folder(folder) if !folder.is_dir() => {
                     notes.push(format!("{} in the symbol path is not a folder", folder.display()));
@@ -85,7 +148,7 @@ impl SymbolPath {
     }
 
     /// The servers named anywhere in the path.
-    pub fn servers(&self) -> impl Iterator<Item = &str> {
+    pub fn server_names(&self) -> impl Iterator<Item = &str> {
         self.elements
             .iter()
             .filter_map(|element| match &element.kind {
@@ -119,6 +182,8 @@ impl Element {
         if text.is_empty() {
             return None;
         }
+        let (text, told_secrets) = without_secrets(text);
+        let text = text.as_str();
         let mut parts = text.split('*').map(str::trim);
         let head = parts.next().unwrap_or_default().to_ascii_lowercase();
         let starred = text.contains('*');
@@ -133,8 +198,32 @@ impl Element {
             _ if is_server(text) => ElementKind::Stores(vec![Place::Server(text.to_owned())]),
             _ => ElementKind::Folder(text.into()),
         };
-        Some(Element { text: text.to_owned(), kind })
+        Some(Element { text: text.to_owned(), kind, told_secrets })
     }
+}
+
+/// `https://user:password@host/` without the user.
+fn without_secrets(text: &str) -> (String, bool) {
+    let mut clean = String::new();
+    let mut told = false;
+    for (n, part) in text.split('*').enumerate() {
+        if n > 0 {
+            clean.push('*');
+        }
+        let authority = part.find("://").map(|at| at + 3).filter(|_| is_server(part.trim()));
+        let end =
+            authority.map(|at| part.get(at..).and_then(|rest| rest.find('/')).map_or(part.len(), |n| at + n));
+        let user = authority.zip(end).and_then(|(at, end)| Some((at, at + part.get(at..end)?.rfind('@')?)));
+        match user {
+            Some((at, sign)) => {
+                told = true;
+                clean.push_str(part.get(..at).unwrap_or_default());
+                clean.push_str(part.get(sign + 1..).unwrap_or_default());
+            }
+            None => clean.push_str(part),
+        }
+    }
+    (clean, told)
 }
 
 fn places<'a>(parts: impl Iterator<Item = &'a str>) -> Vec<Place> {
@@ -160,7 +249,7 @@ fn is_server(text: &str) -> bool {
 }
 
 /// Where symbols are kept when the path names no place.
-fn default_store() -> PathBuf {
+pub(super) fn default_store() -> PathBuf {
     let home = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).or_else(|| {
         std::env::var_os("LOCALAPPDATA")
             .map(PathBuf::from)
@@ -205,10 +294,11 @@ mod tests {
     }
 
     #[test]
-    fn servers_are_reported_once() {
-        let path = SymbolPath::parse("srv*/tmp*https://one/;srv*https://two/");
-        let notes = path.notes();
-        assert_eq!(notes.len(), 1);
-        assert!(notes[0].contains("https://one/, https://two/"), "{notes:?}");
+    fn secrets_do_not_stay_in_a_path() {
+        let path = SymbolPath::parse("srv*/tmp*https://me:pass@word@one/x@y");
+        assert_eq!(path.to_string(), "srv*/tmp*https://one/x@y");
+        assert_eq!(path.server_names().collect::<Vec<_>>(), ["https://one/x@y"]);
+        assert!(path.notes().iter().any(|note| note.contains("KD_SYMBOL_USER")));
+        assert!(!format!("{path:?}").contains("word"));
     }
 }

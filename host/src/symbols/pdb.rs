@@ -1,9 +1,13 @@
-//! The wall around the library that reads PDB files: the only file that names the crate `pdb`.
+//! The wall around the library that reads PDB files: the only one that names the crate `pdb` (`lines` is a
+//! part of it).
 //!
 //! The library finds streams, identity, sections, OMAP and symbol records; names and types go into our own
 //! [`Index`] and [`ModuleTypes`]. A symbol file may be hostile: every call into the library is made under one
 //! `catch_unwind`, and a stream can never be asked to be larger than the file.
 
+mod lines;
+
+use super::SymbolKind;
 use super::error::SymbolError;
 use super::fpo;
 use super::image::PdbId;
@@ -31,6 +35,7 @@ pub(super) struct PdbFile {
     id: PdbId,
     /// `None` where the file does not name its machine, as old ones do not.
     pointer_size: Option<u64>,
+    private: bool,
     reader: Mutex<PDB<'static, Pages>>,
     /// The older frame data, as they are.
     frames: OnceLock<Option<Vec<u8>>>,
@@ -73,7 +78,7 @@ impl PdbFile {
             let (guid, first_age) = (information.guid.to_bytes_le(), information.age);
             // The age an image carries is the one the linker wrote into the debug information stream; tools that
             // touch the file later count up only the other one.
-            let (age, pointer_size) = match reader.debug_information() {
+            let (age, pointer_size, private) = match reader.debug_information() {
                 Ok(debug) => {
                     use ::pdb::MachineType::{Amd64, Arm, Arm64, ArmNT, X86};
                     let pointer_size = match debug.machine_type() {
@@ -81,23 +86,35 @@ impl PdbFile {
                         Ok(Amd64 | Arm64) => Some(8),
                         _ => None,
                     };
-                    (debug.age().unwrap_or(first_age), pointer_size)
+                    let private = !debug.is_stripped() && has_private_part(&mut reader, &debug)?;
+                    (debug.age().unwrap_or(first_age), pointer_size, private)
                 }
-                Err(_) => (first_age, None),
+                Err(_) => (first_age, None, false),
             };
             Ok(PdbFile {
                 path: path.to_owned(),
                 id: PdbId { guid, age },
                 pointer_size,
+                private,
                 reader: Mutex::new(reader),
                 frames: OnceLock::new(),
             })
         })
     }
 
+    /// What the file is called in messages.
+    fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// GUID, and the age that images carry.
     pub(super) fn id(&self) -> PdbId {
         self.id
+    }
+
+    /// True where the file was not stripped of what only its builders should see: locals, lines, types.
+    pub(super) fn is_private(&self) -> bool {
+        self.private
     }
 
     /// Reads all names that have an address.
@@ -106,11 +123,21 @@ impl PdbFile {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             let addresses = reader.address_map()?;
             let mut names = Builder::default();
+            // Some linkers do not mark functions; where they lie says it too.
+            const EXECUTE: u32 = 0x2000_0000;
+            let code: Vec<bool> = reader
+                .sections()
+                .ok()
+                .flatten()
+                .unwrap_or_default()
+                .iter()
+                .map(|section| section.characteristics.0 & EXECUTE != 0)
+                .collect();
             let globals = reader.global_symbols()?;
             let mut symbols = globals.iter();
             // A damaged record ends the list; what stands before it is still true.
             while let Ok(Some(symbol)) = symbols.next() {
-                collect(&symbol, &addresses, &mut names);
+                collect(&symbol, &addresses, &code, &mut names);
             }
             // Private PDBs name static functions and variables only in the modules' own streams.
             if let Ok(debug) = reader.debug_information()
@@ -120,7 +147,7 @@ impl PdbFile {
                     let Ok(Some(information)) = reader.module_info(&module) else { continue };
                     let Ok(mut symbols) = information.symbols() else { continue };
                     while let Ok(Some(symbol)) = symbols.next() {
-                        collect(&symbol, &addresses, &mut names);
+                        collect(&symbol, &addresses, &code, &mut names);
                     }
                 }
             }
@@ -164,6 +191,20 @@ impl PdbFile {
             .map_err(|why| SymbolError::Broken { path: self.path.clone(), why })?;
         if table.is_empty() { Err(none()) } else { Ok(ModuleTypes::new(table)) }
     }
+}
+
+/// True where an object file left symbols of its own; the linker's do not count.
+fn has_private_part(
+    reader: &mut PDB<'static, Pages>,
+    debug: &::pdb::DebugInformation<'static>,
+) -> ::pdb::Result<bool> {
+    let mut modules = debug.modules()?;
+    while let Some(module) = modules.next()? {
+        if module.module_name() != "* Linker *" && reader.module_info(&module)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The frame data with a program.
@@ -218,7 +259,12 @@ fn foreign(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Takes a symbol's name if it is of a kind that has an address.
-fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names: &mut Builder) {
+fn collect(
+    symbol: &::pdb::Symbol<'_>,
+    addresses: &::pdb::AddressMap<'_>,
+    code: &[bool],
+    names: &mut Builder,
+) {
     // S_PUB32, S_GDATA32/S_LDATA32 and S_GPROC32/S_LPROC32 with their older and newer forms; parsing the others
     // would cost most of the time.
     const KINDS: [u16; 20] = [
@@ -231,17 +277,26 @@ fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names:
     match symbol.parse() {
         Ok(SymbolData::Public(public)) => {
             if let Some(rva) = public.offset.to_rva(addresses) {
-                names.public(rva.0, public.name.as_bytes());
+                let section = usize::from(public.offset.section).checked_sub(1);
+                let in_code = section.and_then(|n| code.get(n)).copied().unwrap_or(false);
+                let code = public.function || public.code || in_code;
+                names.public(rva.0, public.name.as_bytes(), code);
             }
         }
         Ok(SymbolData::Data(data)) => {
             if let Some(rva) = data.offset.to_rva(addresses) {
-                names.plain(rva.0, data.name.as_bytes());
+                let kind = if data.global { SymbolKind::GlobalData } else { SymbolKind::StaticData };
+                names.plain(rva.0, data.name.as_bytes(), kind, data.type_index.0);
             }
         }
         Ok(SymbolData::Procedure(procedure)) => {
             if let Some(rva) = procedure.offset.to_rva(addresses) {
-                names.plain(rva.0, procedure.name.as_bytes());
+                let global = procedure.global;
+                let kind = if global { SymbolKind::GlobalFunction } else { SymbolKind::StaticFunction };
+                // The newer records name their type in another stream.
+                let of =
+                    if (0x1146..=0x1156).contains(&symbol.raw_kind()) { 0 } else { procedure.type_index.0 };
+                names.plain(rva.0, procedure.name.as_bytes(), kind, of);
             }
         }
         _ => {}

@@ -32,7 +32,9 @@ pub(super) enum Record<'a> {
     /// Bit field.
     Bits { of: u32, length: u8, position: u8 },
     /// Function.
-    Procedure { returns: u32 },
+    Procedure { returns: u32, parameters: u32 },
+    /// The parameters of a function, four bytes each.
+    Arguments { list: &'a [u8] },
     /// A typedef that is a type of its own.
     Alias { of: u32 },
     /// Anything else.
@@ -43,6 +45,8 @@ pub(super) enum Record<'a> {
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Udt<'a> {
     pub union: bool,
+    /// Declared with `class`.
+    pub class: bool,
     /// Only a name; the definition is another record.
     pub forward: bool,
     /// The field list.
@@ -139,6 +143,11 @@ impl<'a> Cursor<'a> {
     }
 }
 
+/// The first four bytes as a number.
+pub(super) fn word(bytes: &[u8]) -> u32 {
+    bytes.first_chunk().copied().map_or(0, u32::from_le_bytes)
+}
+
 /// Reads a record, without its length.
 pub(super) fn record(bytes: &[u8]) -> Record<'_> {
     read_record(bytes).unwrap_or(Record::Other)
@@ -175,6 +184,7 @@ fn read_record(bytes: &[u8]) -> Option<Record<'_>> {
         }
         0x1004 | 0x1005 | 0x1504 | 0x1505 | 0x1519 | 0x1006 | 0x1506 => {
             let union = matches!(leaf, 0x1006 | 0x1506);
+            let class = matches!(leaf, 0x1004 | 0x1504);
             c.u16()?;
             let properties = u32::from(c.u16()?);
             let fields = c.u32()?;
@@ -184,10 +194,11 @@ fn read_record(bytes: &[u8]) -> Option<Record<'_>> {
             let size = c.unsigned()?;
             let name = c.name(leaf)?;
             let unique = unique(&mut c, leaf, properties);
-            Record::Udt(Udt { union, forward: properties & FORWARD != 0, fields, size, name, unique })
+            Record::Udt(Udt { union, class, forward: properties & FORWARD != 0, fields, size, name, unique })
         }
         0x1608..=0x160b => {
             let union = leaf == 0x160a;
+            let class = leaf == 0x1608;
             let properties = c.u32()?;
             let fields = c.u32()?;
             if !union {
@@ -197,7 +208,7 @@ fn read_record(bytes: &[u8]) -> Option<Record<'_>> {
             let size = c.unsigned()?;
             let name = c.name(leaf)?;
             let unique = unique(&mut c, leaf, properties);
-            Record::Udt(Udt { union, forward: properties & FORWARD != 0, fields, size, name, unique })
+            Record::Udt(Udt { union, class, forward: properties & FORWARD != 0, fields, size, name, unique })
         }
         0x1007 | 0x1507 => {
             c.u16()?;
@@ -209,7 +220,22 @@ fn read_record(bytes: &[u8]) -> Option<Record<'_>> {
             Record::Enum { forward: properties & FORWARD != 0, of, fields, name, unique }
         }
         0x1205 => Record::Bits { of: c.u32()?, length: c.u8()?, position: c.u8()? },
-        0x1008 | 0x1009 => Record::Procedure { returns: c.u32()? },
+        // The convention and the count of parameters stand between; a member function has its class and more.
+        0x1008 => {
+            let returns = c.u32()?;
+            c.u32()?;
+            Record::Procedure { returns, parameters: c.u32().unwrap_or(0) }
+        }
+        0x1009 => {
+            let returns = c.u32()?;
+            c.take::<12>()?;
+            Record::Procedure { returns, parameters: c.u32().unwrap_or(0) }
+        }
+        0x1201 => {
+            let count = usize::try_from(c.u32()?).ok()?;
+            let bytes = count.checked_mul(4)?.min(c.0.len());
+            Record::Arguments { list: c.0.get(..bytes)? }
+        }
         0x1010 | 0x150a => Record::Alias { of: c.u32()? },
         _ => Record::Other,
     })

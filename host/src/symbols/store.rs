@@ -6,9 +6,10 @@
 //! too. Names are compared without case, because stores are copied between systems. What a file holds is not
 //! judged here but by the caller, place by place, until one is accepted.
 
+use super::download::download;
 use super::error::Search;
 use super::expand::{compressed_name, expand};
-use super::path::{ElementKind, Place, SymbolPath};
+use super::path::{ElementKind, Place, SymbolPath, default_store};
 use std::ffi::OsStr;
 use std::fs;
 use std::io::Read;
@@ -69,9 +70,31 @@ pub(super) fn find<T>(
             }
             ElementKind::Stores(places) => {
                 let mut nearer = caches.clone();
+                let own = default_store();
+                let is_server = |place: &Place| matches!(place, Place::Server(_));
+                let anew =
+                    path.servers().is_some_and(|servers| servers.anew()) && places.iter().any(is_server);
                 for place in places {
                     match place {
-                        Place::Server(url) => search.look(url, "not asked, this version has no network"),
+                        Place::Server(url) => {
+                            let Some(servers) = path.servers() else {
+                                search.look(url, "not asked");
+                                continue;
+                            };
+                            if search.interrupted {
+                                continue;
+                            }
+                            if nearer.is_empty() {
+                                if !anew && let Some(taken) = in_store(&own, &[], wanted, search, accept) {
+                                    return Some(taken);
+                                }
+                                nearer.push(&own);
+                            }
+                            if let Some(taken) = download(servers, url, &nearer, wanted, search, accept) {
+                                return Some(taken);
+                            }
+                        }
+                        Place::Store(store) if anew => nearer.push(store),
                         Place::Store(store) => {
                             if let Some(taken) = in_store(store, &nearer, wanted, search, accept) {
                                 return Some(taken);
@@ -181,7 +204,7 @@ fn in_key_folder(folder: &Path, name: &str, search: &mut Search) -> Vec<Found> {
 }
 
 /// `file.ptr` holds `PATH:` and a path, or `MSG:` and a reason.
-fn pointer_target(pointer: &Path) -> Result<PathBuf, String> {
+pub(super) fn pointer_target(pointer: &Path) -> Result<PathBuf, String> {
     let mut text = Vec::new();
     let file = fs::File::open(pointer).map_err(|error| error.to_string())?;
     file.take(4096).read_to_end(&mut text).map_err(|error| error.to_string())?;
@@ -244,22 +267,50 @@ fn child(folder: &Path, name: &str) -> Option<PathBuf> {
 }
 
 /// Puts a file into a cache. Failing is no error: the file is at hand either way.
-fn keep(cache: &Path, wanted: &Wanted<'_>, found: &Found) {
-    let folder = cache.join(wanted.name).join(wanted.key);
+pub(super) fn keep(cache: &Path, wanted: &Wanted<'_>, found: &Found) {
+    let folder = key_folder(cache, wanted);
     let place = folder.join(wanted.name);
     if place.exists() {
         return;
     }
     let kept = fs::create_dir_all(&folder).and_then(|()| {
-        let mut file = tempfile::NamedTempFile::new_in(&folder)?;
+        let mut file = new_file(&folder)?;
         match found {
             Found::File(from) => std::io::copy(&mut fs::File::open(from)?, &mut file).map(drop)?,
             Found::Expanded { bytes, .. } => std::io::Write::write_all(&mut file, bytes)?,
         }
         file.persist(&place).map_err(|error| error.error)?;
+        mark(cache);
         Ok(())
     });
     if let Err(error) = kept {
         log::warn!("{} was not kept in the symbol cache: {error}", place.display());
     }
+}
+
+/// Where a cache keeps a file. A cache of three tiers says so with `index2.txt`.
+pub(super) fn key_folder(cache: &Path, wanted: &Wanted<'_>) -> PathBuf {
+    let mut folder = cache.to_owned();
+    if cache.join("index2.txt").is_file() {
+        folder.push(wanted.name.chars().take(2).collect::<String>());
+    }
+    folder.push(wanted.name);
+    folder.push(wanted.key);
+    folder
+}
+
+/// Other debuggers know a store by this file.
+pub(super) fn mark(cache: &Path) {
+    let _ = fs::OpenOptions::new().create_new(true).write(true).open(cache.join("pingme.txt"));
+}
+
+/// A new file that gets its name later; others may read it, as far as the system lets new files be read.
+pub(super) fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        builder.permissions(fs::Permissions::from_mode(0o666));
+    }
+    builder.prefix("kd-").suffix(".part").tempfile_in(folder)
 }

@@ -150,7 +150,7 @@ impl ModuleTypes {
                 Shape::Record(Record::Pointer { to, size }) => {
                     let _ = write!(name, "Ptr{} ", self.pointer_bytes(size) * 8);
                     let to = self.table.plain(TypeId(to));
-                    if let Shape::Record(Record::Procedure { returns }) = self.table.record(to) {
+                    if let Shape::Record(Record::Procedure { returns, .. }) = self.table.record(to) {
                         let _ = write!(name, "    {} ", self.c_name(TypeId(returns), depth));
                         break;
                     }
@@ -165,7 +165,7 @@ impl ModuleTypes {
                         write!(name, "Pos {position}, {length} Bit{}", if length == 1 { "" } else { "s" });
                     break;
                 }
-                Shape::Record(Record::Procedure { returns }) => {
+                Shape::Record(Record::Procedure { returns, .. }) => {
                     let _ = write!(name, "{} ", self.c_name(TypeId(returns), depth));
                     break;
                 }
@@ -179,6 +179,62 @@ impl ModuleTypes {
         name
     }
 
+    /// The name with what `dt -v` adds: `struct _LIST_ENTRY, 2 elements, 0x10 bytes`, `Ptr64 to Wchar`,
+    /// `Bitfield Pos 0, 1 Bit`.
+    pub fn verbose_name(&self, id: TypeId) -> String {
+        let id = self.table.plain(id);
+        match self.kind(id) {
+            Kind::Struct => {
+                let word = match self.table.record(id) {
+                    Shape::Record(Record::Udt(Udt { union: true, .. })) => "union",
+                    Shape::Record(Record::Udt(Udt { class: true, .. })) => "class",
+                    _ => "struct",
+                };
+                let (count, size) = (self.fields(id).len(), self.size(id));
+                format!("{word} {}, {count} elements, {size:#x} bytes", self.name(id))
+            }
+            Kind::Enum => format!("Enum {},  {} total enums", self.name(id), self.enum_values(id).len()),
+            Kind::Bits => format!("Bitfield {}", self.name(id)),
+            kind @ (Kind::Pointer | Kind::Array) => {
+                let Some(to) = self.element(id) else { return self.name(id) };
+                let inner = match self.kind(to) {
+                    Kind::Struct | Kind::Enum => self.verbose_name(to),
+                    _ => self.name(to),
+                };
+                match kind {
+                    Kind::Pointer => format!("Ptr{} to {inner}", self.size(id) * 8),
+                    _ => format!("[{}] {inner}", self.count(id)),
+                }
+            }
+            _ => self.name(id),
+        }
+    }
+
+    /// A type as if it were the first field of something.
+    pub fn whole(&self, id: TypeId) -> Field {
+        self.describe(id, "".into(), 0)
+    }
+
+    /// The types of a function's parameters; `None` for anything that is no function.
+    pub fn parameters(&self, id: TypeId) -> Option<Vec<TypeId>> {
+        match self.table.record(self.table.plain(id)) {
+            Shape::Record(Record::Procedure { parameters, .. }) => {
+                match self.table.record(TypeId(parameters)) {
+                    Shape::Record(Record::Arguments { list }) => {
+                        Some(list.chunks_exact(4).map(|four| TypeId(records::word(four))).collect())
+                    }
+                    _ => Some(Vec::new()),
+                }
+            }
+            _ => None,
+        }
+    }
+
+    /// The C spelling of a type, as KD writes parameters: `unsigned long`, `struct _EPROCESS *`.
+    pub fn c_spelling(&self, id: TypeId) -> String {
+        self.c_name(id, DEPTH)
+    }
+
     /// The C spelling, which KD uses for what a function returns.
     fn c_name(&self, id: TypeId, depth: u32) -> String {
         let Some(depth) = depth.checked_sub(1) else { return "<unknown type>".to_owned() };
@@ -188,6 +244,14 @@ impl ModuleTypes {
             Shape::SimplePointer(to, _) => format!("{}*", self.c_name(to, depth)),
             Shape::Record(Record::Pointer { to, .. }) => format!("{}*", self.c_name(TypeId(to), depth)),
             _ => self.spell(id, depth),
+        }
+    }
+
+    /// The name in C of a built-in type: `unsigned long`; `None` for any other type.
+    pub fn built_in(&self, id: TypeId) -> Option<&'static str> {
+        match self.table.record(self.table.plain(id)) {
+            Shape::Simple(simple) => Some(simple.c_name),
+            _ => None,
         }
     }
 

@@ -4,7 +4,6 @@
 use super::*;
 use crate::command::Command;
 use crate::error::Error;
-use crate::output::{Event, Severity};
 use crate::session::Session;
 use std::cell::RefCell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -23,12 +22,18 @@ pub struct Registry {
 
 static REGISTRY: AtomicPtr<Registry> = AtomicPtr::new(core::ptr::null_mut());
 
-/// Builds the table of this library. Called by `kdext_entry`, which [`crate::export_extension!`] defines.
+/// The table of this library, built at the first call; null if that panics. Called by `kdext_entry`, which
+/// [`crate::export_extension!`] defines.
 pub fn make_registry(
     package: &'static str,
     version: &'static str,
     summary: &'static str,
 ) -> *const Extension {
+    take_notes_of_panics();
+    catch_unwind(|| build(package, version, summary)).unwrap_or(core::ptr::null())
+}
+
+fn build(package: &'static str, version: &'static str, summary: &'static str) -> *const Extension {
     let existing = REGISTRY.load(Ordering::Acquire);
     if !existing.is_null() {
         // SAFETY: set below, freed only by `free_registry`, the last call into the library.
@@ -50,9 +55,10 @@ pub fn make_registry(
                 built_by: RStr::from_str(""),
                 summary: RStr::from_str(summary),
                 commands: RSlice::from_slice(&[]),
-                run,
-                notify,
-                unload: free_registry,
+                run: Some(run),
+                // The SDK keeps nothing from one command to the next.
+                notify: None,
+                unload: Some(free_registry),
                 abi_header: abi_header(),
                 layouts: core::ptr::null(),
                 layout_count: 0,
@@ -123,7 +129,8 @@ fn take_notes_of_panics() {
                 .location()
                 .map(|l| format!(" at {}:{}:{}", l.file(), l.line(), l.column()))
                 .unwrap_or_default();
-            PANIC.with(|note| *note.borrow_mut() = Some(format!("{what}{place}")));
+            // A thread that is ending has no place for notes any more.
+            let _ = PANIC.try_with(|note| note.replace(Some(format!("{what}{place}"))));
         }));
     });
 }
@@ -139,7 +146,7 @@ pub unsafe extern "C" fn run(host: *const Host, index: u32, args: RStr<'_>) -> i
         // SAFETY: the host calls `run` only between `kdext_entry` and `unload`.
         let command = unsafe { registry.as_ref() }.and_then(|r| r.commands.get(index as usize).copied());
         // SAFETY: the caller's promise.
-        let (Some(command), Some(session)) = (command, unsafe { Session::from_host(host) }) else {
+        let (Some(command), Some(session)) = (command, unsafe { Calls::new(host) }.map(Session::new)) else {
             return status::INVALID;
         };
         match (command.run)(&session, args.as_str()) {
@@ -154,25 +161,24 @@ pub unsafe extern "C" fn run(host: *const Host, index: u32, args: RStr<'_>) -> i
             }
         }
     }));
-    outcome.unwrap_or_else(|_| {
-        let note = PANIC.with(|note| note.borrow_mut().take());
+    outcome.unwrap_or_else(|payload| {
+        // Whatever else was thrown may panic again when it is dropped.
+        if !payload.is::<&str>() && !payload.is::<String>() {
+            core::mem::forget(payload);
+        }
+        let note = PANIC.try_with(RefCell::take).ok().flatten();
         // Even the report must not unwind across the border.
         let _ = catch_unwind(AssertUnwindSafe(|| {
             // SAFETY: as above.
-            if let Some(session) = unsafe { Session::from_host(host) } {
-                let text = format!("the command panicked: {}", note.as_deref().unwrap_or("no details"));
-                session.sink().emit(&Event::Message { severity: Severity::Error, text: &text });
+            if let Some(session) = unsafe { Calls::new(host) }.map(Session::new) {
+                // SAFETY: as above.
+                let command = unsafe { REGISTRY.load(Ordering::Acquire).as_ref() }
+                    .and_then(|registry| registry.commands.get(index as usize))
+                    .map_or("?", |command| command.name);
+                let text = format!("!{command} panicked: {}", note.as_deref().unwrap_or("no details"));
+                session.out().error(&text);
             }
         }));
         status::PANICKED
     })
-}
-
-/// [`ExtensionV1::notify`] of every Rust extension. The SDK keeps no state between commands, so there is nothing
-/// to drop.
-///
-/// # Safety
-/// `host` is a valid table for the duration of the call.
-pub unsafe extern "C" fn notify(_host: *const Host, _event: u32, _argument: u64) -> i32 {
-    status::OK
 }

@@ -13,10 +13,14 @@ use abi_stable::StableAbi;
 pub use abi_stable::std_types::{RSlice, RStr};
 use core::ffi::c_void;
 
+mod calls;
+mod checked;
 mod entry;
 mod proof;
 
-pub use entry::{Registry, free_registry, make_registry, notify, run};
+pub use calls::Calls;
+pub use checked::{entries_of, text_of};
+pub use entry::{Registry, free_registry, make_registry, run};
 pub use proof::{BlockLayout, LayoutMismatch, abi_header, check_blocks, extension_blocks, host_blocks};
 
 /// First word of an extension's table: `KDEXT` and three zero bytes, read as a little-endian number.
@@ -52,6 +56,23 @@ pub mod status {
     pub const NO_SYMBOLS: i32 = -9;
     /// `help`-like commands: not mine, or let the next extension in the chain answer too.
     pub const CONTINUE_SEARCH: i32 = 1;
+
+    /// What a status says to people.
+    pub fn meaning(code: i32) -> &'static str {
+        match code {
+            OK => "done",
+            UNREADABLE => "memory could not be read",
+            NOT_FOUND => "something was not found",
+            PANICKED => "it panicked",
+            INTERRUPTED => "interrupted",
+            UNSUPPORTED => "this kd or this dump does not have what it needs",
+            INVALID => "a wrong argument",
+            STALE => "a stale handle",
+            NO_SYMBOLS => "symbols or types are not loaded",
+            CONTINUE_SEARCH => "not handled here",
+            _ => "it did not say why",
+        }
+    }
 }
 
 /// Why memory could not be read, in [`ReadFault::why`].
@@ -94,9 +115,9 @@ pub mod service {
     pub const CONTROL: u32 = 7;
 }
 
-/// Events given to [`Extension::notify`].
+/// Events given to [`ExtensionV1::notify`]; the argument is the target's number.
 pub mod event {
-    /// A target was opened or became the current one; caches keyed by target must be dropped.
+    /// A target was opened or became the current one: drop what was kept about another.
     pub const TARGET_CHANGED: u32 = 1;
     /// A target was closed.
     pub const TARGET_CLOSED: u32 = 2;
@@ -121,7 +142,7 @@ pub struct TextSink {
 // What an extension gives the host
 // ---------------------------------------------------------------------------------------------------------------
 
-/// What `kdext_entry` returns. Lives until [`Extension::unload`] has returned.
+/// What `kdext_entry` returns. Lives until [`ExtensionV1::unload`] has returned.
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct Extension {
@@ -155,12 +176,12 @@ pub struct ExtensionV1 {
     pub summary: RStr<'static>,
     /// Its commands.
     pub commands: RSlice<'static, CommandInfo>,
-    /// Runs command `index` of `commands`. Called on a thread of its own.
-    pub run: unsafe extern "C" fn(host: *const Host, index: u32, args: RStr<'_>) -> i32,
-    /// Something changed (see [`event`]); `host` is valid for the call.
-    pub notify: unsafe extern "C" fn(host: *const Host, event: u32, argument: u64) -> i32,
-    /// The last call before the library is closed.
-    pub unload: unsafe extern "C" fn() -> i32,
+    /// Runs command `index` of `commands`. Called on a thread of its own. Never null.
+    pub run: Option<unsafe extern "C" fn(host: *const Host, index: u32, args: RStr<'_>) -> i32>,
+    /// Something changed (see [`event`]); `host` is valid for the call. May be null.
+    pub notify: Option<unsafe extern "C" fn(host: *const Host, event: u32, argument: u64) -> i32>,
+    /// The last call before the library is closed; its answer is not looked at. May be null.
+    pub unload: Option<unsafe extern "C" fn() -> i32>,
     /// An abi_stable header, or null in an extension not written in Rust.
     pub abi_header: *const c_void,
     /// The layout proof: one entry a block (empty where `abi_header` is null).
@@ -711,7 +732,7 @@ pub struct OutputV1 {
     pub field: unsafe extern "C" fn(
         ctx: *mut c_void,
         key: RStr<'_>,
-        value: &FieldValue<'_>,
+        value: *const FieldValue<'_>,
         style: u32,
         shown: RStr<'_>,
     ),

@@ -94,7 +94,7 @@ pub unsafe fn check_blocks(
     Ok(true)
 }
 
-/// abi_stable reports in hundreds of lines; the first error's text is enough to act on.
+/// abi_stable reports in hundreds of lines; the kind of the first difference and the field's name say enough.
 fn first_line(errors: &abi_stable::abi_stability::abi_checking::AbiInstabilityErrors) -> String {
     let text = errors
         .errors
@@ -103,8 +103,11 @@ fn first_line(errors: &abi_stable::abi_stability::abi_checking::AbiInstabilityEr
         .map(|error| format!("{error:?}"))
         .next()
         .unwrap_or_else(|| "unknown difference".to_owned());
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    line.chars().take(160).collect()
+    let kind: String = text.chars().take_while(|c| c.is_alphanumeric() || *c == ' ').collect();
+    match text.split("name: \"").nth(1).and_then(|rest| rest.split('"').next()) {
+        Some(name) => format!("{kind} in {name}"),
+        None => kind,
+    }
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ fn ask_everything(bytes: Vec<u8>) {
     if let Ok(index) = pdb.index() {
         index.find("Alpha");
         index.at_or_before(0x1015);
-        let _ = index.each(&Pattern::parse("*a*").unwrap(), &mut |_, _| ControlFlow::Continue(()));
+        let _ = index.each(&Pattern::parse("*a*").unwrap(), &mut |_| ControlFlow::Continue(()));
     }
     if let Ok(types) = pdb.types("m") {
         types.each(&Pattern::parse("*").unwrap(), &mut |_, id| {
@@ -25,6 +25,8 @@ fn ask_everything(bytes: Vec<u8>) {
         });
         for id in 0x1000..0x1014 {
             types.name(TypeId(id));
+            types.verbose_name(TypeId(id));
+            types.parameters(TypeId(id));
             types.fields(TypeId(id));
         }
     }

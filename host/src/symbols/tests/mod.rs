@@ -5,6 +5,8 @@ mod damaged;
 mod dumps;
 mod layouts;
 mod places;
+#[cfg(feature = "symsrv")]
+mod server;
 
 use super::pdb::PdbFile;
 use super::*;
@@ -320,6 +322,7 @@ fn an_empty_path_and_missing_stores_say_so() {
     let error = symbols.find(&source, "nt!x").unwrap_err().in_full();
     assert!(error.contains("/no/such/place: no such folder"), "{error}");
     assert!(error.contains("https://msdl.example/download: not asked"), "{error}");
+    assert!(error.contains("get https://msdl.example/download/") || !error.contains("get "), "{error}");
 }
 
 /// The genuine 32-bit kernel has the older frame data: whatever a function's row says must be inside the function.

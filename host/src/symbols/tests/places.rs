@@ -4,10 +4,10 @@ use super::super::*;
 use super::{OneKernel, build};
 use std::fs;
 
-const KEY: &str = "0403020106050807090A0B0C0D0E0F101";
+pub(super) const KEY: &str = "0403020106050807090A0B0C0D0E0F101";
 
 /// A kernel in memory that names `Small.pdb`.
-fn source() -> OneKernel {
+pub(super) fn source() -> OneKernel {
     let guid = std::array::from_fn(|n| n as u8 + 1);
     let mut source = OneKernel::new(1);
     source.memory =
@@ -21,7 +21,7 @@ fn put(root: &Path, place: &str, bytes: &[u8]) {
     fs::write(file, bytes).unwrap();
 }
 
-fn cabinet(name: &str, bytes: &[u8]) -> Vec<u8> {
+pub(super) fn cabinet(name: &str, bytes: &[u8]) -> Vec<u8> {
     let mut builder = cab::CabinetBuilder::new();
     builder.add_folder(cab::CompressionType::MsZip).add_file(name);
     let mut writer = builder.build(std::io::Cursor::new(Vec::new())).unwrap();
@@ -39,7 +39,7 @@ fn found(root: &Path, path: &str) -> Result<String, String> {
             Ok(pdb.strip_prefix(root).unwrap().to_string_lossy().replace('\\', "/"))
         }
         ModuleState::None { reason } => Err(reason.in_full()),
-        ModuleState::Deferred => Err("deferred".to_owned()),
+        other => Err(format!("{other:?}")),
     }
 }
 

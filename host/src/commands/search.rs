@@ -1,0 +1,411 @@
+//! `s` searches virtual memory, `c` compares two ranges.
+//!
+//! Memory is read in large pieces and searched there with a byte finder; holes are skipped a whole table at a time. A
+//! hit must lie wholly inside the range and inside readable memory. Hits of words, double and quad words stand at
+//! multiples of their size from the start of the range, as in KD.
+
+use super::display::{self, LineForm};
+use super::{Builtin, Call, Needs};
+use crate::expr;
+use crate::range::{self, Range};
+use crate::scope::Scope;
+use crate::session::Session;
+use crate::typed::{self, TextStyle};
+use kd_sdk::address::Va;
+use kd_sdk::error::{Error, Result};
+use kd_sdk::output::{Out, Style, Value};
+use memchr::memmem;
+
+/// The rows of the table of commands.
+pub const ROWS: &[Builtin] = &[
+    Builtin {
+        names: &["s"],
+        usage: "[-[FLAGS]b|w|d|q|a|u|sa|su] RANGE PATTERN",
+        summary: "Search memory",
+        help: "-b bytes (the default), -w words, -d double words, -q quad words: PATTERN is a list of numbers or of\n\
+               'text' in quotes. -a, -u: PATTERN is ASCII or Unicode text. -sa, -su: any text of at least three\n\
+               characters. FLAGS stand in brackets before the letter: 1 addresses only, lN texts of at least N\n\
+               characters, nN at most N hits (0: as many as there are), w writable memory only (every page counts\n\
+               as writable here), s keep the hits, r search only around hits that were kept.\n\
+               Ranges over 256 MB need L?.",
+        needs: Needs::Target,
+        run: search,
+    },
+    Builtin {
+        names: &["c"],
+        usage: "RANGE ADDRESS",
+        summary: "Compare two ranges of memory",
+        help: "Every byte that differs: its address and value in both ranges.",
+        needs: Needs::Target,
+        run: compare,
+    },
+];
+
+/// Bytes read at once.
+const PIECE: usize = 1 << 20;
+/// Hits and differences that are shown unless another number is asked for.
+const MOST_HITS: u64 = 1 << 20;
+/// Bytes of a pattern.
+const PATTERN: usize = 0x10000;
+
+/// What is looked for.
+enum Wanted {
+    /// These bytes, at multiples of the unit.
+    Bytes(Vec<u8>),
+    /// Any text, of at least so many characters.
+    Text(u64),
+}
+
+/// `-[flags]type`.
+struct Options {
+    form: LineForm,
+    /// Bytes of an item.
+    unit: u64,
+    /// Text in the pattern, or any text.
+    text: bool,
+    any: bool,
+    least: u64,
+    most: u64,
+    bare: bool,
+}
+
+impl Options {
+    /// Takes the options off the front of the arguments.
+    fn parse(args: &str) -> Result<(Options, &str)> {
+        let mut options = Options {
+            form: LineForm::Bytes,
+            unit: 1,
+            text: false,
+            any: false,
+            least: 3,
+            most: MOST_HITS,
+            bare: false,
+        };
+        let Some(rest) = args.strip_prefix('-') else { return Ok((options, args)) };
+        let wrong = || {
+            Error::Usage("the type is one of -b -w -d -q -a -u -sa -su, with flags in brackets".to_owned())
+        };
+        let mut rest = rest.trim_start();
+        if let Some((flags, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+            options.flags(flags)?;
+            rest = after.trim_start();
+        }
+        let end = rest.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(rest.len());
+        let (kind, rest) = rest.split_at_checked(end).ok_or_else(wrong)?;
+        (options.form, options.unit) = match kind {
+            "b" | "a" | "sa" => (LineForm::Bytes, 1),
+            "w" | "u" | "su" => (LineForm::Words, 2),
+            "d" => (LineForm::Double, 4),
+            "q" => (LineForm::Quad, 8),
+            "v" => {
+                return Err(Error::Unsupported(
+                    "s -v (objects by type) is not in this version of kd".to_owned(),
+                ));
+            }
+            _ => return Err(wrong()),
+        };
+        options.text = matches!(kind, "a" | "u");
+        options.any = matches!(kind, "sa" | "su");
+        Ok((options, rest.trim_start()))
+    }
+
+    fn flags(&mut self, flags: &str) -> Result<()> {
+        let mut rest = flags.trim();
+        while let Some(flag) = rest.chars().next() {
+            rest = rest.get(flag.len_utf8()..).unwrap_or_default();
+            let end = rest.find(|c: char| !c.is_ascii_hexdigit() && c != 'x').unwrap_or(rest.len());
+            match flag {
+                'l' | 'n' => {
+                    let (digits, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+                    let number = expr::number(digits, 16).and_then(|number| number.ok());
+                    let number =
+                        number.ok_or_else(|| Error::Usage(format!("flag {flag} needs a number")))?.value;
+                    rest = after;
+                    match flag {
+                        'l' => self.least = number.max(1),
+                        _ => self.most = if number == 0 { u64::MAX } else { number },
+                    }
+                }
+                '1' => self.bare = true,
+                'w' | ' ' | ',' => {}
+                's' | 'r' => {
+                    return Err(Error::Unsupported(
+                        "kept hits (flags s and r) are not in this version of kd".to_owned(),
+                    ));
+                }
+                other => return Err(Error::Usage(format!("'{other}' is no flag of s"))),
+            }
+        }
+        Ok(())
+    }
+}
+
+fn search(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let (options, rest) = Options::parse(call.args)?;
+    let (range, rest) = range::parse_first(rest, &scope, options.unit)?;
+    let wanted = match (options.any, options.text) {
+        (true, _) => Wanted::Text(options.least),
+        (_, true) => Wanted::Bytes(text_pattern(rest, options.unit)?),
+        _ => Wanted::Bytes(number_pattern(rest, options.unit, &scope)?),
+    };
+    let total = range.items.saturating_mul(options.unit);
+    let mut interrupted = || session.interrupted();
+    out.list("hits", |out| {
+        let mut hits = 0;
+        let mut show = |va: Va, length: u64| {
+            out.record("", |out| show_hit(&scope, out, &options, va, length));
+            hits += 1;
+            hits < options.most
+        };
+        match &wanted {
+            Wanted::Bytes(pattern) => {
+                find(&scope, range.start, total, pattern, options.unit, &mut interrupted, &mut show)
+            }
+            Wanted::Text(least) => {
+                find_text(&scope, range.start, total, options.unit, *least, &mut interrupted, &mut show)
+            }
+        }
+    })
+}
+
+fn show_hit(scope: &Scope, out: &Out<'_>, options: &Options, va: Va, length: u64) {
+    if options.bare {
+        let shown = format!("0x{}", va.show(scope.pointer_size()).to_string().replace('`', ""));
+        out.styled_field("address", Value::Hex(va.0), Style::Address, &shown);
+        out.end_line();
+    } else if options.any {
+        let limit = usize::try_from(length).unwrap_or(0).min(0x400);
+        let text = typed::text_at(va, options.unit, limit, TextStyle::Memory, scope);
+        let text = text.unwrap_or_default();
+        out.styled_field(
+            "address",
+            Value::Hex(va.0),
+            Style::Address,
+            &va.show(scope.pointer_size()).to_string(),
+        );
+        out.text("  ");
+        out.field("text", Value::Text(&text), &format!("\"{text}\""));
+        out.end_line();
+    } else {
+        display::one_line(scope, out, options.form, va);
+    }
+}
+
+/// `"text"`, or text up to the end.
+fn text_pattern(text: &str, unit: u64) -> Result<Vec<u8>> {
+    let text = text.trim();
+    let text = match text.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').map_or(quoted, |(inside, _)| inside),
+        None => text,
+    };
+    let bytes: Vec<u8> = match unit {
+        1 => text.bytes().collect(),
+        _ => text.encode_utf16().flat_map(u16::to_le_bytes).collect(),
+    };
+    bounded(bytes)
+}
+
+fn bounded(bytes: Vec<u8>) -> Result<Vec<u8>> {
+    match bytes.len() {
+        0 => Err(Error::Usage("bad list size error: there is nothing to look for".to_owned())),
+        length if length > PATTERN => {
+            Err(Error::Usage(format!("bad list size error: more than {PATTERN} bytes")))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+/// Numbers and `'text'`.
+fn number_pattern(text: &str, unit: u64, scope: &Scope) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let mut rest = text.trim_start();
+    while !rest.is_empty() && bytes.len() <= PATTERN {
+        let quote = rest.chars().next().filter(|c| *c == '\'' || *c == '"');
+        if let Some(quote) = quote {
+            let inside = rest.get(1..).unwrap_or_default();
+            let (inside, after) = inside.split_once(quote).unwrap_or((inside, ""));
+            for c in inside.bytes() {
+                bytes.extend(u64::from(c).to_le_bytes().iter().take(unit as usize));
+            }
+            rest = after.trim_start();
+            continue;
+        }
+        // A blank ends a number: the list is no expression, unless it stands in brackets.
+        let end = rest.find(char::is_whitespace).filter(|_| !rest.starts_with('(')).unwrap_or(rest.len());
+        let (word, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
+        let (value, left) = scope.evaluate_first(word)?;
+        if !left.is_empty() && !rest.starts_with('(') {
+            return Err(Error::Usage(format!("syntax error at '{left}'")));
+        }
+        let fits = unit == 8 || value >> (8 * unit) == 0 || value as i64 >> (8 * unit - 1) == -1;
+        if !fits {
+            return Err(Error::Usage(format!("overflow error: {value:#x} is wider than {unit} bytes")));
+        }
+        bytes.extend(value.to_le_bytes().iter().take(unit as usize));
+        rest = if left.is_empty() { after.trim_start() } else { left.trim_start() };
+    }
+    bounded(bytes)
+}
+
+/// Gives every run of readable memory in a range, in pieces that overlap by `overlap` bytes, to `visit`: the address
+/// of the piece and its bytes. `visit` ends the walk with false.
+fn pieces(
+    scope: &Scope,
+    start: Va,
+    total: u64,
+    overlap: usize,
+    interrupted: &mut dyn FnMut() -> bool,
+    visit: &mut dyn FnMut(Va, &[u8]) -> bool,
+) -> Result<()> {
+    let target = scope.target()?;
+    let last = start.0.saturating_add(total.saturating_sub(1));
+    let mut buffer = vec![0; PIECE + overlap];
+    let mut at = start.0;
+    let mut kept = 0;
+    if total == 0 {
+        return Ok(());
+    }
+    loop {
+        if interrupted() {
+            return Err(Error::Interrupted);
+        }
+        let left = (last - at).saturating_add(1);
+        let count = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
+        let Some(place) = buffer.get_mut(kept..kept + count) else { return Ok(()) };
+        let outcome = target.read(Va(at), place);
+        let filled = kept + outcome.done;
+        let piece = buffer.get(..filled).unwrap_or_default();
+        if !piece.is_empty() && !visit(Va(at.wrapping_sub(kept as u64)), piece) {
+            return Ok(());
+        }
+        let Some(next) = at.checked_add(outcome.done as u64).filter(|next| *next <= last) else {
+            return Ok(());
+        };
+        if outcome.fault.is_none() {
+            // The end of this piece is the start of the next: a hit may cross the border.
+            kept = overlap.min(filled);
+            buffer.copy_within(filled - kept..filled, 0);
+            at = next;
+            continue;
+        }
+        kept = 0;
+        let Some(after) = next.checked_add(1).and_then(|next| target.next_readable(Va(next))) else {
+            return Ok(());
+        };
+        if after.0 > last {
+            return Ok(());
+        }
+        at = after.0;
+    }
+}
+
+fn find(
+    scope: &Scope,
+    start: Va,
+    total: u64,
+    pattern: &[u8],
+    unit: u64,
+    interrupted: &mut dyn FnMut() -> bool,
+    show: &mut dyn FnMut(Va, u64) -> bool,
+) -> Result<()> {
+    let finder = memmem::Finder::new(pattern);
+    pieces(scope, start, total, pattern.len() - 1, interrupted, &mut |at, bytes| {
+        let mut from = 0;
+        while let Some(found) = bytes.get(from..).and_then(|rest| finder.find(rest)) {
+            let offset = from + found;
+            let va = at.add(offset as u64);
+            if va.0.wrapping_sub(start.0) % unit == 0 && !show(va, pattern.len() as u64) {
+                return false;
+            }
+            from = offset + 1;
+        }
+        true
+    })
+}
+
+/// Any text: printable characters in a row. A run that reaches the end of a piece goes on in the next.
+fn find_text(
+    scope: &Scope,
+    start: Va,
+    total: u64,
+    unit: u64,
+    least: u64,
+    interrupted: &mut dyn FnMut() -> bool,
+    show: &mut dyn FnMut(Va, u64) -> bool,
+) -> Result<()> {
+    let mut run: Option<(Va, u64)> = None;
+    let mut go_on = true;
+    pieces(scope, start, total, 0, interrupted, &mut |at, bytes| {
+        for (index, item) in bytes.chunks(unit as usize).enumerate() {
+            let va = at.add(index as u64 * unit);
+            let printable = match item {
+                [byte] if unit == 1 => (b' '..=b'~').contains(byte),
+                [byte, 0] => (b' '..=b'~').contains(byte),
+                _ => false,
+            };
+            run = match (run.take(), printable) {
+                (Some((first, length)), true) if first.add(length * unit) == va => Some((first, length + 1)),
+                (ended, printable) => {
+                    if let Some((first, length)) = ended.filter(|(_, length)| *length >= least) {
+                        go_on = show(first, length);
+                    }
+                    if !go_on {
+                        return false;
+                    }
+                    printable.then_some((va, 1))
+                }
+            };
+        }
+        true
+    })?;
+    if let Some((first, length)) = run.filter(|(_, length)| go_on && *length >= least) {
+        show(first, length);
+    }
+    Ok(())
+}
+
+fn compare(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let (Range { start, items }, rest) = range::parse_first(call.args, &scope, 1)?;
+    let other = Va(scope.evaluate(rest)?);
+    let mut done = 0;
+    let mut shown = 0;
+    out.list("differences", |out| {
+        let (mut a, mut b) = (vec![0; PIECE], vec![0; PIECE]);
+        while done < items && shown < MOST_HITS {
+            if session.interrupted() {
+                return Err(Error::Interrupted);
+            }
+            let count = usize::try_from(items - done).unwrap_or(usize::MAX).min(PIECE);
+            let (Some(x), Some(y)) = (a.get_mut(..count), b.get_mut(..count)) else { break };
+            let (first, second) = (scope.read(start.add(done), x), scope.read(other.add(done), y));
+            let both = first.done.min(second.done);
+            for (offset, (x, y)) in a.iter().zip(&b).take(both).enumerate().filter(|(_, (x, y))| x != y) {
+                let at = done + offset as u64;
+                out.record("", |out| {
+                    let size = scope.pointer_size();
+                    let place = |key: &str, value_key: &str, va: Va, byte: u8| {
+                        out.styled_field(key, Value::Hex(va.0), Style::Address, &va.show(size).to_string());
+                        out.text(" ");
+                        out.field(value_key, Value::Hex(byte.into()), &format!("{byte:02x}"));
+                    };
+                    place("address", "byte", start.add(at), *x);
+                    out.text(" - ");
+                    place("other_address", "other_byte", other.add(at), *y);
+                    out.end_line();
+                });
+                shown += 1;
+            }
+            done += both as u64;
+            if both < count {
+                let fault = if first.done == both { first.fault } else { second.fault };
+                if let Some(fault) = fault {
+                    return Err(Error::Unreadable { at: fault.at, why: fault.why });
+                }
+                break;
+            }
+        }
+        Ok(())
+    })
+}

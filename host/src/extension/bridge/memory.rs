@@ -1,0 +1,104 @@
+//! The memory service.
+
+#![allow(unsafe_code)]
+
+use super::*;
+
+table!(MEMORY, MemoryService, MemoryV1 { read_virtual, read_physical, translate, next_readable });
+
+/// The address space with this directory table base; 0: the current one.
+fn space_of(target: &Target, root: u64) -> View {
+    let view = target.view();
+    match view.tables().filter(|_| root != 0) {
+        Some(tables) => view.with_tables(&tables.with_root(Pa(root))),
+        None => view.clone(),
+    }
+}
+
+/// Reports an absence; the status of the call.
+unsafe fn faulted(bridge: &Bridge, place: *mut abi::ReadFault, done: u64, at: u64, why: Absent) -> Outcome {
+    bridge.last_fault.set(Some((at, why)));
+    let fault = abi::ReadFault { done, at, why: why.to_abi(), reserved: 0 };
+    // SAFETY: the caller's place.
+    let _ = unsafe { put(place, fault) };
+    Err(Failure(status::UNREADABLE, String::new()))
+}
+
+unsafe extern "C" fn read_virtual(
+    ctx: Ctx,
+    space: u64,
+    va: u64,
+    buffer: *mut u8,
+    len: u64,
+    fault: *mut abi::ReadFault,
+) -> i32 {
+    // SAFETY: pointers as the ABI demands them of an extension.
+    unsafe {
+        guard(ctx, |bridge| {
+            let buffer = buffer_of(buffer, len)?;
+            let open = bridge.open()?;
+            let outcome = match space {
+                0 => open.target.read(Va(va), buffer),
+                root => space_of(&open.target, root).read(Va(va), buffer),
+            };
+            match outcome.fault {
+                None => Ok(()),
+                Some(ReadFault { at, why, .. }) => faulted(bridge, fault, outcome.done as u64, at.0, why),
+            }
+        })
+    }
+}
+
+unsafe extern "C" fn read_physical(
+    ctx: Ctx,
+    pa: u64,
+    buffer: *mut u8,
+    len: u64,
+    fault: *mut abi::ReadFault,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        guard(ctx, |bridge| {
+            let buffer = buffer_of(buffer, len)?;
+            match bridge.open()?.target.read_physical(Pa(pa), buffer) {
+                Ok(()) => Ok(()),
+                Err((done, why)) => faulted(bridge, fault, done as u64, pa.wrapping_add(done as u64), why),
+            }
+        })
+    }
+}
+
+unsafe extern "C" fn translate(
+    ctx: Ctx,
+    space: u64,
+    va: u64,
+    pa: *mut u64,
+    fault: *mut abi::ReadFault,
+) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        guard(ctx, |bridge| {
+            let target = &bridge.open()?.target;
+            let view = space_of(target, space);
+            match view.walk(Va(va)) {
+                None => Err(Failure(status::UNSUPPORTED, "a small dump has no page tables".to_owned())),
+                Some(Ok(found)) => put(pa, found.pa.0),
+                Some(Err(walk)) => faulted(bridge, fault, 0, va, walk.fault.why),
+            }
+        })
+    }
+}
+
+unsafe extern "C" fn next_readable(ctx: Ctx, space: u64, va: u64, found: *mut u64) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        guard(ctx, |bridge| {
+            let target = &bridge.open()?.target;
+            let view = space_of(target, space);
+            match view.next_readable(Va(va)) {
+                Some(va) => put(found, va.0),
+                None => Err(not_found("nothing readable from there on")),
+            }
+        })
+    }
+}
