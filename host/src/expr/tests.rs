@@ -146,7 +146,8 @@ fn expressions_over_a_real_dump_have_their_values() {
     let path = format!("srv*{}", shared.join("symbols/symstore").display());
     let symbols = Symbols::new(SymbolPath::parse(&path));
     let processor = target.current_processor();
-    let open = Some(std::sync::Arc::new(OpenTarget { number: 0, target, symbols }));
+    let open =
+        Some(std::sync::Arc::new(OpenTarget { number: 0, target, symbols, images: Default::default() }));
     let scope = Scope { open, processor, radix: 16, ..Scope::default() };
     let failures: Vec<String> = lines(true)
         .iter()
