@@ -180,7 +180,7 @@ impl Session {
     pub fn image_search_path(&self) -> SymbolPath {
         let mut path = SymbolPath::parse(&self.settings.image_path);
         path.append(SymbolPath::parse(&self.settings.symbol_path));
-        path
+        path.asking(&self.servers)
     }
 
     /// Makes a dump a target and prints its banner to `out`.

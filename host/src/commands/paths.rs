@@ -137,6 +137,7 @@ fn set_symbol_path(session: &mut Session, path: String) {
     let path = session.parsed_symbol_path();
     for open in session.targets() {
         open.symbols.set_path(path.clone());
+        open.images.set_path(session.image_search_path());
     }
 }
 
@@ -161,6 +162,7 @@ fn image_path(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
         let path = SymbolPath::parse(&session.settings.image_path);
         for open in session.targets() {
             open.symbols.set_image_path(path.clone());
+            open.images.set_path(session.image_search_path());
         }
     }
     show_path(out, "image_path", "Executable image search path is: ", &session.settings.image_path);
