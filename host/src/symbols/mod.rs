@@ -281,7 +281,7 @@ pub enum ModuleState {
         /// True for a file with everything its builders know (locals, lines), false for a published one.
         private: bool,
     },
-    /// There is no PDB; the names its image exports are known.
+    /// There is no PDB (its types ask for the reason); the names its image exports are known.
     Exports {
         /// How many.
         count: usize,
@@ -310,7 +310,14 @@ impl Loaded {
     }
 }
 
-type Outcome = Result<Loaded, Arc<SymbolError>>;
+/// A module without a PDB.
+struct NoPdb {
+    reason: Arc<SymbolError>,
+    /// What its image exports.
+    exports: Option<index::Index>,
+}
+
+type Outcome = Result<Loaded, NoPdb>;
 type Slot = Arc<OnceLock<Outcome>>;
 
 /// The symbols of one target.
@@ -466,7 +473,7 @@ impl Symbols {
         let slot = self.slot(source, &module);
         match slot.get() {
             Some(Ok(loaded)) => loaded.pdb.locals(rva),
-            Some(Err(error)) => Err((**error).clone()),
+            Some(Err(none)) => Err((*none.reason).clone()),
             None => Ok(Vec::new()),
         }
     }
@@ -523,7 +530,7 @@ impl Symbols {
             let slot = self.slot(source, &module);
             let index = match slot.get() {
                 Some(Ok(loaded)) => loaded.index(),
-                Some(Err(error)) => Err((**error).clone()),
+                Some(Err(none)) => none.exports.as_ref().ok_or_else(|| (*none.reason).clone()),
                 None => continue,
             };
             let index = match index {
@@ -570,7 +577,7 @@ impl Symbols {
                 .as_ref()
                 .map(Arc::clone)
                 .map_err(Clone::clone),
-            Some(Err(error)) => Err((**error).clone()),
+            Some(Err(none)) => Err((*none.reason).clone()),
             None => Err(SymbolError::NoModule { name: module.name.to_owned() }),
         }
     }
@@ -624,7 +631,10 @@ impl Symbols {
         let slot = self.slot(source, &module);
         match slot.get() {
             Some(Ok(loaded)) => Ok(loaded.index()?.find(symbol).map(|rva| module.base.add(u64::from(rva)))),
-            Some(Err(error)) => Err((**error).clone()),
+            Some(Err(none)) => match none.exports.as_ref().and_then(|exports| exports.find(symbol)) {
+                Some(rva) => Ok(Some(module.base.add(u64::from(rva)))),
+                None => Err((*none.reason).clone()),
+            },
             None => Ok(None),
         }
     }
@@ -635,7 +645,8 @@ impl Symbols {
         let kernel = all().filter(|(_, module)| module.is_kernel).map(|(n, _)| n);
         let others = all()
             .filter(|(n, module)| {
-                !module.is_kernel && matches!(self.state(source, *n), ModuleState::Loaded { .. })
+                let state = self.state(source, *n);
+                !module.is_kernel && matches!(state, ModuleState::Loaded { .. } | ModuleState::Exports { .. })
             })
             .map(|(n, _)| n);
         kernel.chain(others).collect()
@@ -665,13 +676,16 @@ impl Symbols {
         let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
         slot.get_or_init(|| {
             let places = lock(&self.places).clone();
-            let outcome = locate::locate(&places, source, module).map_err(Arc::new);
+            let outcome = locate::locate(&places, source, module).map_err(|error| NoPdb {
+                exports: locate::exported(&places, source, module),
+                reason: Arc::new(error),
+            });
             self.speak(module, &outcome);
             outcome
         });
         // What was stopped is not what failed.
-        if let Some(Err(error)) = slot.get()
-            && matches!(&**error, SymbolError::NoSymbols { search, .. } if search.interrupted)
+        if let Some(Err(none)) = slot.get()
+            && matches!(&*none.reason, SymbolError::NoSymbols { search, .. } if search.interrupted)
         {
             lock(&self.slots).remove(&key(module));
         }
@@ -686,11 +700,11 @@ impl Symbols {
                 let path = loaded.path.display();
                 voice.say(&format!("{}: symbols from {path}, {}", module.name, loaded.matched));
             }
-            Err(error) => {
-                for looked in error.looked() {
+            Err(none) => {
+                for looked in none.reason.looked() {
                     voice.say(&format!("{}: {looked}", module.name));
                 }
-                voice.say(&format!("{}: {error}", module.name));
+                voice.say(&format!("{}: {}", module.name, none.reason));
             }
         }
     }
@@ -701,7 +715,10 @@ fn key(module: &Module<'_>) -> (u64, u64, u32) {
 }
 
 fn index_of(slot: &Slot) -> Option<&index::Index> {
-    slot.get()?.as_ref().ok()?.index().ok()
+    match slot.get()? {
+        Ok(loaded) => loaded.index().ok(),
+        Err(none) => none.exports.as_ref(),
+    }
 }
 
 fn state_of(outcome: &Outcome) -> ModuleState {
@@ -712,7 +729,8 @@ fn state_of(outcome: &Outcome) -> ModuleState {
             matched: loaded.matched.clone(),
             private: loaded.pdb.is_private(),
         },
-        Err(reason) => ModuleState::None { reason: Arc::clone(reason) },
+        Err(NoPdb { exports: Some(exports), .. }) => ModuleState::Exports { count: exports.len() },
+        Err(none) => ModuleState::None { reason: Arc::clone(&none.reason) },
     }
 }
 
