@@ -4,11 +4,11 @@
 use kd::cli::{Environment, Request};
 use kd::dump::{Dump, OpenOptions};
 use kd::session::Session;
-use kd::target::unwind::FrameSource;
+use kd::target::unwind::{FrameSource, Origin};
 use kd::ui::{Capture, Color, Ui, UiOptions};
 use kd_sdk::output::Out;
 use kd_tests::lab::layout::Machine;
-use kd_tests::lab::world::World;
+use kd_tests::lab::world::{Probe, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::ffi::OsString;
 use std::io;
@@ -33,8 +33,13 @@ fn open(session: &mut Session, path: &Path) {
 
 fn run(session: &mut Session, line: &str) -> String {
     let capture = Capture::new();
-    let _ = session.run(line, &Out::new(&capture));
-    capture.into_text()
+    let result = session.run(line, &Out::new(&capture));
+    let text = capture.into_text();
+    // What ends in an error without words has said it in the text.
+    match result.map_err(|error| error.to_string()) {
+        Err(error) if !error.is_empty() => format!("{text}error: {error}\n"),
+        _ => text,
+    }
 }
 
 /// The ten frames of the crash in every dump with memory, with no symbols at all.
@@ -105,6 +110,102 @@ fn stacks_of_small_dumps_are_recovered() {
     }
 }
 
+/// With the images at hand on the image path nothing is recovered any more: unwind data and code come from there.
+#[test]
+fn image_files_give_what_small_dumps_lack() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, images) = (folder.path().join("dump"), folder.path().join("images"));
+    for world in super::lab::worlds().filter(|world| world.options.generation.machine != Machine::X86) {
+        let what = world.options.generation.name;
+        writer::write(&world, Kind::Triage, &path).unwrap();
+        let _ = std::fs::remove_dir_all(&images);
+        // Drivers lie in a plain folder, the kernel as in a store.
+        for image in &world.images {
+            let place = match image.name.as_str() {
+                "ntoskrnl.exe" => images
+                    .join(format!("ntoskrnl.exe/{:08X}{:x}/ntoskrnl.exe", image.time_date_stamp, image.size)),
+                name => images.join(name),
+            };
+            std::fs::create_dir_all(place.parent().unwrap()).unwrap();
+            std::fs::write(place, &image.bytes).unwrap();
+        }
+        let mut session = session(&["-i", images.to_str().unwrap()]);
+        open(&mut session, &path);
+        check(&world, &mut session, what);
+        let frames = session.scope(None).unwrap().stack(64).unwrap();
+        let from_file = FrameSource::Unwind(Origin::ImageFile);
+        assert!(frames.iter().any(|frame| frame.source == from_file), "{what}");
+    }
+}
+
+/// User memory of a process, and what the other commands of contexts say.
+#[test]
+fn contexts_are_chosen_and_reset() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump");
+    for world in super::lab::worlds() {
+        let what = world.options.generation.name;
+        writer::write(&world, Kind::Full, &path).unwrap();
+        let mut session = session(&[]);
+        open(&mut session, &path);
+        let process = |name: &str| world.processes.iter().find(|process| process.name == name).unwrap();
+        let (system, own) = (process("System"), process("faultapp.exe"));
+        let user = |probe: &&Probe| {
+            probe.va.0 >> 40 == 0 && probe.va.0 < 0x8000_0000
+                || probe.va.0 >> 47 == 0 && probe.va.0 > u64::from(u32::MAX)
+        };
+        let probe =
+            world.probes.iter().filter(|probe| probe.state == "valid" && !probe.text.is_empty()).find(user);
+        let sees = |session: &Session, probe: &Probe| {
+            let mut bytes = [0; 8];
+            session.scope(None).unwrap().read(probe.va, &mut bytes).fault.is_none()
+        };
+        let Some(probe) = probe else { continue };
+        assert!(sees(&session, probe), "{what}");
+        let shown = run(&mut session, &format!(".process {:#x}", system.eprocess.0));
+        assert!(shown.starts_with("Implicit process is now "), "{what}: {shown}");
+        assert!(!sees(&session, probe), "{what}");
+        assert_eq!(
+            session.scope(None).unwrap().register("$proc").map(|va| va as u32),
+            Some(system.eprocess.0 as u32)
+        );
+        assert!(
+            run(&mut session, ".context").contains(&format!("{:x}", system.directory_table_base.0)),
+            "{what}"
+        );
+        run(&mut session, &format!(".process /p /r {:#x}", own.eprocess.0));
+        assert!(sees(&session, probe), "{what}");
+        run(&mut session, &format!(".context {:#x}", system.directory_table_base.0));
+        assert!(!sees(&session, probe), "{what}");
+        run(&mut session, ".process");
+        assert!(sees(&session, probe), "{what}");
+
+        // The trap frame of the fault leads to the registers at the fault.
+        let fault = world.crash.exception_address;
+        let frames = session.scope(None).unwrap().stack(64).unwrap();
+        let Some(trap) = frames.iter().find_map(|frame| frame.trap_frame) else { continue };
+        let shown = run(&mut session, &format!(".trap {:#x}", trap.0));
+        if !shown.is_empty() && frames.len() >= 10 && world.options.generation.machine != Machine::Arm64 {
+            assert_eq!(
+                session.scope(None).unwrap().registers().unwrap().ip().0 as u32,
+                fault as u32,
+                "{what}"
+            );
+            assert!(run(&mut session, "r").starts_with("Last set context:\n"), "{what}");
+            assert!(!run(&mut session, "0r").starts_with("Last set context:"), "{what}");
+            assert!(run(&mut session, "k").starts_with("  *** Stack trace for last set context"), "{what}");
+            assert!(!run(&mut session, "0k").starts_with("  ***"), "{what}");
+        }
+        run(&mut session, "~0s");
+        assert!(!run(&mut session, "r").starts_with("Last set context:"), "{what}");
+        // A thread that runs has its processor's registers.
+        let thread = world.thread.0;
+        run(&mut session, &format!(".thread {thread:#x}"));
+        let scope = session.scope(None).unwrap();
+        assert_eq!(scope.registers().unwrap().ip(), frames[0].ip, "{what}");
+    }
+}
+
 /// Lines of an answer of KD's in the transcript of a dump.
 fn transcript(text: &str, command: &str) -> Vec<String> {
     let start = format!(">>> {command}");
@@ -123,7 +224,7 @@ fn code_of_real_dumps_is_shown_as_kd_does() {
     let Some(shared) = kd_tests::shared() else { return };
     for (dump, commands) in [
         ("x64-19041-7e", ["u", "u rip L8", "ub rip L4", "uf rip", ".exr -1"].as_slice()),
-        ("arm64-22000-1c8", &["u pc", ".exr -1"]),
+        ("arm64-22000-1c8", &["u pc", "ub pc", ".exr -1"]),
     ] {
         let text = std::fs::read_to_string(shared.join(format!("reference/kd-output/{dump}.txt"))).unwrap();
         let mut session = session(&[]);

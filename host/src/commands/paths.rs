@@ -8,7 +8,7 @@ use super::dump_info::dots;
 use super::{Builtin, Call, Needs};
 use crate::pattern;
 use crate::session::Session;
-use crate::symbols::{self, ModuleState, SymbolPath};
+use crate::symbols::{ModuleState, SymbolPath};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
 
@@ -74,14 +74,6 @@ pub const ROWS: &[Builtin] = &[
         help: "",
         needs: Needs::Nothing,
         run: lines,
-    },
-    Builtin {
-        names: &["dv"],
-        usage: "[PATTERN]",
-        summary: "Display local variables",
-        help: "",
-        needs: Needs::Target,
-        run: locals,
     },
 ];
 
@@ -409,23 +401,4 @@ fn load_one(open: &crate::scope::OpenTarget, out: &Out<'_>, index: usize, verbos
         }
         ModuleState::Deferred => {}
     }
-}
-
-fn locals(session: &mut Session, _: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let scope = session.scope(call.processor)?;
-    let open = scope.open()?;
-    let ip = scope.registers()?.ip();
-    let index = open.target.module_index_at(ip);
-    let name =
-        index.and_then(|index| open.target.modules().get(index)).map_or("no module", |module| &module.name);
-    let state = index.map(|index| open.symbols.load(&open.target, index));
-    Err(Error::NoSymbols(match state {
-        Some(ModuleState::Loaded { private: true, .. }) => {
-            format!("dv: locals are not shown in this version ({name} at {ip} has private symbols)")
-        }
-        Some(symbols::ModuleState::Loaded { .. }) => format!(
-            "dv: private symbols (symbols.pri) are required for locals; {name} at {ip} has public ones only"
-        ),
-        _ => format!("dv: private symbols (symbols.pri) are required for locals; {name} at {ip} has none"),
-    }))
 }

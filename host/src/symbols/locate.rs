@@ -137,7 +137,15 @@ fn other_build(path: &SymbolPath, name: &str, search: &mut Search) -> Option<(Pa
 }
 
 fn loaded(path: PathBuf, pdb: PdbFile, matched: Matched) -> Loaded {
-    Loaded { path, id: pdb.id(), matched, pdb, index: OnceLock::new(), types: OnceLock::new() }
+    Loaded {
+        path,
+        id: pdb.id(),
+        matched,
+        pdb,
+        index: OnceLock::new(),
+        types: OnceLock::new(),
+        typedefs: OnceLock::new(),
+    }
 }
 
 fn open(found: &Found) -> Result<PdbFile, SymbolError> {
