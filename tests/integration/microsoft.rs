@@ -166,8 +166,9 @@ fn compare(command: &str, theirs: &[String], ours: &[String], used: &mut HashSet
 /// What kd prints for each command.
 fn outputs(commands: &[&str], dump: &str, symbols: Option<&Path>) -> HashMap<String, String> {
     const MARK: &str = "=-=-=";
+    // A command may hold semicolons, so its number marks it.
     let script: String =
-        commands.iter().map(|command| format!(".echo {MARK}{command}\n{command}\n")).collect();
+        commands.iter().enumerate().map(|(n, command)| format!(".echo {MARK}{n}\n{command}\n")).collect();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("script");
     std::fs::write(&file, script + ".echo =-=-=\nq\n").unwrap();
@@ -184,7 +185,9 @@ fn outputs(commands: &[&str], dump: &str, symbols: Option<&Path>) -> HashMap<Str
         .split(MARK)
         .skip(1)
         .filter_map(|part| part.split_once('\n'))
-        .map(|(command, text)| (command.to_owned(), text.to_owned()))
+        .filter_map(|(number, text)| {
+            Some((commands.get(number.parse::<usize>().ok()?)?.to_string(), text.to_owned()))
+        })
         .collect()
 }
 
