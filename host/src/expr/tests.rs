@@ -145,7 +145,6 @@ fn expressions_over_a_real_dump_have_their_values() {
     let target = Target::open(Dump::open(&dump, &OpenOptions::default()).unwrap());
     let path = format!("srv*{}", shared.join("symbols/symstore").display());
     let symbols = Symbols::new(SymbolPath::parse(&path));
-    let images = Images::new(SymbolPath::parse(""));
     let processor = target.current_processor();
     let images = Images::new(SymbolPath::parse(&path));
     let open = Some(std::sync::Arc::new(OpenTarget { number: 0, target, symbols, images }));
