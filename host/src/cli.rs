@@ -16,20 +16,12 @@ pub use table::{
     Argument, DEFAULT_SYMBOL_OPTIONS, Effect, Group, IGNORE_ENVIRONMENT, ROWS, Row, help, version,
 };
 
+pub use crate::expr::Evaluator;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use std::ffi::OsString;
 use std::path::PathBuf;
 use table::SYMBOL_BITS;
-
-/// An expression evaluator.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Evaluator {
-    /// MASM.
-    Masm,
-    /// C++.
-    Cpp,
-}
 
 /// A log file to open at the start.
 #[derive(Clone, PartialEq, Eq, Debug)]

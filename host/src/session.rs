@@ -113,14 +113,17 @@ impl Session {
                 image_path: options.image_path(environment),
                 source_path: options.source_path(environment),
                 symbol_options: options.symbol_options,
-                noisy: false,
+                noisy: options.symbol_options & commands::NOISY != 0,
                 source_lines: true,
                 analyze_at_load: !environment.no_bugcheck_analysis,
                 stack_frames: crate::target::unwind::DEFAULT_FRAMES,
             },
             aliases: Aliases::default(),
             program: Program::default(),
-            variables: Variables::default(),
+            variables: Variables {
+                evaluator: options.evaluator.or(environment.evaluator).unwrap_or_default(),
+                ..Variables::default()
+            },
             last_display: LastDisplay::default(),
             last_code: None,
             contexts: Contexts::default(),
@@ -199,6 +202,16 @@ impl Session {
         self.targets.push(Arc::clone(&open));
         self.make_current(self.targets.len() - 1);
         commands::print_banner(self, &open, out);
+        // `-s`: symbols at once, not when they are needed.
+        if self.settings.symbol_options & commands::DEFERRED == 0 {
+            for index in 0..open.target.modules().len() {
+                if self.interrupted() {
+                    out.warning("interrupted: the other modules' symbols are loaded when they are needed");
+                    break;
+                }
+                open.symbols.load(&open.target, index);
+            }
+        }
     }
 
     /// The symbol path, with the servers that this run asks.

@@ -28,8 +28,8 @@ pub use builtin_help::completions;
 pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
-pub(crate) use paths::LOAD_ANYTHING;
 pub use paths::noise;
+pub(crate) use paths::{DEFERRED, LOAD_ANYTHING, NOISY};
 pub use program::Program;
 pub use word::{Word, split_commands};
 

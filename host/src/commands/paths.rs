@@ -219,6 +219,10 @@ fn options(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     Ok(())
 }
 
+/// `SYMOPT_DEFERRED_LOADS`.
+pub(crate) const DEFERRED: u32 = 0x4;
+/// `SYMOPT_DEBUG`.
+pub(crate) const NOISY: u32 = 0x8000_0000;
 /// `SYMOPT_LOAD_ANYTHING`.
 pub(crate) const LOAD_ANYTHING: u32 = 0x40;
 
