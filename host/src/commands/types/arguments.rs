@@ -70,7 +70,7 @@ impl<'a> Arguments<'a> {
                 continue;
             }
             match word
-                .strip_prefix('-')
+                .strip_prefix(['-', '/'])
                 .filter(|rest| rest.starts_with(|c: char| c.is_alphabetic() || c == '?'))
             {
                 Some(letters) => found.letters(letters, &mut naming, &mut wanted)?,
@@ -161,7 +161,7 @@ fn joins(text: &str, from: usize, at: usize) -> bool {
     let before = text.get(from..at).unwrap_or_default().trim_end();
     let after = text.get(at..).unwrap_or_default().trim_start();
     let operator = |c: char| matches!(c, '+' | '*' | '/');
-    before.len() > 1 && before.ends_with(|c: char| c == '+' || c == '/')
+    before.len() > 1 && before.ends_with(['+', '/'])
         || (after.starts_with(operator) && !before.is_empty())
         || after.starts_with("- ")
         || before.ends_with(" -")
