@@ -69,6 +69,19 @@ pub struct Scope {
     pub contexts: Contexts,
 }
 
+impl Default for Scope {
+    /// Nothing is open; numbers are hexadecimal.
+    fn default() -> Scope {
+        Scope {
+            open: None,
+            processor: 0,
+            radix: 16,
+            variables: Variables::default(),
+            contexts: Contexts::default(),
+        }
+    }
+}
+
 impl Scope {
     /// The open target, or what to do about its absence.
     pub fn open(&self) -> Result<&Arc<OpenTarget>> {

@@ -178,9 +178,9 @@ impl Session {
 
     /// Where image files are looked for: the image path, then the symbol path.
     pub fn image_search_path(&self) -> SymbolPath {
-        let mut path = SymbolPath::parse(&self.settings.image_path);
-        path.append(SymbolPath::parse(&self.settings.symbol_path));
-        path.asking(&self.servers)
+        let mut path = SymbolPath::parse(&self.settings.image_path).asking(&self.servers);
+        path.append(self.parsed_symbol_path());
+        path
     }
 
     /// Makes a dump a target and prints its banner to `out`.
@@ -496,9 +496,9 @@ impl Session {
         if name.command.eq_ignore_ascii_case("help") {
             return commands::extension_help(self, name.extension, args, out);
         }
-        let found = self.chain.find(name).or_else(|error| {
+        let found = self.chain.find(name).map_err(|error| {
             out.error(&error.to_string());
-            Err(Error::ContinueSearch)
+            Error::ContinueSearch
         })?;
         for (extension, row) in found {
             if row.needs & (needs::TARGET | needs::KERNEL_TYPES | needs::PHYSICAL) != 0 {

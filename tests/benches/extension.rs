@@ -9,9 +9,9 @@ use std::sync::{Arc, LazyLock};
 use divan::Bencher;
 use divan::counter::ItemsCount;
 use kd::extension::loader::Loaded;
-use kd::extension::worker::{self, Ended, Main};
+use kd::extension::worker::{self, Ended, Main, Work};
 use kd::scope::{OpenTarget, Scope};
-use kd::symbols::{SymbolPath, Symbols};
+use kd::symbols::{Images, SymbolPath, Symbols};
 use kd::target::Target;
 use kd_sdk::output::Event;
 use kd_tests::lab::world::{Options, World};
@@ -61,14 +61,16 @@ fn reads(bencher: Bencher<'_, '_>, kind: Kind, size: u64, count: u64) {
         number: 0,
         target: Target::open(support::open(&file)),
         symbols: Symbols::new(SymbolPath::parse("")),
+        images: Images::new(SymbolPath::parse("")),
     };
-    let scope = Scope { open: Some(Arc::new(open)), processor: 0, radix: 16 };
+    let scope = Scope { open: Some(Arc::new(open)), ..Scope::default() };
     let block = world.nt("KdDebuggerDataBlock");
     let va = if size > 8 { block.page() } else { block };
     let extension = Arc::new(Loaded::open(&LIBRARY).unwrap());
     let args = format!("{} {size} {count}", va.0);
     bencher.counter(ItemsCount::new(count.max(1))).bench_local(|| {
-        let ended = worker::run(&extension, 0, &args, scope.clone(), &mut Quiet).unwrap();
+        let ended =
+            worker::run(&extension, Work::Command(0, args.clone()), scope.clone(), &mut Quiet).unwrap();
         assert_eq!(ended, Ended::Status(0));
     });
 }

@@ -194,7 +194,7 @@ fn damage(bytes: &mut Vec<u8>, numbers: &mut Numbers, turn: usize) {
             1 => 0x2000..0x4000,
             _ => 0..0x1100,
         };
-        let at = (zone.start + numbers.below(zone.len()) & !3).min(bytes.len().saturating_sub(8));
+        let at = ((zone.start + numbers.below(zone.len())) & !3).min(bytes.len().saturating_sub(8));
         let width = [1, 4, 8][numbers.below(3)];
         let old = u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
         let new = match numbers.below(4) {

@@ -481,7 +481,7 @@ mod when_the_host_panics {
             kd_exe();
             let extension = Arc::new(Loaded::open(&library("testbed")).unwrap());
             let index = extension.command(command).unwrap().index;
-            let scope = Scope { open: None, processor: 0, radix: 16 };
+            let scope = Scope::default();
             let work = worker::Work::Command(index, args.to_owned());
             let run = || worker::run(&extension, work, scope, &mut Broken);
             assert!(catch_unwind(AssertUnwindSafe(run)).is_err());

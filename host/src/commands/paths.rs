@@ -135,9 +135,10 @@ fn fix_symbol_path(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Res
 fn set_symbol_path(session: &mut Session, path: String) {
     session.settings.symbol_path = path;
     let path = session.parsed_symbol_path();
+    let images = session.image_search_path();
     for open in session.targets() {
         open.symbols.set_path(path.clone());
-        open.images.set_path(session.image_search_path());
+        open.images.set_path(images.clone());
     }
 }
 
@@ -160,9 +161,10 @@ fn image_path(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
         session.settings.image_path =
             joined(&session.settings.image_path, call.args, call.name.ends_with('+'));
         let path = SymbolPath::parse(&session.settings.image_path);
+        let images = session.image_search_path();
         for open in session.targets() {
             open.symbols.set_image_path(path.clone());
-            open.images.set_path(session.image_search_path());
+            open.images.set_path(images.clone());
         }
     }
     show_path(out, "image_path", "Executable image search path is: ", &session.settings.image_path);

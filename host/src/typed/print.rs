@@ -4,7 +4,7 @@
 //! decimal after `0n`, characters after their number, bit fields in binary after `0y`, pointers with the name of what
 //! they point to, well-known structures with their meaning.
 
-use super::{Memory, Scalar};
+use super::{Memory, Scalar, Type};
 use crate::symbols::{Field, Kind, ModuleTypes, TypeId};
 use crate::target::float;
 use kd_sdk::address::Va;
@@ -64,7 +64,11 @@ pub fn field_text(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memor
         }
         Kind::Pointer => (pointer(types, field, number, memory), number),
         Kind::Enum => (enumeration(types, field.id, number, field.size), number),
-        _ => match super::scalar::of_pdb(&types.name(field.id), field.size) {
+        _ => match super::scalar::of_pdb(types, field.id) {
+            // Here, unlike in `??`, a character's number has no mark.
+            Some(scalar) if scalar.is_signed() && scalar.is_character() => {
+                (format!("{} {}", signed(number, scalar.size), character(number)), number)
+            }
             Some(scalar) => (scalar_text(scalar, number), number),
             None => (self::number(number), number),
         },
@@ -119,14 +123,27 @@ pub fn scalar_text(scalar: &Scalar, value: u64) -> String {
         _ if scalar.name == "bool" => if value == 0 { "false" } else { "true" }.to_owned(),
         (_, size) => {
             let shown = match (scalar.is_signed(), scalar.is_character()) {
-                // A byte's digits need no mark where its character stands beside them.
-                (true, true) => signed(value, size).to_string(),
-                (true, false) => format!("0n{}", signed(value, size)),
+                (true, _) => format!("0n{}", signed(value, size)),
                 (false, true) => hex(value),
                 (false, false) => number(value),
             };
             if scalar.is_character() { format!("{shown} {}", character(value)) } else { shown }
         }
+    }
+}
+
+/// A value of a type that is a number, an enumeration or a pointer, given its bits, as `??` shows it after the type.
+pub fn value_text(ty: &Type, value: u64) -> String {
+    match (ty, ty.arithmetic()) {
+        (Type::Named(types, id), Some(scalar)) => {
+            let signed = signed(value, scalar.size);
+            let name = types.enum_name(*id, signed);
+            format!("{} (0n{signed})", name.as_deref().unwrap_or("<unknown>"))
+        }
+        (Type::Scalar(_), Some(scalar)) => scalar_text(scalar, value),
+        (Type::Pointer(_, 4), _) => format!("0x{}", Va(value).show(4)),
+        (Type::Pointer(..) | Type::Array(..), _) => format!("0x{}", Va(value)),
+        _ => hex(value),
     }
 }
 
@@ -142,8 +159,37 @@ fn character(value: u64) -> String {
     format!("'{}'", c.map(String::from).unwrap_or_default())
 }
 
-/// The text at `va` up to a NUL or a control character; `None` where nothing can be read. `unit` is 1 or 2 bytes.
-pub fn string_at(va: Va, unit: u64, limit: usize, memory: &dyn Memory) -> Option<String> {
+/// How a text of the target is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TextStyle {
+    /// As `dt` and `??` show strings: it ends at the first control character, others than ASCII are `?`.
+    Value,
+    /// As `da` and `du` show memory: it ends at a NUL, what cannot be shown is `.`.
+    Memory,
+    /// As it is, line ends too; it ends at a NUL.
+    Whole,
+    /// Of known length: a NUL does not end it; what cannot be shown is `.`.
+    Counted,
+}
+
+impl TextStyle {
+    /// The character to show for a code; `None` where the text ends.
+    fn character(self, code: u64, unit: u64) -> Option<char> {
+        let (ends, unknown) = match self {
+            TextStyle::Value => (code < 0x20, '?'),
+            TextStyle::Memory => (code == 0, '.'),
+            TextStyle::Whole => (code == 0, '?'),
+            TextStyle::Counted => (false, '.'),
+        };
+        let line_end = self == TextStyle::Whole && matches!(code, 9 | 10 | 13);
+        let c = u32::try_from(code).ok().and_then(char::from_u32).filter(|c| !c.is_control() || line_end);
+        let c = c.filter(|_| unit == 2 || code < 0x7f).unwrap_or(unknown);
+        (!ends).then_some(c)
+    }
+}
+
+/// The text at `va`, at most `limit` characters of `unit` (1 or 2) bytes; `None` where nothing can be read.
+pub fn text_at(va: Va, unit: u64, limit: usize, style: TextStyle, memory: &dyn Memory) -> Option<String> {
     let mut text = String::new();
     for index in 0..limit as u64 {
         let code = match number_at(va.add(index.wrapping_mul(unit)), unit, memory) {
@@ -151,11 +197,10 @@ pub fn string_at(va: Va, unit: u64, limit: usize, memory: &dyn Memory) -> Option
             Err(_) if index == 0 => return None,
             Err(_) => break,
         };
-        if code < 0x20 {
-            break;
+        match style.character(code, unit) {
+            Some(c) => text.push(c),
+            None => break,
         }
-        let c = u32::try_from(code).ok().and_then(char::from_u32).filter(|c| !c.is_control());
-        text.push(c.filter(|_| unit == 2 || code < 0x7f).unwrap_or('?'));
     }
     Some(text)
 }
@@ -177,7 +222,7 @@ fn pointer(types: &ModuleTypes, field: &Field, value: u64, memory: &dyn Memory) 
         "Wchar" => 2,
         _ => return format!("0x{shown} {to}"),
     };
-    match string_at(Va(value), unit, STRING, memory) {
+    match text_at(Va(value), unit, STRING, TextStyle::Value, memory) {
         Some(text) => format!("0x{shown}  \"{text}\""),
         None => format!("0x{shown}  \"--- memory read error at address 0x{shown} ---\""),
     }
@@ -202,7 +247,7 @@ fn array(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memory) -> Str
     };
     if unit > 0 {
         let limit = usize::try_from(count).unwrap_or(STRING).min(STRING);
-        return match string_at(va, unit, limit, memory) {
+        return match text_at(va, unit, limit, TextStyle::Value, memory) {
             Some(text) => format!("[{count}]  \"{text}\""),
             None => format!("[{count}]  \"??\""),
         };
@@ -240,7 +285,7 @@ fn structure(types: &ModuleTypes, id: TypeId, va: Va, memory: &dyn Memory) -> St
                 (Ok(0), _) | (Ok(_), Ok(0)) => Some("\"\"".to_owned()),
                 (Ok(length), Ok(buffer)) => {
                     let limit = usize::try_from(length / unit).unwrap_or(STRING).min(STRING);
-                    let text = string_at(Va(buffer), unit, limit, memory);
+                    let text = text_at(Va(buffer), unit, limit, TextStyle::Counted, memory);
                     Some(text.map_or_else(
                         || format!("\"--- memory read error at address {} ---\"", show(buffer)),
                         |text| format!("\"{text}\""),

@@ -3,8 +3,10 @@
 //! Facts: the PE format and the x64 and ARM64 exception-handling documents of Microsoft. Every function made here has
 //! one shape: prologue, one call (or the faulting load) at [`CALL`], epilogue.
 
+mod built;
 mod code;
 
+pub use built::built;
 pub use code::{arm64_frame, return_offset};
 
 use super::bytes::Bytes;
@@ -64,7 +66,7 @@ pub struct Recipe<'a> {
 #[derive(Clone, Debug)]
 pub struct Section {
     /// Name, at most eight characters.
-    pub name: &'static str,
+    pub name: String,
     /// Where it starts in the image.
     pub rva: u32,
     /// Its size, a multiple of the page size.
@@ -114,6 +116,8 @@ pub struct Image {
     pub symbols: Vec<Symbol>,
     /// The contents as mapped, `size` bytes.
     pub bytes: Vec<u8>,
+    /// Its symbols as a compiler made them; `None` where [`super::pdb`] makes them.
+    pub symbols_file: Option<Vec<u8>>,
 }
 
 impl Image {
@@ -211,6 +215,7 @@ impl Image {
         ];
         for (name, contents, characteristics) in parts.into_iter().filter(|p| !p.1.is_empty()) {
             let size = contents.len() as u32;
+            let name = name.to_owned();
             sections.push(Section { name, rva: bytes.len() as u32, size, characteristics });
             bytes.extend(contents);
         }
@@ -229,6 +234,7 @@ impl Image {
             sections,
             symbols,
             bytes,
+            symbols_file: None,
         };
         image.write_headers(machine, export_table, (rdata_rva, 28));
         image

@@ -31,8 +31,7 @@ static OFFSETS: &[(usize, &[&str])] = &[
     (0x2b0, &["_KPRCB"]), (0x2b2, &["_KPRCB.DpcRoutineActive"]), (0x2b4, &["_KPRCB.CurrentThread"]), (0x2b6, &["_KPRCB.MHz"]),
     (0x2b8, &["_KPRCB.CpuType"]), (0x2ba, &["_KPRCB.VendorString"]), (0x2bc, &["_KPRCB.ProcessorState", "_KPROCESSOR_STATE.ContextFrame"]),
     (0x2be, &["_KPRCB.Number"]), (0x2c0, &["_ETHREAD"]),
-    (0x2e0, &["_KPCR"]), (0x2e2, &["_KPCR.Self"]), (0x2e2, &["_KPCR.SelfPcr"]), (0x2e4, &["_KPCR.CurrentPrcb"]), (0x2e4, &["_KPCR.PrcbPointer"]),
-    (0x2e6, &["_KPCR.Prcb"]), (0x2f2, &["_KPRCB.ProcessorState", "_KPROCESSOR_STATE.SpecialRegisters"]),
+    (0x2e0, &["_KPCR"]), (0x2e2, &["_KPCR.Self"]), (0x2e2, &["_KPCR.SelfPcr"]), (0x2f2, &["_KPRCB.ProcessorState", "_KPROCESSOR_STATE.SpecialRegisters"]),
     (0x338, &["_KPRCB.Context"]),
     (0x340, &["_KTHREAD.StackLimit"]), (0x344, &["_KTHREAD.StackBase"]), (0x34c, &["_ETHREAD.IrpList"]),
     (0x350, &["_KPRCB.IdleThread"]), (0x354, &["_KPRCB.DpcStack"]), (0x35c, &["_KTHREAD.WaitReason"]),
@@ -83,6 +82,11 @@ pub fn plain(generation: &Generation, pae: bool, global: impl Fn(&str) -> u64) -
         if let Some(sum) = paths.iter().map(|path| generation.find(path)).sum::<Option<u64>>() {
             block.put_u16(*at, sum as u16);
         }
+    }
+    let (inside, pointer) = generation.prcb();
+    if size > 0x2e6 {
+        block.put_u16(0x2e4, pointer.unwrap_or(0) as u16);
+        block.put_u16(0x2e6, inside as u16);
     }
     for (_, selectors) in SELECTORS.iter().filter(|s| s.0 == generation.machine) {
         for &(at, selector) in selectors.iter().filter(|s| s.0 + 2 <= size) {

@@ -1,13 +1,19 @@
-//! The generations of Windows the laboratory can build, and one table of where their structures keep things.
+//! The generations of Windows the laboratory can build, and where their structures keep things.
 //!
-//! To add a field, add a row; to add a generation, add a column and a row of [`GENERATIONS`]. The same rows place
-//! bytes in the systems and types in their symbols, so the two always agree.
+//! Two sources, in this order: the [`table`]s, which hold whole structures of every generation, and the short list
+//! [`FIELDS`] of what the systems made without a compiler put into their symbols. Tests hold the two together.
+//!
+//! To add a field to that list, add a row; to add a generation, add a table, and a column if it is to have made symbols.
 //!
 //! Facts: public symbols of the kernels named in the columns. The x86 columns come from XP SP3 (uniprocessor, PAE),
 //! 7 SP1 and 10 2004. Fields of the arm64 column that its debugger data block does not tell are moved from the x64
 //! kernel of the same build by the distance that the told ones show.
 
+pub mod table;
+
 use kd_sdk::address::Va;
+use std::sync::OnceLock;
+use table::Table;
 
 /// Instruction set of a system, and with it its context records and image files.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -56,20 +62,32 @@ pub struct Generation {
     /// Where page tables see themselves.
     pub pte_base: u64,
     column: usize,
+    table: &'static str,
+    parsed: OnceLock<Table>,
+}
+
+/// The text of a layout table.
+macro_rules! table {
+    ($name:literal) => {
+        include_str!(concat!("../../kernels/layouts/", $name, ".txt"))
+    };
 }
 
 #[rustfmt::skip]
-/// Every generation.
-pub static GENERATIONS: &[Generation] = &[
-    Generation { name: "x86-2600", machine: Machine::X86, build: 2600, version: (5, 1), build_lab: "2600.xpsp.080413-2111", kdbg_size: 0x290, kernel_base: 0x804d_7000, pte_base: 0xc000_0000, column: 0 },
-    Generation { name: "x86-7601", machine: Machine::X86, build: 7601, version: (6, 1), build_lab: "7601.win7sp1_rtm.101119-1850", kdbg_size: 0x340, kernel_base: 0x8284_0000, pte_base: 0xc000_0000, column: 1 },
-    Generation { name: "x86-19041", machine: Machine::X86, build: 19041, version: (10, 0), build_lab: "19041.vb_release.191206-1406", kdbg_size: 0x380, kernel_base: 0x8180_0000, pte_base: 0xc000_0000, column: 2 },
-    Generation { name: "x64-7601", machine: Machine::X64, build: 7601, version: (6, 1), build_lab: "7601.win7sp1_ldr.190904-1802", kdbg_size: 0x340, kernel_base: 0xffff_f800_0284_e000, pte_base: 0xffff_f680_0000_0000, column: 3 },
-    Generation { name: "x64-9600", machine: Machine::X64, build: 9600, version: (6, 3), build_lab: "9600.winblue_ltsb.170613-0600", kdbg_size: 0x360, kernel_base: 0xffff_f800_7ca1_0000, pte_base: 0xffff_f680_0000_0000, column: 4 },
-    Generation { name: "x64-19041", machine: Machine::X64, build: 19041, version: (10, 0), build_lab: "19041.vb_release.191206-1406", kdbg_size: 0x380, kernel_base: 0xffff_f804_6b20_0000, pte_base: 0xffff_bf80_0000_0000, column: 5 },
-    Generation { name: "x64-22000", machine: Machine::X64, build: 22000, version: (10, 0), build_lab: "22000.co_release.210604-1628", kdbg_size: 0x380, kernel_base: 0xffff_f802_3da0_0000, pte_base: 0xffff_9d80_0000_0000, column: 6 },
-    Generation { name: "arm64-22000", machine: Machine::Arm64, build: 22000, version: (10, 0), build_lab: "22000.co_release.210604-1628", kdbg_size: 0x380, kernel_base: 0xffff_f803_51e0_0000, pte_base: 0xffff_a880_0000_0000, column: 7 },
+static ALL: [Generation; 9] = [
+    Generation { name: "x86-2600", machine: Machine::X86, build: 2600, version: (5, 1), build_lab: "2600.xpsp.080413-2111", kdbg_size: 0x290, kernel_base: 0x804d_7000, pte_base: 0xc000_0000, column: 0, table: table!("x86-2600"), parsed: OnceLock::new() },
+    Generation { name: "x86-7601", machine: Machine::X86, build: 7601, version: (6, 1), build_lab: "7601.win7sp1_rtm.101119-1850", kdbg_size: 0x340, kernel_base: 0x8284_0000, pte_base: 0xc000_0000, column: 1, table: table!("x86-7601"), parsed: OnceLock::new() },
+    Generation { name: "x86-19041", machine: Machine::X86, build: 19041, version: (10, 0), build_lab: "19041.vb_release.191206-1406", kdbg_size: 0x380, kernel_base: 0x8180_0000, pte_base: 0xc000_0000, column: 2, table: table!("x86-19041"), parsed: OnceLock::new() },
+    Generation { name: "x64-7601", machine: Machine::X64, build: 7601, version: (6, 1), build_lab: "7601.win7sp1_ldr.190904-1802", kdbg_size: 0x340, kernel_base: 0xffff_f800_0284_e000, pte_base: 0xffff_f680_0000_0000, column: 3, table: table!("x64-7601"), parsed: OnceLock::new() },
+    Generation { name: "x64-9600", machine: Machine::X64, build: 9600, version: (6, 3), build_lab: "9600.winblue_ltsb.170613-0600", kdbg_size: 0x360, kernel_base: 0xffff_f800_7ca1_0000, pte_base: 0xffff_f680_0000_0000, column: 4, table: table!("x64-9600"), parsed: OnceLock::new() },
+    Generation { name: "x64-19041", machine: Machine::X64, build: 19041, version: (10, 0), build_lab: "19041.vb_release.191206-1406", kdbg_size: 0x380, kernel_base: 0xffff_f804_6b20_0000, pte_base: 0xffff_bf80_0000_0000, column: 5, table: table!("x64-19041"), parsed: OnceLock::new() },
+    Generation { name: "x64-22000", machine: Machine::X64, build: 22000, version: (10, 0), build_lab: "22000.co_release.210604-1628", kdbg_size: 0x380, kernel_base: 0xffff_f802_3da0_0000, pte_base: 0xffff_9d80_0000_0000, column: 6, table: table!("x64-22000"), parsed: OnceLock::new() },
+    Generation { name: "x64-26100", machine: Machine::X64, build: 26100, version: (10, 0), build_lab: "26100.ge_release.240331-1435", kdbg_size: 0x380, kernel_base: 0xffff_f807_5a00_0000, pte_base: 0xffff_8c00_0000_0000, column: 6, table: table!("x64-26100"), parsed: OnceLock::new() },
+    Generation { name: "arm64-22000", machine: Machine::Arm64, build: 22000, version: (10, 0), build_lab: "22000.co_release.210604-1628", kdbg_size: 0x380, kernel_base: 0xffff_f803_51e0_0000, pte_base: 0xffff_a880_0000_0000, column: 7, table: table!("arm64-22000"), parsed: OnceLock::new() },
 ];
+
+/// Every generation.
+pub static GENERATIONS: &[Generation] = &ALL;
 
 /// Not in this generation.
 const N: u32 = u32::MAX;
@@ -155,11 +173,12 @@ static FIELDS: &[Row] = &[
     ("_KPCR", "", "", [0xd70, 0x3748, 0x6020, 0x7080, 0x8040, 0xb080, 0xc080, 0xa000]),
     ("_KPCR", "SelfPcr", "ptr _KPCR", [0x1c, 0x1c, 0x1c, N, N, N, N, N]),
     ("_KPCR", "Self", "ptr _KPCR", [N, N, N, 0x18, 0x18, 0x18, 0x18, 0x18]),
-    ("_KPCR", "PrcbPointer", "ptr _KPRCB", [0x20, 0x20, 0x20, N, N, N, N, N]),
+    ("_KPCR", "Prcb", "ptr _KPRCB", [0x20, 0x20, 0x20, N, N, N, N, N]),
     ("_KPCR", "CurrentPrcb", "ptr _KPRCB", [N, N, N, 0x20, 0x20, 0x20, 0x20, N]),
     ("_KPCR", "KdVersionBlock", "ptr", [0x34, 0x34, 0x34, N, N, N, N, N]),
     ("_KPCR", "Irql", "u8", [0x24, 0x24, 0x24, 0x50, 0x50, 0x50, 0x50, N]),
-    ("_KPCR", "Prcb", "_KPRCB", [0x120, 0x120, 0x120, 0x180, 0x180, 0x180, 0x180, 0x980]),
+    ("_KPCR", "PrcbData", "_KPRCB", [0x120, 0x120, 0x120, N, N, N, N, N]),
+    ("_KPCR", "Prcb", "_KPRCB", [N, N, N, 0x180, 0x180, 0x180, 0x180, 0x980]),
     ("_KLDR_DATA_TABLE_ENTRY", "", "", [0x50, 0x50, 0x5c, 0xa0, 0xa0, 0xa0, 0xa0, 0xa0]),
     ("_KLDR_DATA_TABLE_ENTRY", "InLoadOrderLinks", "_LIST_ENTRY", [0, 0, 0, 0, 0, 0, 0, 0]),
     ("_KLDR_DATA_TABLE_ENTRY", "ExceptionTable", "ptr", [8, 8, 8, 0x10, 0x10, 0x10, 0x10, 0x10]),
@@ -196,25 +215,55 @@ impl Generation {
         GENERATIONS.iter().find(|g| g.name == name).unwrap_or_else(|| panic!("no generation {name}"))
     }
 
-    /// The offset of a field (`_EPROCESS.Peb`) or size of a structure (`_EPROCESS`); `None` if this generation has none.
-    pub fn find(&self, path: &str) -> Option<u64> {
-        let (structure, field) = path.split_once('.').unwrap_or((path, ""));
-        let row = FIELDS.iter().find(|r| r.0 == structure && r.1 == field);
-        let value = row.unwrap_or_else(|| panic!("no row for {path}")).3[self.column];
-        (value != N).then_some(u64::from(value))
+    /// The layout table.
+    pub fn table(&self) -> &Table {
+        self.parsed.get_or_init(|| Table::parse(self.table, self.machine.pointer_size() as u64))
     }
 
-    /// How many bytes a field of an integer or pointer type takes.
-    pub fn width(&self, path: &str) -> usize {
+    /// The offset of a field (`_EPROCESS.Peb`) or size of a structure (`_EPROCESS`); `None` if this generation has none.
+    pub fn find(&self, path: &str) -> Option<u64> {
+        let table = self.table();
+        if table.size(path.split('.').next().unwrap_or(path)).is_none() {
+            return self.listed(path);
+        }
+        if path.contains('.') { table.field(path).map(|f| f.offset) } else { table.size(path) }
+    }
+
+    /// As [`Self::find`], by the short list only.
+    pub fn listed(&self, path: &str) -> Option<u64> {
+        let (structure, field) = path.split_once('.').unwrap_or((path, ""));
+        let values = FIELDS.iter().filter(|r| r.0 == structure && r.1 == field).map(|r| r.3[self.column]);
+        values.filter(|&v| v != N).map(u64::from).next()
+    }
+
+    /// The offset in `KPCR` of the `KPRCB` itself, and of the pointer to it.
+    pub fn prcb(&self) -> (u64, Option<u64>) {
+        match self.machine {
+            Machine::X86 => (self.at("_KPCR.PrcbData"), self.find("_KPCR.Prcb")),
+            _ => (self.at("_KPCR.Prcb"), self.find("_KPCR.CurrentPrcb")),
+        }
+    }
+
+    /// Every path of the short list.
+    pub fn listed_paths() -> impl Iterator<Item = String> {
+        FIELDS.iter().map(|r| if r.1.is_empty() { r.0.to_owned() } else { format!("{}.{}", r.0, r.1) })
+    }
+
+    /// How many bytes a field of an integer or pointer type takes, and which of its bits.
+    pub fn place(&self, path: &str) -> (usize, Option<(u32, u32)>) {
+        if let Some(field) = self.table().field(path) {
+            return (self.table().width(field.kind) as usize, field.bits);
+        }
         let (structure, field) = path.split_once('.').expect("STRUCTURE.FIELD");
         let kind = FIELDS.iter().find(|r| r.0 == structure && r.1 == field).expect("the field has a row").2;
-        match kind {
+        let width = match kind {
             "u8" => 1,
             "u16" => 2,
             "u32" => 4,
             "u64" => 8,
             _ => self.machine.pointer_size(),
-        }
+        };
+        (width, None)
     }
 
     /// As [`Self::find`], for what every generation has.
@@ -225,12 +274,14 @@ impl Generation {
     /// The structures of this generation, in table order.
     pub fn structures(&self) -> Vec<Structure> {
         let mut all: Vec<Structure> = Vec::new();
-        for &(name, field, kind, offsets) in FIELDS {
-            match (field, offsets[self.column]) {
-                ("", size) => all.push(Structure { name, size, fields: Vec::new() }),
-                (_, N) => {}
-                (_, offset) => {
-                    all.last_mut().expect("a size row comes first").fields.push((field, kind, offset))
+        for &(name, field, kind, _) in FIELDS.iter().filter(|r| r.3[self.column] != N) {
+            let path = if field.is_empty() { name.to_owned() } else { format!("{name}.{field}") };
+            match (field, self.find(&path)) {
+                (_, None) => {}
+                ("", Some(size)) => all.push(Structure { name, size: size as u32, fields: Vec::new() }),
+                (_, Some(offset)) => {
+                    let last = all.last_mut().expect("a size row comes first");
+                    last.fields.push((field, kind, offset as u32));
                 }
             }
         }

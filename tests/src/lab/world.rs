@@ -4,10 +4,16 @@
 //! is in [`World::truth`]; where to find it is in the fields. Layouts come from [`super::layout`] only.
 
 mod crash;
+mod objects;
+mod pages;
 mod parts;
+mod stories;
+mod story;
 mod truth;
+mod user;
 
 pub use parts::physical_memory_descriptor;
+pub use story::Story;
 
 use super::cpu::Registers;
 use super::image::Image;
@@ -37,6 +43,10 @@ pub struct Options {
     pub pae: bool,
     /// Hide the debugger data block, as a system booted without debugger does.
     pub encoded: bool,
+    /// What happened to the system.
+    pub story: Story,
+    /// Processes and threads besides those of the story.
+    pub crowd: (u64, u64),
     /// Frame bits inverted in entries that are not valid; zero before the L1TF mitigation.
     pub swizzle: u64,
 }
@@ -50,8 +60,16 @@ impl Options {
             five_levels: false,
             pae: true,
             encoded: false,
+            story: Story::Sample,
+            crowd: (0, 0),
             swizzle: 0,
         }
+    }
+
+    /// A story on built kernels.
+    pub fn of(generation: &str, story: Story) -> Options {
+        let crowd = if story == Story::Huge { (2_000, 30_000) } else { (0, 0) };
+        Options { story, crowd, ..Options::new(generation) }
     }
 
     fn scheme(&self) -> Scheme {
@@ -84,11 +102,12 @@ pub struct Process {
     /// `UniqueProcessId`.
     pub id: u64,
     /// `ImageFileName`.
-    pub name: &'static str,
+    pub name: String,
     /// Root of its page tables.
     pub directory_table_base: Pa,
 }
 
+#[derive(Clone, Debug)]
 /// One frame of the crashing thread's stack.
 pub struct StackFrame {
     /// Program counter; for callers, the return address.
@@ -97,6 +116,22 @@ pub struct StackFrame {
     pub sp: u64,
     /// `module!name+0xoffset`.
     pub symbol: String,
+}
+
+/// One thread of a story.
+pub struct Thread {
+    /// Its `ETHREAD`.
+    pub ethread: Va,
+    /// `Cid.UniqueProcess`.
+    pub process: u64,
+    /// `Cid.UniqueThread`.
+    pub id: u64,
+    /// `KTHREAD.State`: 2 runs, 5 waits.
+    pub state: u8,
+    /// Its stack, innermost frame first. Frames with user addresses lie in user memory.
+    pub stack: Vec<StackFrame>,
+    /// The object it waits for.
+    pub waits_for: Option<Va>,
 }
 
 /// What the system found wrong, in the terms of the dump header.
@@ -146,6 +181,10 @@ pub struct World {
     pub processors: Vec<Processor>,
     /// The processes, System first.
     pub processes: Vec<Process>,
+    /// The threads of a story.
+    pub threads: Vec<Thread>,
+    /// What else is true of a story, by subject, for [`World::truth`].
+    pub facts: serde_json::Map<String, serde_json::Value>,
     /// `ETHREAD` of the thread that crashed.
     pub thread: Va,
     /// Lowest and highest address of its kernel stack.
@@ -157,14 +196,29 @@ pub struct World {
     /// The debugger data block, plain even where memory holds it encoded.
     pub debugger_data: Vec<u8>,
     pool: Va,
+    objects: objects::Objects,
+    spaces: Vec<AddressSpace>,
+    /// Images of the program and of the system's user half.
+    pub user_images: Vec<Image>,
+    /// Lowest and highest address of each thread's kernel stack, as in `threads`.
+    stack_limits: Vec<(Va, Va)>,
+    /// An event that nobody signals.
+    event: Va,
+    /// Where each frame that holds kernel memory is mapped.
+    mapped: std::collections::BTreeMap<u64, Va>,
 }
 
 impl World {
     /// Builds the system.
     pub fn build(options: Options) -> World {
         let generation = options.generation;
+        let frames = match options.story {
+            Story::Sample => 0x800,
+            Story::Huge => (64 << 30) / PAGE_SIZE,
+            _ => 0x4000,
+        };
         let mut memory =
-            PhysicalMemory::new(&[Run { base: 1, count: 0x9e }, Run { base: 0x100, count: 0x800 }]);
+            PhysicalMemory::new(&[Run { base: 1, count: 0x9e }, Run { base: 0x100, count: frames }]);
         let mut system = AddressSpace::new(options.scheme(), &mut memory);
         let mut user = AddressSpace::new(options.scheme(), &mut memory);
         system.swizzle = options.swizzle;
@@ -178,6 +232,14 @@ impl World {
             unloaded: Vec::new(),
             processors: Vec::new(),
             processes: Vec::new(),
+            threads: Vec::new(),
+            facts: serde_json::Map::new(),
+            objects: objects::Objects::default(),
+            spaces: Vec::new(),
+            user_images: Vec::new(),
+            stack_limits: Vec::new(),
+            event: Va(0),
+            mapped: std::collections::BTreeMap::new(),
             thread: Va(0),
             stack: (Va(0), Va(0)),
             crash: Crash::default(),
@@ -185,6 +247,10 @@ impl World {
             debugger_data: Vec::new(),
             pool: Va(if generation.machine == Machine::X86 { 0x8900_0000 } else { 0xffff_ac0f_1240_0000 }),
         };
+        if options.story != Story::Sample {
+            world.tell();
+            return world;
+        }
         world.load_images();
         world.fill_kernel_variables();
         world.list_modules();
@@ -194,7 +260,14 @@ impl World {
         world.crash();
         world.lay_probes();
         world.write_debugger_data();
-        let World { memory, system, user, .. } = &mut world;
+        world.close_tables();
+        world
+    }
+
+    /// Makes the page tables see themselves and gives every process the kernel's half.
+    fn close_tables(&mut self) {
+        let generation = self.options.generation;
+        let World { memory, system, user, spaces, .. } = self;
         if !matches!(system.scheme, Scheme::X64Level5) {
             system.map_self(memory, Va(generation.pte_base));
         }
@@ -202,12 +275,18 @@ impl World {
         if !matches!(user.scheme, Scheme::X64Level5 | Scheme::X86Pae) {
             user.map_self(memory, Va(generation.pte_base));
         }
-        world
+        for space in spaces {
+            space.share_kernel(memory, system);
+            if !matches!(space.scheme, Scheme::X64Level5 | Scheme::X86Pae) {
+                space.map_self(memory, Va(generation.pte_base));
+            }
+        }
     }
 
     /// The image of this name; `nt` is the kernel.
     pub fn image(&self, name: &str) -> &Image {
-        let found = self.images.iter().find(|i| i.name == name || (name == "nt" && i.name == "ntoskrnl.exe"));
+        let mut all = self.images.iter().chain(&self.user_images);
+        let found = all.find(|i| i.name == name || (name == "nt" && i.name == "ntoskrnl.exe"));
         found.unwrap_or_else(|| panic!("no image {name}"))
     }
 
@@ -242,15 +321,14 @@ impl World {
         Va(u64::from_le_bytes(wide))
     }
 
-    /// Writes system memory, which must be mapped.
-    fn write(&mut self, va: Va, bytes: &[u8]) {
+    /// Writes memory of the system or of the crashing process, which must be mapped.
+    pub(super) fn write(&mut self, va: Va, bytes: &[u8]) {
         let mut done = 0;
         while done < bytes.len() {
             let at = va.add(done as u64);
-            let pa = self
-                .system
-                .translate(&self.memory, at)
-                .unwrap_or_else(|| panic!("{:#x} is not mapped", at.0));
+            let pa =
+                self.system.translate(&self.memory, at).or_else(|| self.user.translate(&self.memory, at));
+            let pa = pa.unwrap_or_else(|| panic!("{:#x} is not mapped", at.0));
             let take = (bytes.len() - done).min((PAGE_SIZE - pa.page_offset()) as usize);
             self.memory.write(pa, &bytes[done..done + take]);
             done += take;
@@ -258,15 +336,26 @@ impl World {
     }
 
     /// Writes a pointer of the system's size.
-    fn write_pointer(&mut self, va: Va, value: u64) {
+    pub(super) fn write_pointer(&mut self, va: Va, value: u64) {
         self.write(va, &value.to_le_bytes()[..self.options.generation.machine.pointer_size()]);
     }
 
-    /// Writes an integer or pointer field, if this generation has it.
+    /// Writes an integer, pointer or bit field, if this generation has it; larger fields get zeros behind the value.
     fn set(&mut self, base: Va, path: &str, value: u64) {
-        if let Some(offset) = self.options.generation.find(path) {
-            self.write(base.add(offset), &value.to_le_bytes()[..self.options.generation.width(path)]);
+        let generation = self.options.generation;
+        let Some(offset) = generation.find(path) else { return };
+        let (width, bits) = generation.place(path);
+        let mut bytes = [0; 8];
+        let width = width.min(8);
+        let mut value = value;
+        if let Some((first, count)) = bits {
+            let at = base.add(offset);
+            let old = self.read(at, width).unwrap_or_else(|| panic!("{:#x} is not mapped", at.0));
+            bytes[..width].copy_from_slice(&old);
+            let mask = (u64::MAX >> (64 - count)) << first;
+            value = u64::from_le_bytes(bytes) & !mask | (value << first) & mask;
         }
+        self.write(base.add(offset), &value.to_le_bytes()[..width]);
     }
 
     /// Maps fresh kernel pages over a range.
@@ -275,12 +364,16 @@ impl World {
         while page.0 < va.0 + size {
             let frame = self.memory.allocate(Owner::Kernel);
             self.system.map(&mut self.memory, page, frame, Size::Small, Owner::Kernel);
+            self.mapped.insert(frame.0, page);
             page = page.add(PAGE_SIZE);
         }
     }
 
     /// Takes zeroed pool memory, 16-byte aligned.
     fn allocate(&mut self, size: u64) -> Va {
+        if self.options.story != Story::Sample {
+            return self.pool_block(b"Lab ", size);
+        }
         let start = self.pool;
         self.pool = Va((start.0 + size).next_multiple_of(16));
         let mapped = Va(start.0.next_multiple_of(PAGE_SIZE));

@@ -199,7 +199,8 @@ fn list(
     let mut any = false;
     out.list("types", |out| -> Result<()> {
         for (number, known) in open.target.modules().iter().enumerate() {
-            if !(module.matches(&known.name) || known.is_kernel && module.matches("nt")) {
+            let named = module.matches(&known.name) || (known.is_kernel && module.matches("nt"));
+            if !named {
                 continue;
             }
             let types = match open.symbols.types_of(&open.target, number) {

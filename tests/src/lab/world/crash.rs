@@ -152,7 +152,7 @@ impl World {
     }
 
     /// Writes what the kernel keeps of the crash: the bug check data and the first processor's registers.
-    fn save_state(&mut self, saved: super::Registers) {
+    pub(super) fn save_state(&mut self, saved: super::Registers) {
         let generation = self.options.generation;
         let pointer = generation.machine.pointer_size() as u64;
         let mut at = self.nt("KiBugCheckData");

@@ -203,13 +203,13 @@ impl World {
         let first = if machine == Machine::X86 { 0x8a00_0000 } else { generation.kernel_base + 0x80_0000 };
         for number in 0..self.options.processors {
             let pcr = Va(first + u64::from(number) * (size + PAGE_SIZE));
-            let prcb = pcr.add(generation.at("_KPCR.Prcb"));
+            let prcb = pcr.add(generation.prcb().0);
             self.map_range(pcr, size);
             for path in ["_KPCR.Self", "_KPCR.SelfPcr"] {
                 self.set(pcr, path, pcr.0);
             }
-            for path in ["_KPCR.CurrentPrcb", "_KPCR.PrcbPointer"] {
-                self.set(pcr, path, prcb.0);
+            if let Some(pointer) = generation.prcb().1 {
+                self.write_pointer(pcr.add(pointer), prcb.0);
             }
             self.set(pcr, "_KPCR.KdVersionBlock", self.nt("KdVersionBlock").0);
             self.set(prcb, "_KPRCB.Number", u64::from(number));
@@ -268,29 +268,33 @@ impl World {
         self.set(self.thread, "_KTHREAD.StackLimit", limit.0);
     }
 
-    fn add_process(&mut self, name: &'static str, id: u64, parent: u64, root: u64) -> Va {
+    pub(super) fn add_process(&mut self, name: &str, id: u64, parent: u64, root: u64) -> Va {
         let generation = self.options.generation;
-        let process = self.allocate(generation.at("_EPROCESS"));
+        let process = self.new_object("Process", generation.at("_EPROCESS"), None);
         self.set(process, "_KPROCESS.DirectoryTableBase", root);
         self.set(process, "_EPROCESS.UniqueProcessId", id);
         self.set(process, "_EPROCESS.InheritedFromUniqueProcessId", parent);
         self.set(process, "_EPROCESS.CreateTime", SYSTEM_TIME - UP_TIME + id);
-        self.write(process.add(generation.at("_EPROCESS.ImageFileName")), name.as_bytes());
+        self.write(
+            process.add(generation.at("_EPROCESS.ImageFileName")),
+            &name.as_bytes()[..name.len().min(15)],
+        );
         self.start_list(process.add(generation.at("_KPROCESS.ThreadListHead")));
         self.start_list(process.add(generation.at("_EPROCESS.ThreadListHead")));
         if id != 0 {
             let links = process.add(generation.at("_EPROCESS.ActiveProcessLinks"));
             self.append(self.nt("PsActiveProcessHead"), links);
             let directory_table_base = kd_sdk::address::Pa(root);
+            let name = name.to_owned();
             self.processes.push(Process { eprocess: process, id, name, directory_table_base });
         }
         process
     }
 
     /// Adds a running thread to a process. It has no stack yet.
-    fn add_thread(&mut self, process: Va, process_id: u64, id: u64, start: &str) -> Va {
+    pub(super) fn add_thread(&mut self, process: Va, process_id: u64, id: u64, start: &str) -> Va {
         let generation = self.options.generation;
-        let thread = self.allocate(generation.at("_ETHREAD"));
+        let thread = self.new_object("Thread", generation.at("_ETHREAD"), None);
         let cid = thread.add(generation.at("_ETHREAD.Cid"));
         let apc = thread.add(generation.at("_KTHREAD.ApcState"));
         self.set(cid, "_CLIENT_ID.UniqueProcess", process_id);

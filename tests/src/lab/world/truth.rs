@@ -39,6 +39,8 @@ impl World {
             "processors": processors.collect::<Value>(),
             "processes": processes.collect::<Value>(),
             "stack": stack.collect::<Value>(),
+            "threads": self.threads.iter().map(super::Thread::truth).collect::<Value>(),
+            "facts": self.facts,
             "probes": probes.collect::<Value>(),
         })
     }

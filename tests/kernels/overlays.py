@@ -1,0 +1,59 @@
+"""Generations whose symbols we do not have, made from a neighbour of the same or the next build.
+
+A structure that moved is given as {"size", "put": {field: offset or (offset, type)}, "shift": [(from, to, distance)]}: fields of
+the neighbour in a shifted range move, those told by "put" are placed, all others are left out: better absent than wrong.
+`None` leaves out the whole structure.
+
+Facts: arm64-22000 from the debugger data block of real arm64 dumps of that build (the distance between told fields
+holds for those in between) and `CONTEXT` of the SDK; x64-26100 from the offsets that public memory readers tell.
+"""
+
+ARM64 = {
+    "_KPROCESS": {"size": 0x3F0, "shift": [(0, 0x48, 0)]},
+    "_EPROCESS": {"size": 0xC80, "shift": [(0, 8, 0), (0x438, 0x600, -0x48)]},
+    "_KTHREAD": {
+        "size": 0x4A0,
+        "shift": [(0, 0x60, 0), (0x90, 0x190, -8), (0x218, 0x380, 0x20)],
+    },
+    "_ETHREAD": {"size": 0x910, "shift": [(0, 8, 0), (0x480, 0x600, 0x20)]},
+    "_KSPECIAL_REGISTERS": {"size": 0x320, "put": {"Elr_El1": (0, "u64")}},
+    "_KPROCESSOR_STATE": {"size": 0x6B0, "put": {"SpecialRegisters": 0, "ContextFrame": 0x320}},
+    "_KPRCB": {
+        "size": 0x9680,
+        "put": {
+            "CurrentThread": 8, "NextThread": 0x10, "IdleThread": 0x18, "Number": 0x24, "ProcessorState": 0x40,
+            "CpuType": 0x6F0, "MHz": 0x6F4, "DpcRoutineActive": 0xB1A, "VendorString": 0x890, "Context": 0x8A0,
+        },
+    },
+    "_KPCR": {"size": 0xA000, "put": {"Self": 0x18, "Prcb": 0x980}},
+    "_CONTEXT": {
+        "size": 0x390,
+        "put": {
+            "ContextFlags": (0, "u32"), "Cpsr": (4, "u32"), "X": (8, "[31]u64"),
+            **{f"X{i}": (8 + 8 * i, "u64") for i in range(29)}, "Fp": (0xF0, "u64"), "Lr": (0xF8, "u64"),
+            "Sp": (0x100, "u64"), "Pc": (0x108, "u64"), "V": (0x110, "[32]_M128A"), "Fpcr": (0x310, "u32"),
+            "Fpsr": (0x314, "u32"), "Bcr": (0x318, "[8]u32"), "Bvr": (0x338, "[8]u64"), "Wcr": (0x378, "[2]u32"),
+            "Wvr": (0x380, "[2]u64"),
+        },
+    },
+    "_KTRAP_FRAME": None,
+    "_KEXCEPTION_FRAME": None,
+    "_KSWITCH_FRAME": None,
+}  # fmt: skip
+
+X64_26100 = {
+    "_KPROCESS": {
+        "size": 0x1C8,
+        "shift": [(0, 0x48, 0)],
+        "put": {"KernelTime": 0x138, "UserTime": 0x140, "UserDirectoryTableBase": 0x158},
+    },
+    "_EPROCESS": {
+        "size": 0x840,
+        "shift": [(0, 8, 0), (0x438, 0x5F8, -0x270)],
+        "put": {"ExitTime": 0x5C0, "VadRoot": 0x558},
+    },
+    "_KTHREAD": {"size": 0x4C0, "shift": [(0, 0x2F8, 0), (0x2F8, 0x308, 0)]},
+    "_ETHREAD": {"size": 0x788, "shift": [(0, 8, 0), (0x480, 0x5A0, 0x40)]},
+}
+
+OVERLAYS = {"arm64-22000": ("x64-22000", ARM64), "x64-26100": ("x64-22000", X64_26100)}
