@@ -110,8 +110,18 @@ impl<'a> Options<'a> {
                 }
             }
         }
-        options.pattern = rest;
-        Ok(options)
+        // Options may stand behind the pattern too.
+        match rest.find(" /") {
+            Some(at) => {
+                let (pattern, behind) = rest.split_at_checked(at).unwrap_or((rest, ""));
+                let behind = Options::parse(behind)?;
+                Ok(Options { pattern: pattern.trim(), ..behind })
+            }
+            None => {
+                options.pattern = rest;
+                Ok(options)
+            }
+        }
     }
 }
 

@@ -26,6 +26,7 @@ pub trait Watch: Send + Sync {
 }
 
 /// Why a file did not come.
+#[cfg_attr(not(feature = "symsrv"), allow(dead_code))]
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum ServerError {
     #[error("has no such file")]
@@ -90,6 +91,7 @@ impl Default for Patience {
 /// The servers of one run: who is dead, and what is known not to be there.
 #[derive(Default)]
 pub struct Servers {
+    #[cfg_attr(not(feature = "symsrv"), allow(dead_code))]
     patience: Patience,
     watch: Option<Arc<dyn Watch>>,
     /// Files that are in a cache are fetched all the same.

@@ -65,8 +65,12 @@ pub fn field_text(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memor
         Kind::Pointer => (pointer(types, field, number, memory), number),
         Kind::Enum => (enumeration(types, field.id, number, field.size), number),
         _ => match super::scalar::of_pdb(types, field.id) {
+            // Here, unlike in `??`, a character's number has no mark.
+            Some(scalar) if scalar.is_signed() && scalar.is_character() => {
+                (format!("{} {}", signed(number, scalar.size), character(number)), number)
+            }
             Some(scalar) => (scalar_text(scalar, number), number),
-            None => (hex(number), number),
+            None => (self::number(number), number),
         },
     };
     (text, Some(number))
@@ -97,7 +101,12 @@ fn bit_text(value: u64, length: u32) -> String {
     }
 }
 
-/// `0`, `0x12`, `0x01d1c1a2`c9e4b4e0`.
+/// `0`, `9`, `0x12`, `0x01d1c1a2`c9e4b4e0`.
+fn number(value: u64) -> String {
+    if value < 10 { value.to_string() } else { hex(value) }
+}
+
+/// `0`, `0x9`, `0x12`.
 fn hex(value: u64) -> String {
     match value {
         0 => "0".to_owned(),
@@ -113,9 +122,10 @@ pub fn scalar_text(scalar: &Scalar, value: u64) -> String {
         (Kind::Float, _) => float::general(f64::from_bits(value), 17),
         _ if scalar.name == "bool" => if value == 0 { "false" } else { "true" }.to_owned(),
         (_, size) => {
-            let shown = match scalar.is_signed() {
-                true => format!("0n{}", signed(value, size)),
-                false => hex(value),
+            let shown = match (scalar.is_signed(), scalar.is_character()) {
+                (true, _) => format!("0n{}", signed(value, size)),
+                (false, true) => hex(value),
+                (false, false) => number(value),
             };
             if scalar.is_character() { format!("{shown} {}", character(value)) } else { shown }
         }

@@ -70,7 +70,7 @@ impl<'a> Arguments<'a> {
                 continue;
             }
             match word
-                .strip_prefix('-')
+                .strip_prefix(['-', '/'])
                 .filter(|rest| rest.starts_with(|c: char| c.is_alphabetic() || c == '?'))
             {
                 Some(letters) => found.letters(letters, &mut naming, &mut wanted)?,

@@ -91,7 +91,10 @@ fn display(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
                 va = Some(Va(value));
                 heading = word.contains('!').then_some(*word);
             }
-            Err(_) if word.starts_with(|c: char| c.is_alphabetic() || c == '_') => asked.push(field),
+            // A word that is nothing else is a field that is not there.
+            Err(_) if !word.contains('!') && word.starts_with(|c: char| c.is_alphabetic() || c == '_') => {
+                asked.push(field);
+            }
             Err(error) => return Err(error),
         }
     }

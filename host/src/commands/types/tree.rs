@@ -286,9 +286,12 @@ impl Tree<'_> {
                 out.data("bit_length", Value::UInt(field.bit_length.into()));
             }
             match place.base {
-                Some(_) => {
+                Some(base) => {
                     out.data("type", Value::Text(&self.types.name(field.id)));
                     out.name("value", text);
+                    if let Some(number) = self.number(field, base) {
+                        out.data("number", number);
+                    }
                 }
                 None => {
                     out.data("size", Value::UInt(field.size));
@@ -308,6 +311,20 @@ impl Tree<'_> {
             Some(base) => typed::field_text(self.types, field, base.add(field.offset), self.memory).0,
             None => self.type_text(field),
         }
+    }
+
+    /// A number for programs, where the field is one.
+    fn number(&self, field: &Field, base: Va) -> Option<Value<'static>> {
+        let (Kind::Uint | Kind::Int | Kind::Enum | Kind::Pointer | Kind::Bits) = field.kind else {
+            return None;
+        };
+        let raw = typed::number_at(base.add(field.offset), field.size, self.memory).ok()?;
+        Some(match field.kind {
+            Kind::Bits => Value::UInt(typed::bits(raw, field.bit_position, field.bit_length)),
+            Kind::Int | Kind::Enum => Value::Int(typed::signed(raw, field.size)),
+            Kind::Pointer => Value::Hex(raw),
+            _ => Value::UInt(raw),
+        })
     }
 
     fn type_text(&self, field: &Field) -> String {

@@ -163,6 +163,7 @@ struct Walk {
 
 impl Walk {
     fn take(&mut self, data: &SymbolData<'_>, holds: &dyn Fn(PdbInternalSectionOffset, u32) -> bool) {
+        let covers = |range: &::pdb::AddressRange| holds(range.offset, range.cb_range.into());
         let relative = |register: u16, offset: i32| LocalPlace::Relative { register, offset: offset.into() };
         match data {
             SymbolData::FrameProcedure(frame) => {
@@ -184,12 +185,10 @@ impl Walk {
                 self.push(&local.name, local.type_index.0, Some(local.flags.isparam), LocalPlace::Nowhere);
                 self.open = true;
             }
-            SymbolData::DefRangeRegister(range) if holds(range.range.offset, range.range.cb_range.into()) => {
+            SymbolData::DefRangeRegister(range) if covers(&range.range) => {
                 self.place(LocalPlace::Register(range.register.0));
             }
-            SymbolData::DefRangeFramePointerRelative(range)
-                if holds(range.range.offset, range.range.cb_range.into()) =>
-            {
+            SymbolData::DefRangeFramePointerRelative(range) if covers(&range.range) => {
                 let register = self.frame_register(self.last_is_parameter());
                 self.place(relative(register, range.offset));
             }
@@ -198,8 +197,7 @@ impl Walk {
                 self.place(relative(register, range.offset));
             }
             SymbolData::DefRangeRegisterRelative(range)
-                if range.spilled_udt_member == 0
-                    && holds(range.range.offset, range.range.cb_range.into()) =>
+                if range.spilled_udt_member == 0 && covers(&range.range) =>
             {
                 self.place(relative(range.base_register.0, range.offset_base_pointer));
             }

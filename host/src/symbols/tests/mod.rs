@@ -5,6 +5,7 @@ mod damaged;
 mod dumps;
 mod layouts;
 mod places;
+mod private;
 #[cfg(feature = "symsrv")]
 mod server;
 

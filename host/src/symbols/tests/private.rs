@@ -1,0 +1,125 @@
+//! What a private symbol file tells, asked of one that a compiler makes on the spot.
+
+use super::super::pdb::PdbFile;
+use super::super::*;
+use std::fs;
+use std::process::Command;
+
+const SOURCE: &str = "\
+typedef struct _POINT { long X; long Y; } POINT, *PPOINT;
+typedef unsigned long ULONG;
+POINT Origin = {1, 2};
+static int Counter;
+__attribute__((noinline)) int Add(PPOINT p, ULONG n) {
+    int sum = p->X;
+    for (ULONG i = 0; i < n; i++) {
+        long step = p->Y * (long)i;
+        sum += step;
+        Counter++;
+    }
+    return sum;
+}
+int entry(void) { return Add(&Origin, 5); }
+";
+
+/// Compiles [`SOURCE`]; `None`, said aloud, where there is no compiler for Windows.
+fn made(folder: &Path, optimise: &str) -> Option<PdbFile> {
+    fs::write(folder.join("point.c"), SOURCE).unwrap();
+    let first_of = |names: &[&str]| {
+        names
+            .iter()
+            .find(|name| Command::new(name).arg("--version").output().is_ok())
+            .map(|name| name.to_string())
+    };
+    let compiler = first_of(&["clang-19", "clang-18", "clang"]);
+    let linker = first_of(&["lld-link-19", "lld-link-18", "lld-link"]);
+    let (Some(compiler), Some(linker)) = (compiler, linker) else {
+        println!("skipped: clang and lld-link are not installed");
+        return None;
+    };
+    let run = |program: &str, arguments: &[&str]| {
+        let output = Command::new(program).args(arguments).current_dir(folder).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    };
+    let target = "--target=x86_64-pc-windows-msvc";
+    run(&compiler, &[target, "-g", "-gcodeview", optimise, "-c", "point.c", "-o", "point.obj"]);
+    run(
+        &linker,
+        &[
+            "/nodefaultlib",
+            "/entry:entry",
+            "/subsystem:native",
+            "/debug",
+            "/pdb:point.pdb",
+            "/out:point.sys",
+            "point.obj",
+        ],
+    );
+    Some(PdbFile::open(&folder.join("point.pdb")).unwrap())
+}
+
+#[test]
+fn lines_locals_and_typedefs_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pdb) = made(folder.path(), "-O0") else { return };
+    assert!(pdb.is_private());
+    let (index, types) = (pdb.index().unwrap(), pdb.types("point").unwrap());
+    let add = index.find_entry("Add").unwrap();
+    assert_eq!(add.kind, SymbolKind::GlobalFunction);
+    let parameters = types.parameters(add.of.unwrap()).unwrap();
+    let spelled: Vec<String> = parameters.iter().map(|id| types.c_spelling(*id)).collect();
+    assert_eq!(spelled, ["_POINT*", "unsigned long"]);
+    assert_eq!(index.find_entry("Counter").unwrap().kind, SymbolKind::StaticData);
+    assert_eq!(types.name(index.find_entry("Origin").unwrap().of.unwrap()), "_POINT");
+
+    let line = pdb.line(add.rva).unwrap().unwrap();
+    assert!(line.file.ends_with("point.c"), "{line:?}");
+    assert_eq!((line.line, line.displacement), (5, 0));
+    // Every line of the function is met somewhere in it, in a file that exists.
+    let end = index.find("entry").unwrap();
+    let lines: Vec<u32> =
+        (add.rva..end).filter_map(|rva| pdb.line(rva).unwrap()).map(|line| line.line).collect();
+    for line in [5, 6, 7, 8, 9, 10, 12] {
+        assert!(lines.contains(&line), "{line} of {lines:?}");
+    }
+    assert!(pdb.line(0).unwrap().is_none() && pdb.line(u32::MAX).unwrap().is_none());
+
+    let names = |rva: u32| -> Vec<(String, bool, LocalPlace)> {
+        let locals = pdb.locals(rva).unwrap();
+        locals.into_iter().map(|local| (local.name, local.parameter, local.place)).collect()
+    };
+    let at = |line: u32| {
+        (add.rva..end).find(|rva| pdb.line(*rva).unwrap().is_some_and(|found| found.line == line)).unwrap()
+    };
+    let outer = names(at(6));
+    assert_eq!(outer.iter().map(|local| local.0.as_str()).collect::<Vec<_>>(), ["p", "n", "sum"]);
+    assert!(outer[0].1 && outer[1].1 && !outer[2].1);
+    assert!(
+        outer.iter().all(|local| matches!(local.2, LocalPlace::Relative { register: 335, .. })),
+        "{outer:?}"
+    );
+    let inner = names(at(9));
+    let inner: Vec<&str> = inner.iter().map(|local| local.0.as_str()).collect();
+    assert_eq!(inner, ["p", "n", "sum", "i", "step"]);
+    assert!(pdb.locals(0).unwrap().is_empty());
+
+    let typedefs = pdb.typedefs().unwrap();
+    let of = |name: &str| typedefs.iter().find(|(known, _)| known == name).map(|(_, id)| types.name(*id));
+    assert_eq!(of("ULONG").as_deref(), Some("Uint4B"));
+    assert_eq!(of("POINT").as_deref(), Some("_POINT"));
+    assert_eq!(of("PPOINT").as_deref(), Some("Ptr64 _POINT"));
+}
+
+#[test]
+fn variables_in_registers_have_their_places() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pdb) = made(folder.path(), "-O2") else { return };
+    let index = pdb.index().unwrap();
+    let locals = pdb.locals(index.find("Add").unwrap()).unwrap();
+    let of = |name: &str| locals.iter().find(|local| local.name == name).map(|local| local.place);
+    let register = |place| match place {
+        Some(LocalPlace::Register(number)) => LocalPlace::register_name(number),
+        _ => None,
+    };
+    assert_eq!(register(of("p")), Some("rcx"), "{locals:?}");
+}
