@@ -290,6 +290,18 @@ impl World {
         found.unwrap_or_else(|| panic!("no image {name}"))
     }
 
+    /// Writes the symbols of all images into a folder, laid out as a symbol store.
+    pub fn write_symbols(&self, folder: &std::path::Path) -> std::io::Result<()> {
+        for image in self.images.iter().chain(&self.user_images) {
+            let store = folder.join(&image.pdb).join(image.symbol_key());
+            std::fs::create_dir_all(&store)?;
+            let symbols = image.symbols_file.clone();
+            let symbols = symbols.unwrap_or_else(|| super::pdb::pdb(self.options.generation, image));
+            std::fs::write(store.join(&image.pdb), symbols)?;
+        }
+        Ok(())
+    }
+
     /// The address of a kernel variable or function.
     pub fn nt(&self, name: &str) -> Va {
         Va(self.image("nt").address_of(name))

@@ -302,6 +302,8 @@ impl World {
         let mut cpu = self.give_stack(thread, 0x1a90, &chain);
         self.set(thread, "_KTHREAD.TrapFrame", cpu.trap_frame);
         self.environment(program, thread);
+        let freed = if machine == Machine::X86 { 0x9c66_3010 } else { 0xffff_ac0f_6661_3010 };
+        cpu.registers[cpu.fault_base] = freed - 4; // `Value` of the sensor
         let fault = cpu.clone();
         let rest = [
             ("nt", trap, Place::Calls),
@@ -312,7 +314,6 @@ impl World {
         let record = self.threads.last_mut().expect("the thread just added");
         stack.append(&mut record.stack);
         record.stack = stack.clone();
-        let freed = if machine == Machine::X86 { 0x9c66_3010 } else { 0xffff_ac0f_6661_3010 };
         self.thread = thread;
         self.stack = *self.stack_limits.last().expect("the stack just made");
         self.crash.code = 0xd1; // DRIVER_IRQL_NOT_LESS_OR_EQUAL
