@@ -69,7 +69,7 @@ impl Options {
     /// A story on built kernels.
     pub fn of(generation: &str, story: Story) -> Options {
         let crowd = if story == Story::Huge { (2_000, 30_000) } else { (0, 0) };
-        Options { story, crowd, ..Options::new(generation) }
+        Options { story, crowd, processors: 3, ..Options::new(generation) }
     }
 
     fn scheme(&self) -> Scheme {

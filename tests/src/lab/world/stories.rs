@@ -27,6 +27,9 @@ impl World {
                 self.pool_block(b"Leak", 0x200);
             }
         }
+        if story == Story::Wow64 {
+            self.narrow(program);
+        }
         self.memory_counters();
         match story {
             Story::Idle | Story::Deadlock | Story::ErrorLog => self.asked_for(program),
@@ -325,6 +328,28 @@ impl World {
         let saved = self.registers(&cpu);
         self.runs(0, thread, &cpu);
         self.save_state(saved);
+    }
+
+    /// Marks the program as a 32-bit one, with a 32-bit PEB, on a 64-bit system. Its code stays 64-bit.
+    fn narrow(&mut self, program: Va) {
+        if self.options.generation.machine == Machine::X86 {
+            return;
+        }
+        let generation = self.options.generation;
+        let peb = Va(0x7efd_e000);
+        self.map_user(peb, 0x1000);
+        self.write(peb.add(8), &0x0040_0000u32.to_le_bytes()); // ImageBaseAddress
+        let told = if generation.find("_EPROCESS.WoW64Process").is_some() {
+            let block = self.pool_block(b"Wow6", generation.at("_EWOW64PROCESS"));
+            self.set(block, "_EWOW64PROCESS.Peb", peb.0);
+            self.set(block, "_EWOW64PROCESS.Machine", 0x14c);
+            self.set(program, "_EPROCESS.WoW64Process", block.0);
+            block
+        } else {
+            self.set(program, "_EPROCESS.Wow64Process", peb.0); // the PEB itself
+            peb
+        };
+        self.facts.insert("wow64".into(), json!({ "process": program.0, "peb32": peb.0, "wow64_process": told.0 }));
     }
 
     /// Breaks what readers follow: each damage is of its own kind.
