@@ -107,8 +107,8 @@ pub struct Process {
     pub directory_table_base: Pa,
 }
 
+/// One frame of a thread's stack.
 #[derive(Clone, Debug)]
-/// One frame of the crashing thread's stack.
 pub struct StackFrame {
     /// Program counter; for callers, the return address.
     pub pc: u64,

@@ -80,7 +80,9 @@ impl World {
         if trap {
             let at = cpu.sp;
             self.write(Va(at + 0x28), &[u8::from(from_user), if from_user { 0 } else { 2 }]);
-            for (offset, register) in [(0x30, 0), (0x38, 1), (0x40, 2), (0x48, 8), (0x50, 9), (0x58, 10), (0x60, 11)] {
+            for (offset, register) in
+                [(0x30, 0), (0x38, 1), (0x40, 2), (0x48, 8), (0x50, 9), (0x58, 10), (0x60, 11)]
+            {
                 self.write_pointer(Va(at + offset), interrupted.registers[register]);
             }
             cpu.trap_frame = at;
@@ -125,9 +127,12 @@ pub(super) fn place(code: &[u8], start: u64, place: Place, next: Option<u64>) ->
     let all = instructions(code, start, 64);
     let prologue = |i: &&Instruction| match i.mnemonic() {
         Mnemonic::Push => true,
-        Mnemonic::Sub | Mnemonic::Lea => i.op0_register() == Register::RSP || i.op0_register() == Register::RBP,
+        Mnemonic::Sub | Mnemonic::Lea => {
+            i.op0_register() == Register::RSP || i.op0_register() == Register::RBP
+        }
         Mnemonic::Mov | Mnemonic::Movaps => {
-            i.op0_kind() == OpKind::Memory && i.memory_base() == Register::RSP || i.op0_register() == Register::RBP
+            i.op0_kind() == OpKind::Memory && i.memory_base() == Register::RSP
+                || i.op0_register() == Register::RBP
         }
         _ => false,
     };
@@ -160,9 +165,9 @@ pub(super) fn generic_place(
             .find(|i| matches!(i.mnemonic(), Mnemonic::Syscall | Mnemonic::Sysenter))
             .map(Instruction::next_ip),
         Place::Calls => {
-            let direct = all.iter().find(|i| {
-                i.flow_control() == FlowControl::Call && Some(i.near_branch_target()) == next
-            });
+            let direct = all
+                .iter()
+                .find(|i| i.flow_control() == FlowControl::Call && Some(i.near_branch_target()) == next);
             let indirect = || all.iter().find(|i| i.flow_control() == FlowControl::IndirectCall);
             direct.or_else(indirect).map(Instruction::next_ip)
         }

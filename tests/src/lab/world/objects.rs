@@ -219,7 +219,8 @@ impl World {
         for &(handle, object, access) in entries {
             let index = handle / 4;
             let entry = leaves[(index / per_page) as usize].add(index % per_page * size);
-            let packed = generation.table().field("_HANDLE_TABLE_ENTRY.ObjectPointerBits").and_then(|f| f.bits);
+            let packed =
+                generation.table().field("_HANDLE_TABLE_ENTRY.ObjectPointerBits").and_then(|f| f.bits);
             if let Some((first, _)) = packed {
                 let shift = if first == 20 { 4 } else { 3 };
                 self.set(entry, "_HANDLE_TABLE_ENTRY.ObjectPointerBits", object.0 >> shift);

@@ -54,7 +54,8 @@ impl World {
         let end = self.described();
         let ram: Vec<u64> =
             self.memory.ram().iter().flat_map(|r| r.base..(r.base + r.count).min(end)).collect();
-        let (used, spare): (Vec<u64>, Vec<u64>) = ram.iter().partition(|p| self.memory.frame(Pfn(**p)).is_some());
+        let (used, spare): (Vec<u64>, Vec<u64>) =
+            ram.iter().partition(|p| self.memory.frame(Pfn(**p)).is_some());
         let mut database = vec![0; (end * size) as usize];
         let location = self.slot(&["_MMPFN.u3.e1.PageLocation"]);
         let share = self.slot(&["_MMPFN.u2.ShareCount"]);

@@ -275,7 +275,10 @@ impl World {
         self.set(process, "_EPROCESS.UniqueProcessId", id);
         self.set(process, "_EPROCESS.InheritedFromUniqueProcessId", parent);
         self.set(process, "_EPROCESS.CreateTime", SYSTEM_TIME - UP_TIME + id);
-        self.write(process.add(generation.at("_EPROCESS.ImageFileName")), &name.as_bytes()[..name.len().min(15)]);
+        self.write(
+            process.add(generation.at("_EPROCESS.ImageFileName")),
+            &name.as_bytes()[..name.len().min(15)],
+        );
         self.start_list(process.add(generation.at("_KPROCESS.ThreadListHead")));
         self.start_list(process.add(generation.at("_EPROCESS.ThreadListHead")));
         if id != 0 {

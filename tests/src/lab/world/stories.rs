@@ -108,7 +108,10 @@ impl World {
     /// Fills a resource: its owners, whether one has it exclusively, how many wait (shared, exclusive).
     fn resource(&mut self, at: Va, owners: &[Va], exclusive: bool, waiters: (u64, u64), contention: u64) {
         let generation = self.options.generation;
-        self.append(self.nt("ExpSystemResourcesList"), at.add(generation.at("_ERESOURCE.SystemResourcesList")));
+        self.append(
+            self.nt("ExpSystemResourcesList"),
+            at.add(generation.at("_ERESOURCE.SystemResourcesList")),
+        );
         self.set(at, "_ERESOURCE.ActiveCount", owners.len() as u64);
         self.set(at, "_ERESOURCE.ActiveEntries", owners.len() as u64);
         self.set(at, "_ERESOURCE.Flag", if exclusive { 0x80 } else { 0 });
@@ -199,7 +202,8 @@ impl World {
                 1 => &[r"\Device\Sensor0"],
                 _ => &[r"\Device\Sensor0", "channel 7"],
             };
-            let text = strings.iter().flat_map(|s| crate::lab::bytes::utf16(&format!("{s}\0"))).collect::<Vec<_>>();
+            let text =
+                strings.iter().flat_map(|s| crate::lab::bytes::utf16(&format!("{s}\0"))).collect::<Vec<_>>();
             // Type, size, list, device, driver, time; then the packet of the SDK.
             let packet = (if wide { 8 } else { 4 }) + 4 * step + 8;
             let packet = packet.next_multiple_of(8);
@@ -221,7 +225,9 @@ impl World {
             self.write(at.add(2), &((dump_words * 4) as u16).to_le_bytes());
             self.write(at.add(4), &(strings.len() as u16).to_le_bytes());
             self.write(at.add(6), &(strings_at as u16).to_le_bytes());
-            for (offset, value) in [(0xc, code), (0x10, number * 0x10), (0x14, status), (0x18, number), (0x1c, 0x222004)] {
+            for (offset, value) in
+                [(0xc, code), (0x10, number * 0x10), (0x14, status), (0x18, number), (0x1c, 0x222004)]
+            {
                 self.write(at.add(offset), &value.to_le_bytes());
             }
             for word in 0..dump_words {
@@ -349,7 +355,8 @@ impl World {
             self.set(program, "_EPROCESS.Wow64Process", peb.0); // the PEB itself
             peb
         };
-        self.facts.insert("wow64".into(), json!({ "process": program.0, "peb32": peb.0, "wow64_process": told.0 }));
+        self.facts
+            .insert("wow64".into(), json!({ "process": program.0, "peb32": peb.0, "wow64_process": told.0 }));
     }
 
     /// Breaks what readers follow: each damage is of its own kind.
@@ -389,8 +396,16 @@ impl World {
             let at = Va(image.base + u64::from(table) + 4);
             self.write(at, &u32::MAX.to_le_bytes());
         }
-        let damage = json!(["processes loop", "thread list wild", "resource loops", "error log crosses modules",
-            "unloaded count", "handle table level", "stack loops", "function table"]);
+        let damage = json!([
+            "processes loop",
+            "thread list wild",
+            "resource loops",
+            "error log crosses modules",
+            "unloaded count",
+            "handle table level",
+            "stack loops",
+            "function table"
+        ]);
         self.facts.insert("damage".into(), damage);
     }
 }

@@ -87,7 +87,8 @@ impl World {
 
     fn load_built_images(&mut self) {
         let generation = self.options.generation;
-        let files = kernels::load(generation).unwrap_or_else(|e| panic!("kernel of {}: {e}", generation.name));
+        let files =
+            kernels::load(generation).unwrap_or_else(|e| panic!("kernel of {}: {e}", generation.name));
         let kernel_pdb = if generation.machine == Machine::X86 { "ntkrpamp.pdb" } else { "ntkrnlmp.pdb" };
         let all = [
             ("ntoskrnl.exe", kernel_pdb, r"\SystemRoot\system32\ntoskrnl.exe"),
@@ -114,7 +115,8 @@ impl World {
                 (_, true) => 0x7ff6_5550_0000,
                 (_, false) => 0x0040_0000,
             };
-            let folder = if name == "ntdll.dll" { r"C:\Windows\System32" } else { r"C:\Program Files\Example" };
+            let folder =
+                if name == "ntdll.dll" { r"C:\Windows\System32" } else { r"C:\Program Files\Example" };
             let path = format!(r"{folder}\{name}");
             let image = image::built(generation.machine, base, name, path, &files[name], files[pdb].clone());
             self.map_user(Va(base), u64::from(image.size));
@@ -213,10 +215,18 @@ impl World {
             &WAITS[..],
         ];
         self.waiter(system, 4, &key.concat(), event, 3);
-        for (name, id) in [("smss.exe", 0x15c), ("csrss.exe", 0x1c8), ("services.exe", 0x258), ("svchost.exe", 0x3a4)] {
+        for (name, id) in
+            [("smss.exe", 0x15c), ("csrss.exe", 0x1c8), ("services.exe", 0x258), ("svchost.exe", 0x3a4)]
+        {
             let space = AddressSpace::new(self.system.scheme, &mut self.memory);
             let process = self.person(name, id, 4, Some(space));
-            self.waiter(process, id, &self.in_program("NtWaitForSingleObject", &["KeWaitForSingleObject"]), event, 6);
+            self.waiter(
+                process,
+                id,
+                &self.in_program("NtWaitForSingleObject", &["KeWaitForSingleObject"]),
+                event,
+                6,
+            );
         }
         self.crowd(event);
     }
@@ -297,9 +307,17 @@ impl World {
     }
 
     /// Adds a thread that waits at the end of a chain.
-    pub(super) fn waiter(&mut self, process: Va, process_id: u64, chain: &[Call], object: Va, reason: u64) -> Va {
+    pub(super) fn waiter(
+        &mut self,
+        process: Va,
+        process_id: u64,
+        chain: &[Call],
+        object: Va,
+        reason: u64,
+    ) -> Va {
         let id = self.next_thread_id();
-        let start = chain.get(2).filter(|_| chain[0].1 == "KiStartSystemThread").map_or("KeBugCheckEx", |c| c.1);
+        let start =
+            chain.get(2).filter(|_| chain[0].1 == "KiStartSystemThread").map_or("KeBugCheckEx", |c| c.1);
         let thread = self.add_thread(process, process_id, id, start);
         let cpu = self.give_stack(thread, id, chain);
         let generation = self.options.generation;
@@ -349,11 +367,9 @@ impl World {
         let first = if wide { 0xffff_fb88_0d00_0000 } else { 0x9a00_0000 };
         let top = first + 0x8000 * (number + 1);
         self.map_range(Va(top - size), size);
-        for (path, value) in [
-            ("_KTHREAD.InitialStack", top),
-            ("_KTHREAD.StackBase", top),
-            ("_KTHREAD.StackLimit", top - size),
-        ] {
+        for (path, value) in
+            [("_KTHREAD.InitialStack", top), ("_KTHREAD.StackBase", top), ("_KTHREAD.StackLimit", top - size)]
+        {
             self.set(thread, path, value);
         }
         self.set(thread, "_KTHREAD.BasePriority", 8);
@@ -371,9 +387,17 @@ impl World {
         }
         let stack = self.run(&mut cpu, chain);
         let process = self.read_pointer(thread.add(
-            self.options.generation.at("_ETHREAD.Cid") + self.options.generation.at("_CLIENT_ID.UniqueProcess"),
+            self.options.generation.at("_ETHREAD.Cid")
+                + self.options.generation.at("_CLIENT_ID.UniqueProcess"),
         ));
-        self.threads.push(Thread { ethread: thread, process: process.0, id, state: 2, stack, waits_for: None });
+        self.threads.push(Thread {
+            ethread: thread,
+            process: process.0,
+            id,
+            state: 2,
+            stack,
+            waits_for: None,
+        });
         self.stack_limits.push((Va(top - size), Va(top)));
         cpu
     }
@@ -412,8 +436,17 @@ impl World {
             }
             Machine::X86 => &[("ebx", 3), ("esi", 6), ("edi", 7)],
             Machine::Arm64 => &[
-                ("x19", 19), ("x20", 20), ("x21", 21), ("x22", 22), ("x23", 23), ("x24", 24), ("x25", 25),
-                ("x26", 26), ("x27", 27), ("x28", 28), ("lr", 30),
+                ("x19", 19),
+                ("x20", 20),
+                ("x21", 21),
+                ("x22", 22),
+                ("x23", 23),
+                ("x24", 24),
+                ("x25", 25),
+                ("x26", 26),
+                ("x27", 27),
+                ("x28", 28),
+                ("lr", 30),
             ],
         };
         registers.extend(named.iter().map(|&(name, at)| (name, cpu.registers[at])));

@@ -72,7 +72,8 @@ pub(super) fn triage(world: &World) -> Vec<u8> {
     }
 
     let mut processes = world.processes.iter();
-    let process = processes.find(|p| p.directory_table_base == world.user.root).expect("the crashing process");
+    let process =
+        processes.find(|p| p.directory_table_base == world.user.root).expect("the crashing process");
     let copies = [
         ("prcb", world.processors[0].prcb, generation.at("_KPRCB")),
         ("process", process.eprocess, generation.at("_EPROCESS")),
