@@ -178,8 +178,8 @@ impl Session {
 
     /// Where image files are looked for: the image path, then the symbol path.
     pub fn image_search_path(&self) -> SymbolPath {
-        let mut path = SymbolPath::parse(&self.settings.image_path);
-        path.append(SymbolPath::parse(&self.settings.symbol_path));
+        let mut path = SymbolPath::parse(&self.settings.image_path).asking(&self.servers);
+        path.append(self.parsed_symbol_path());
         path
     }
 

@@ -11,6 +11,7 @@ mod microsoft;
 mod program;
 mod real;
 mod session;
+mod stacks;
 mod stories;
 mod symbols;
 mod transcripts;

@@ -15,14 +15,16 @@ const RECORDINGS: &[(&str, &str, bool)] = &[
 ];
 
 /// First words of the commands that are compared.
-const COMPARED: &str =
-    "vertarget .bugcheck .time r rF rX rM lm lmv lm1m db dw dd dq dp dps dqs dds dc da du dyb ? n ||";
+const COMPARED: &str = "vertarget .bugcheck .time r rF rX rM lm lmv lm1m db dw dd dq dp dps dqs dds dc da du dyb df dD ? ?? n || \
+     .formats .printf .foreach .for .if s";
 
 /// Commands that are not compared although they begin with such a word.
 const LEFT_OUT: &[(&str, &str)] = &[
     ("lm v m amdppm", "they had the symbols of this driver"),
     ("r rip", "they looked at processor 3"),
-    ("r $t0 = 5; ? $t0 * 2", "registers of the user's own come with the evaluator"),
+    (".printf \"%p %y\\n\", rip, rip", "they looked at processor 3"),
+    ("s -d rsp L1000 0x7e", "they looked at processor 3"),
+    ("s -q rsp L100 fffff8047be0f4e1", "they looked at processor 3"),
 ];
 
 /// A part of a line that kd writes in another way.
@@ -74,6 +76,7 @@ const DIFFERENCES: &[Difference] = &[
         Some("nt"),
         "a symbol that lies elsewhere is no name",
     ),
+    differs("?? @$ip", " \"H???\"", Some(" \"H?L$\""), "ASCII after what is no ASCII is ASCII"),
     differs("du", "\".?..~\"", Some("\".\u{7be0}..~\""), "they wrote to a console that knows no Unicode"),
 ];
 
@@ -163,8 +166,9 @@ fn compare(command: &str, theirs: &[String], ours: &[String], used: &mut HashSet
 /// What kd prints for each command.
 fn outputs(commands: &[&str], dump: &str, symbols: Option<&Path>) -> HashMap<String, String> {
     const MARK: &str = "=-=-=";
+    // A command may hold semicolons, so its number marks it.
     let script: String =
-        commands.iter().map(|command| format!(".echo {MARK}{command}\n{command}\n")).collect();
+        commands.iter().enumerate().map(|(n, command)| format!(".echo {MARK}{n}\n{command}\n")).collect();
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("script");
     std::fs::write(&file, script + ".echo =-=-=\nq\n").unwrap();
@@ -181,7 +185,9 @@ fn outputs(commands: &[&str], dump: &str, symbols: Option<&Path>) -> HashMap<Str
         .split(MARK)
         .skip(1)
         .filter_map(|part| part.split_once('\n'))
-        .map(|(command, text)| (command.to_owned(), text.to_owned()))
+        .filter_map(|(number, text)| {
+            Some((commands.get(number.parse::<usize>().ok()?)?.to_string(), text.to_owned()))
+        })
         .collect()
 }
 

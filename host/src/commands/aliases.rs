@@ -6,7 +6,7 @@
 
 use super::{Builtin, Call, Needs};
 use crate::session::Session;
-use crate::typed;
+use crate::typed::{self, TextStyle};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Value};
@@ -167,7 +167,7 @@ fn set(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         if limit == 0 {
             return Ok(String::new());
         }
-        typed::string_at(at, unit, limit, &scope)
+        typed::text_at(at, unit, limit, TextStyle::Whole, &scope)
             .ok_or_else(|| Error::Usage(format!("memory access error at {at}: nothing can be read there")))
     };
     let value = match option {

@@ -350,17 +350,12 @@ fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
 fn set_process(session: &mut Session, scope: &Scope, out: &Out<'_>, at: Va) -> Result<()> {
     let target = scope.target()?;
     let pointer = scope.pointer_size();
-    let root = target
-        .kd_data()
-        .and_then(|data| data.offset(field::OFFSET_EPROCESS_DIRECTORY_TABLE_BASE))
-        .or_else(|| offset(scope, "_KPROCESS", "DirectoryTableBase"))
-        .ok_or_else(|| {
-            Error::Unsupported("neither the debugger data block nor the kernel's types tell where a process has its page tables".to_owned())
-        })
-        .and_then(|offset| {
-            read_number(scope, at.add(offset), pointer as usize)
-                .map_err(|fault| unreadable("the process", &fault))
-        })?;
+    // Older debugger data blocks do not tell; the field has not moved since Windows XP.
+    let built_in = if pointer == 8 { 0x28 } else { 0x18 };
+    let known = target.kd_data().and_then(|data| data.offset(field::OFFSET_EPROCESS_DIRECTORY_TABLE_BASE));
+    let place = known.or_else(|| offset(scope, "_KPROCESS", "DirectoryTableBase")).unwrap_or(built_in);
+    let root = read_number(scope, at.add(place), pointer as usize)
+        .map_err(|fault| unreadable("the process", &fault))?;
     // Low bits of the root are flags and the number of the address space.
     let root = match target.machine() {
         Machine::X86 => root & !0x1f,

@@ -10,7 +10,7 @@ use crate::range::{self, Range};
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::target::float;
-use crate::typed;
+use crate::typed::{self, TextStyle};
 use kd_sdk::address::{Pa, Va};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -419,7 +419,7 @@ impl Display<'_> {
                 return;
             }
         };
-        if let Some(text) = typed::string_at(at, unit, 48, self.scope) {
+        if let Some(text) = typed::text_at(at, unit, 48, TextStyle::Memory, self.scope) {
             out.text(" ");
             out.field("text", Value::Text(&text), &format!("\"{text}\""));
         }

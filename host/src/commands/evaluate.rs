@@ -5,7 +5,7 @@ use crate::expr::{Evaluator, Home, TypedValue};
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::target::{float, time};
-use crate::typed::{self, Type};
+use crate::typed::{self, TextStyle, Type};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -117,7 +117,7 @@ fn show(scope: &Scope, value: &TypedValue, out: &Out<'_>) -> Result<()> {
                 fields(scope, to, at, out);
             } else if let Type::Scalar(scalar) = &**to
                 && scalar.is_character()
-                && let Some(text) = typed::string_at(at, scalar.size, 256, scope)
+                && let Some(text) = typed::text_at(at, scalar.size, 256, TextStyle::Value, scope)
             {
                 out.text(" ");
                 out.field("text", Value::Text(&text), &format!("\"{text}\""));
@@ -127,20 +127,11 @@ fn show(scope: &Scope, value: &TypedValue, out: &Out<'_>) -> Result<()> {
         (ty, home) => {
             let number = raw(scope, value)?;
             match (bits_of(home), ty.arithmetic()) {
-                (_, Some(scalar)) if ty.is_enum() => {
-                    let signed = typed::signed(number, scalar.size);
-                    let text = match ty {
-                        Type::Named(types, id) => types.enum_name(*id, signed),
-                        _ => None,
-                    };
-                    field(&format!("{} (0n{signed})", text.as_deref().unwrap_or("<unknown>")), number);
-                }
                 (Some(length), Some(scalar)) if !scalar.is_signed() => {
                     let digits = length as usize;
                     field(&format!("0y{number:0digits$b} (0x{number:x})"), number);
                 }
-                (_, Some(scalar)) => field(&typed::scalar_text(scalar, number), number),
-                (_, None) => field(&format!("{number:#x}"), number),
+                _ => field(&typed::value_text(ty, number), number),
             }
         }
     }
@@ -163,10 +154,9 @@ fn element(scope: &Scope, value: &TypedValue, out: &Out<'_>) {
     let text = match (&value.ty, &value.home) {
         (ty, Home::Memory { va, .. }) if ty.is_struct() => return fields(scope, ty, *va, out),
         (Type::Array(..), _) => return,
-        (ty, _) => match (value.raw_in(scope), ty.arithmetic()) {
-            (Err(error), _) => format!("?? ({error})"),
-            (Ok(number), Some(scalar)) if !ty.is_enum() => typed::scalar_text(scalar, number),
-            (Ok(number), _) => format!("0x{}", Va(number).show(ty.size() as u32)),
+        (ty, _) => match value.raw_in(scope) {
+            Err(error) => format!("?? ({error})"),
+            Ok(number) => typed::value_text(ty, number),
         },
     };
     out.field("first", Value::Text(&text), &text);

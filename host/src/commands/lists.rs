@@ -5,7 +5,7 @@ use crate::expr;
 use crate::range;
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::typed;
+use crate::typed::{self, TextStyle};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -55,7 +55,7 @@ fn strings(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
             let length = number(&scope, at, 2)?;
             let buffer = Va(number(&scope, at.add(pointer), pointer)?);
             let limit = usize::try_from(length / unit).unwrap_or(TEXT).min(TEXT);
-            let (text, why) = match (limit, typed::string_at(buffer, unit, limit, &scope)) {
+            let (text, why) = match (limit, typed::text_at(buffer, unit, limit, TextStyle::Counted, &scope)) {
                 (0, _) => (String::new(), None),
                 (_, Some(text)) => (text, None),
                 (_, None) => (String::new(), typed::number_at(buffer, unit, &scope).err()),

@@ -10,6 +10,7 @@ mod evaluate;
 mod extensions;
 mod general;
 mod lists;
+mod locals;
 mod modules;
 mod paths;
 mod printf;
@@ -73,7 +74,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 18] = [
+const FAMILIES: [&[Builtin]; 19] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -89,6 +90,7 @@ const FAMILIES: [&[Builtin]; 18] = [
     aliases::ROWS,
     program::ROWS,
     symbols::ROWS,
+    locals::ROWS,
     types::ROWS,
     paths::ROWS,
     extensions::ROWS,
@@ -103,7 +105,7 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 /// command".
 const NOT_YET: &[(&str, &str)] = &[
     ("ss", "symbol suffixes"),
-    ("dv dx", "locals and the data model"),
+    ("dx", "the data model"),
     ("#", "searching for instructions"),
     ("dg", "segment descriptors"),
     ("rm sq so", "settings"),

@@ -8,7 +8,7 @@ use super::dump_info::dots;
 use super::{Builtin, Call, Needs};
 use crate::pattern;
 use crate::session::Session;
-use crate::symbols::{self, ModuleState, SymbolPath};
+use crate::symbols::{ModuleState, SymbolPath};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
 
@@ -75,14 +75,6 @@ pub const ROWS: &[Builtin] = &[
         needs: Needs::Nothing,
         run: lines,
     },
-    Builtin {
-        names: &["dv"],
-        usage: "[PATTERN]",
-        summary: "Display local variables",
-        help: "",
-        needs: Needs::Target,
-        run: locals,
-    },
 ];
 
 const MICROSOFT: &str = "https://msdl.microsoft.com/download/symbols";
@@ -143,8 +135,10 @@ fn fix_symbol_path(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Res
 fn set_symbol_path(session: &mut Session, path: String) {
     session.settings.symbol_path = path;
     let path = session.parsed_symbol_path();
+    let images = session.image_search_path();
     for open in session.targets() {
         open.symbols.set_path(path.clone());
+        open.images.set_path(images.clone());
     }
 }
 
@@ -167,8 +161,10 @@ fn image_path(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
         session.settings.image_path =
             joined(&session.settings.image_path, call.args, call.name.ends_with('+'));
         let path = SymbolPath::parse(&session.settings.image_path);
+        let images = session.image_search_path();
         for open in session.targets() {
             open.symbols.set_image_path(path.clone());
+            open.images.set_path(images.clone());
         }
     }
     show_path(out, "image_path", "Executable image search path is: ", &session.settings.image_path);
@@ -409,23 +405,4 @@ fn load_one(open: &crate::scope::OpenTarget, out: &Out<'_>, index: usize, verbos
         }
         ModuleState::Deferred => {}
     }
-}
-
-fn locals(session: &mut Session, _: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let scope = session.scope(call.processor)?;
-    let open = scope.open()?;
-    let ip = scope.registers()?.ip();
-    let index = open.target.module_index_at(ip);
-    let name =
-        index.and_then(|index| open.target.modules().get(index)).map_or("no module", |module| &module.name);
-    let state = index.map(|index| open.symbols.load(&open.target, index));
-    Err(Error::NoSymbols(match state {
-        Some(ModuleState::Loaded { private: true, .. }) => {
-            format!("dv: locals are not shown in this version ({name} at {ip} has private symbols)")
-        }
-        Some(symbols::ModuleState::Loaded { .. }) => format!(
-            "dv: private symbols (symbols.pri) are required for locals; {name} at {ip} has public ones only"
-        ),
-        _ => format!("dv: private symbols (symbols.pri) are required for locals; {name} at {ip} has none"),
-    }))
 }

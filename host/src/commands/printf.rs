@@ -3,7 +3,7 @@
 use crate::expr::quoted;
 use crate::scope::Scope;
 use crate::target::float;
-use crate::typed;
+use crate::typed::{self, TextStyle};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 
@@ -152,7 +152,7 @@ impl<'f> Spec<'f> {
         if limit == 0 {
             return String::new();
         }
-        match typed::string_at(va, unit, limit, scope) {
+        match typed::text_at(va, unit, limit, TextStyle::Whole, scope) {
             Some(text) => text,
             None => {
                 let why = typed::number_at(va, unit, scope).err().unwrap_or_default();

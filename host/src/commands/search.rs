@@ -10,6 +10,7 @@ use crate::expr;
 use crate::range::{self, Range};
 use crate::scope::Scope;
 use crate::session::Session;
+use crate::typed::{self, TextStyle};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -174,8 +175,8 @@ fn show_hit(scope: &Scope, out: &Out<'_>, options: &Options, va: Va, length: u64
         out.styled_field("address", Value::Hex(va.0), Style::Address, &shown);
         out.end_line();
     } else if options.any {
-        let text =
-            crate::typed::string_at(va, options.unit, usize::try_from(length).unwrap_or(0).min(0x400), scope);
+        let limit = usize::try_from(length).unwrap_or(0).min(0x400);
+        let text = typed::text_at(va, options.unit, limit, TextStyle::Memory, scope);
         let text = text.unwrap_or_default();
         out.styled_field(
             "address",
@@ -230,18 +231,13 @@ fn number_pattern(text: &str, unit: u64, scope: &Scope) -> Result<Vec<u8>> {
             rest = after.trim_start();
             continue;
         }
-        // A list of numbers, not one expression: `20 - 1` are no three numbers, but a blank ends a number.
+        // A blank ends a number: the list is no expression, unless it stands in brackets.
         let end = rest.find(char::is_whitespace).filter(|_| !rest.starts_with('(')).unwrap_or(rest.len());
         let (word, after) = rest.split_at_checked(end).unwrap_or((rest, ""));
         let (value, left) = scope.evaluate_first(word)?;
         if !left.is_empty() && !rest.starts_with('(') {
             return Err(Error::Usage(format!("syntax error at '{left}'")));
         }
-        let value = match scope.pointer_size() {
-            // A sign-extended constant means its low bytes in all units but the widest.
-            8 | 4 if unit == 8 && word.len() <= 10 && value >> 31 == 0x1_ffff_ffff => value,
-            _ => value,
-        };
         let fits = unit == 8 || value >> (8 * unit) == 0 || value as i64 >> (8 * unit - 1) == -1;
         if !fits {
             return Err(Error::Usage(format!("overflow error: {value:#x} is wider than {unit} bytes")));

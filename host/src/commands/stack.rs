@@ -279,7 +279,7 @@ impl Table<'_> {
     /// the code knows.
     fn arguments(&self, out: &Out<'_>, frame: &Frame) {
         let count = if self.pointer == 8 { 4 } else { 3 };
-        let width = self.pointer as usize * 2 + usize::from(self.pointer == 8);
+        let missing = if self.pointer == 8 { "????????`????????" } else { "????????" };
         if self.pointer == 8 {
             out.text(": ");
         }
@@ -294,7 +294,7 @@ impl Table<'_> {
                     let value = u64::from_le_bytes(bytes);
                     out.field("", Value::Hex(value), &Va(value).show(self.pointer).to_string());
                 } else {
-                    out.field("", Value::Null, &"?".repeat(width));
+                    out.field("", Value::Null, missing);
                 }
                 out.text(" ");
             }

@@ -281,6 +281,13 @@ fn list_nearest(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result
         return Err(Error::NotFound(format!("no module holds {va}")));
     };
     let size = scope.pointer_size();
+    if let Some(line) = open.symbols.line_at(&open.target, va).filter(|_| session.settings.source_lines) {
+        out.record("source", |out| {
+            out.data("file", Value::Text(&line.file));
+            out.data("line", Value::UInt(line.line.into()));
+            out.line(&format!("{}({})+0x{:x}", line.file, line.line, line.displacement));
+        });
+    }
     let show = |key: &str, address: Va, name: &str| {
         out.record(key, |out| {
             let shown = format!("({})", address.show(size));

@@ -209,7 +209,6 @@ impl Index {
     }
 
     /// Number of names.
-    #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.slots.len()
     }

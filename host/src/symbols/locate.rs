@@ -8,10 +8,11 @@
 use super::error::{Search, SymbolError};
 use super::expand::{expand, is_cabinet};
 use super::images::{self, extension};
+use super::index::{Builder, Index};
 use super::path::SymbolPath;
 use super::pdb::PdbFile;
 use super::store::{self, Found, Wanted};
-use super::{Loaded, Module, ModuleSource};
+use super::{Loaded, Module, ModuleSource, SymbolKind};
 use crate::image::{self, DebugRecord, InMemory};
 use kd_sdk::address::Va;
 use std::path::PathBuf;
@@ -137,7 +138,15 @@ fn other_build(path: &SymbolPath, name: &str, search: &mut Search) -> Option<(Pa
 }
 
 fn loaded(path: PathBuf, pdb: PdbFile, matched: Matched) -> Loaded {
-    Loaded { path, id: pdb.id(), matched, pdb, index: OnceLock::new(), types: OnceLock::new() }
+    Loaded {
+        path,
+        id: pdb.id(),
+        matched,
+        pdb,
+        index: OnceLock::new(),
+        types: OnceLock::new(),
+        typedefs: OnceLock::new(),
+    }
 }
 
 fn open(found: &Found) -> Result<PdbFile, SymbolError> {
@@ -152,13 +161,40 @@ fn open(found: &Found) -> Result<PdbFile, SymbolError> {
     }
 }
 
-fn from_memory(source: &dyn ModuleSource, module: &Module<'_>) -> Result<DebugRecord, image::ImageError> {
-    let image = InMemory(|at: u64, into: &mut [u8]| {
+/// The bytes of a module in the target's memory.
+fn in_memory<'a>(
+    source: &'a dyn ModuleSource,
+    module: &'a Module<'_>,
+) -> InMemory<impl Fn(u64, &mut [u8]) -> bool + 'a> {
+    InMemory(|at: u64, into: &mut [u8]| {
         // What an image points to outside itself is not its own.
         let end = at.checked_add(into.len() as u64);
         end.is_some_and(|end| end <= module.size) && source.read(module.base.add(at), into)
-    });
-    image::debug_record(&image, None)
+    })
+}
+
+fn from_memory(source: &dyn ModuleSource, module: &Module<'_>) -> Result<DebugRecord, image::ImageError> {
+    image::debug_record(&in_memory(source, module), None)
+}
+
+/// The names a module's image exports, for want of a PDB: from the image in memory, else from its file.
+pub(super) fn exported(places: &Places, source: &dyn ModuleSource, module: &Module<'_>) -> Option<Index> {
+    let memory = in_memory(source, module);
+    let from_memory = || Some(image::exports(&memory, &image::Headers::parse(&memory).ok()?));
+    let mut names = from_memory().unwrap_or_default();
+    if names.is_empty() {
+        let mut take = |file: image::ImageFile| Ok(image::exports(&file, file.headers()));
+        // What a server has of it is in a cache by now.
+        names = [places.images.unasked(), places.symbols.unasked()]
+            .into_iter()
+            .find_map(|path| images::find(&path, module, &mut Search::default(), &mut take))
+            .unwrap_or_default();
+    }
+    let mut index = Builder::default();
+    for name in &names {
+        index.plain(name.rva, name.name.as_bytes(), SymbolKind::Export, 0);
+    }
+    (!index.is_empty()).then(|| index.build())
 }
 
 fn from_image_file(

@@ -5,7 +5,8 @@
 //! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `crate::image` for
 //! the identity written into an image), image files are `images`, the library that reads PDB files stands behind `pdb`, names are `index`
 //! and `decorate`, types are `types` over `type_table`, `records` and `simple`, KD's wildcards are `pattern`.
-//! Servers are asked by `server`, and what they send is kept by `download`. Source lines and locals are not here yet.
+//! Servers are asked by `server`, and what they send is kept by `download`. Source lines,
+//! locals and typedefs come from `pdb` too, and are read whenever they are asked for.
 
 mod decorate;
 mod download;
@@ -176,6 +177,66 @@ pub struct Exact {
     pub type_id: Option<TypeId>,
 }
 
+/// A place in source code.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SourceLine {
+    /// The file, as the compiler was given it.
+    pub file: String,
+    /// The line, from 1.
+    pub line: u32,
+    /// Bytes from the line's first instruction.
+    pub displacement: u64,
+}
+
+/// A local variable or parameter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// Its name.
+    pub name: String,
+    /// Its type in the module's types.
+    pub type_id: TypeId,
+    /// True for a parameter.
+    pub parameter: bool,
+    /// Where it is at the address that was asked about.
+    pub place: LocalPlace,
+}
+
+/// Where a variable is. Registers have CodeView's numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalPlace {
+    /// In a register.
+    Register(u16),
+    /// In memory, so many bytes from a register.
+    Relative {
+        /// The register.
+        register: u16,
+        /// Bytes.
+        offset: i64,
+    },
+    /// It has no place there: optimised away, or not yet alive.
+    Nowhere,
+}
+
+impl LocalPlace {
+    /// The name of a register by CodeView's number for it.
+    pub fn register_name(number: u16) -> Option<&'static str> {
+        const X86: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
+        const X64: [&str; 16] = [
+            "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
+            "r14", "r15",
+        ];
+        const ARM64: [&str; 32] = [
+            "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
+            "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28",
+            "fp", "lr", "sp",
+        ];
+        let at = |first: u16, names: &'static [&'static str]| {
+            names.get(usize::from(number.checked_sub(first)?)).copied()
+        };
+        at(328, &X64).or_else(|| at(50, &ARM64)).or_else(|| at(17, &X86))
+    }
+}
+
 /// The neighbourhood of an address, for `ln`.
 #[derive(Clone, Debug)]
 pub struct Near {
@@ -220,7 +281,7 @@ pub enum ModuleState {
         /// True for a file with everything its builders know (locals, lines), false for a published one.
         private: bool,
     },
-    /// There is no PDB; the names its image exports are known.
+    /// There is no PDB (its types ask for the reason); the names its image exports are known.
     Exports {
         /// How many.
         count: usize,
@@ -240,6 +301,7 @@ struct Loaded {
     pdb: pdb::PdbFile,
     index: OnceLock<Result<index::Index, SymbolError>>,
     types: OnceLock<Result<Arc<ModuleTypes>, SymbolError>>,
+    typedefs: OnceLock<Vec<(String, TypeId)>>,
 }
 
 impl Loaded {
@@ -248,7 +310,14 @@ impl Loaded {
     }
 }
 
-type Outcome = Result<Loaded, Arc<SymbolError>>;
+/// A module without a PDB.
+struct NoPdb {
+    reason: Arc<SymbolError>,
+    /// What its image exports.
+    exports: Option<index::Index>,
+}
+
+type Outcome = Result<Loaded, NoPdb>;
 type Slot = Arc<OnceLock<Outcome>>;
 
 /// The symbols of one target.
@@ -387,6 +456,38 @@ impl Symbols {
         Some(Near { at, next, exact })
     }
 
+    /// The source line of the code at an address; `None` where the symbols tell of none.
+    pub fn line_at(&self, source: &dyn ModuleSource, va: Va) -> Option<SourceLine> {
+        let module = source.module(source.module_at(va)?)?;
+        let rva = u32::try_from(va.0.wrapping_sub(module.base.0)).ok()?;
+        let slot = self.slot(source, &module);
+        let loaded = slot.get()?.as_ref().ok().filter(|loaded| loaded.pdb.is_private())?;
+        loaded.pdb.line(rva).ok()?
+    }
+
+    /// The variables in scope at an address; none where the symbols tell of none.
+    pub fn locals_at(&self, source: &dyn ModuleSource, va: Va) -> Result<Vec<Local>, SymbolError> {
+        let module = source.module_at(va).and_then(|number| source.module(number));
+        let Some(module) = module else { return Ok(Vec::new()) };
+        let Ok(rva) = u32::try_from(va.0.wrapping_sub(module.base.0)) else { return Ok(Vec::new()) };
+        let slot = self.slot(source, &module);
+        match slot.get() {
+            Some(Ok(loaded)) => loaded.pdb.locals(rva),
+            Some(Err(none)) => Err((*none.reason).clone()),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    /// The type of a typedef of a module.
+    fn typedef(&self, source: &dyn ModuleSource, number: usize, name: &str) -> Option<TypeId> {
+        let module = source.module(number)?;
+        let slot = self.slot(source, &module);
+        let loaded = slot.get()?.as_ref().ok()?;
+        let all = loaded.typedefs.get_or_init(|| loaded.pdb.typedefs().unwrap_or_default());
+        let at = all.partition_point(|(known, _)| known.as_str() < name);
+        all.get(at).filter(|(known, _)| known == name).map(|(_, id)| *id)
+    }
+
     /// The address of `module!name`, of a module, or of a bare name: the kernel is asked first, then every module
     /// whose symbols are loaded.
     pub fn find(&self, source: &dyn ModuleSource, name: &str) -> Result<Va, SymbolError> {
@@ -429,7 +530,7 @@ impl Symbols {
             let slot = self.slot(source, &module);
             let index = match slot.get() {
                 Some(Ok(loaded)) => loaded.index(),
-                Some(Err(error)) => Err((**error).clone()),
+                Some(Err(none)) => none.exports.as_ref().ok_or_else(|| (*none.reason).clone()),
                 None => continue,
             };
             let index = match index {
@@ -476,7 +577,7 @@ impl Symbols {
                 .as_ref()
                 .map(Arc::clone)
                 .map_err(Clone::clone),
-            Some(Err(error)) => Err((**error).clone()),
+            Some(Err(none)) => Err((*none.reason).clone()),
             None => Err(SymbolError::NoModule { name: module.name.to_owned() }),
         }
     }
@@ -489,8 +590,9 @@ impl Symbols {
         name: &str,
     ) -> Result<(Arc<ModuleTypes>, TypeId), SymbolError> {
         if let Some((module, name)) = split(name) {
-            let types = self.types(source, module)?;
-            let id = types.find(name);
+            let number = module_named(source, module)?;
+            let types = self.types_of(source, number)?;
+            let id = types.find(name).or_else(|| self.typedef(source, number, name));
             return match id {
                 Some(id) => Ok((types, id)),
                 None => Err(SymbolError::NoType { module: module.to_owned(), name: name.to_owned() }),
@@ -501,7 +603,7 @@ impl Symbols {
         for number in self.search_order(source) {
             match self.types_of(source, number) {
                 Ok(types) => {
-                    if let Some(id) = types.find(name) {
+                    if let Some(id) = types.find(name).or_else(|| self.typedef(source, number, name)) {
                         return Ok((types, id));
                     }
                 }
@@ -529,7 +631,10 @@ impl Symbols {
         let slot = self.slot(source, &module);
         match slot.get() {
             Some(Ok(loaded)) => Ok(loaded.index()?.find(symbol).map(|rva| module.base.add(u64::from(rva)))),
-            Some(Err(error)) => Err((**error).clone()),
+            Some(Err(none)) => match none.exports.as_ref().and_then(|exports| exports.find(symbol)) {
+                Some(rva) => Ok(Some(module.base.add(u64::from(rva)))),
+                None => Err((*none.reason).clone()),
+            },
             None => Ok(None),
         }
     }
@@ -540,7 +645,8 @@ impl Symbols {
         let kernel = all().filter(|(_, module)| module.is_kernel).map(|(n, _)| n);
         let others = all()
             .filter(|(n, module)| {
-                !module.is_kernel && matches!(self.state(source, *n), ModuleState::Loaded { .. })
+                let state = self.state(source, *n);
+                !module.is_kernel && matches!(state, ModuleState::Loaded { .. } | ModuleState::Exports { .. })
             })
             .map(|(n, _)| n);
         kernel.chain(others).collect()
@@ -570,13 +676,16 @@ impl Symbols {
         let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
         slot.get_or_init(|| {
             let places = lock(&self.places).clone();
-            let outcome = locate::locate(&places, source, module).map_err(Arc::new);
+            let outcome = locate::locate(&places, source, module).map_err(|error| NoPdb {
+                exports: locate::exported(&places, source, module),
+                reason: Arc::new(error),
+            });
             self.speak(module, &outcome);
             outcome
         });
         // What was stopped is not what failed.
-        if let Some(Err(error)) = slot.get()
-            && matches!(&**error, SymbolError::NoSymbols { search, .. } if search.interrupted)
+        if let Some(Err(none)) = slot.get()
+            && matches!(&*none.reason, SymbolError::NoSymbols { search, .. } if search.interrupted)
         {
             lock(&self.slots).remove(&key(module));
         }
@@ -591,11 +700,11 @@ impl Symbols {
                 let path = loaded.path.display();
                 voice.say(&format!("{}: symbols from {path}, {}", module.name, loaded.matched));
             }
-            Err(error) => {
-                for looked in error.looked() {
+            Err(none) => {
+                for looked in none.reason.looked() {
                     voice.say(&format!("{}: {looked}", module.name));
                 }
-                voice.say(&format!("{}: {error}", module.name));
+                voice.say(&format!("{}: {}", module.name, none.reason));
             }
         }
     }
@@ -606,7 +715,10 @@ fn key(module: &Module<'_>) -> (u64, u64, u32) {
 }
 
 fn index_of(slot: &Slot) -> Option<&index::Index> {
-    slot.get()?.as_ref().ok()?.index().ok()
+    match slot.get()? {
+        Ok(loaded) => loaded.index().ok(),
+        Err(none) => none.exports.as_ref(),
+    }
 }
 
 fn state_of(outcome: &Outcome) -> ModuleState {
@@ -617,7 +729,8 @@ fn state_of(outcome: &Outcome) -> ModuleState {
             matched: loaded.matched.clone(),
             private: loaded.pdb.is_private(),
         },
-        Err(reason) => ModuleState::None { reason: Arc::clone(reason) },
+        Err(NoPdb { exports: Some(exports), .. }) => ModuleState::Exports { count: exports.len() },
+        Err(none) => ModuleState::None { reason: Arc::clone(&none.reason) },
     }
 }
 

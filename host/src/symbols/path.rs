@@ -79,6 +79,11 @@ impl SymbolPath {
         self
     }
 
+    /// The same path, with nobody who asks its servers.
+    pub(super) fn unasked(&self) -> SymbolPath {
+        SymbolPath { elements: self.elements.clone(), asker: Asker::default() }
+    }
+
     /// Who asks the servers.
     pub(super) fn servers(&self) -> Option<&Servers> {
         self.asker.0.as_deref()

@@ -1,8 +1,11 @@
-//! The wall around the library that reads PDB files: the only file that names the crate `pdb`.
+//! The wall around the library that reads PDB files: the only one that names the crate `pdb` (`lines` is a
+//! part of it).
 //!
 //! The library finds streams, identity, sections, OMAP and symbol records; names and types go into our own
 //! [`Index`] and [`ModuleTypes`]. A symbol file may be hostile: every call into the library is made under one
 //! `catch_unwind`, and a stream can never be asked to be larger than the file.
+
+mod lines;
 
 use super::SymbolKind;
 use super::error::SymbolError;
@@ -83,8 +86,7 @@ impl PdbFile {
                         Ok(Amd64 | Arm64) => Some(8),
                         _ => None,
                     };
-                    let mut modules = debug.modules()?;
-                    let private = !debug.is_stripped() && matches!(modules.next(), Ok(Some(_)));
+                    let private = !debug.is_stripped() && has_private_part(&mut reader, &debug)?;
                     (debug.age().unwrap_or(first_age), pointer_size, private)
                 }
                 Err(_) => (first_age, None, false),
@@ -98,6 +100,11 @@ impl PdbFile {
                 frames: OnceLock::new(),
             })
         })
+    }
+
+    /// What the file is called in messages.
+    fn path(&self) -> &Path {
+        &self.path
     }
 
     /// GUID, and the age that images carry.
@@ -116,11 +123,21 @@ impl PdbFile {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             let addresses = reader.address_map()?;
             let mut names = Builder::default();
+            // Some linkers do not mark functions; where they lie says it too.
+            const EXECUTE: u32 = 0x2000_0000;
+            let code: Vec<bool> = reader
+                .sections()
+                .ok()
+                .flatten()
+                .unwrap_or_default()
+                .iter()
+                .map(|section| section.characteristics.0 & EXECUTE != 0)
+                .collect();
             let globals = reader.global_symbols()?;
             let mut symbols = globals.iter();
             // A damaged record ends the list; what stands before it is still true.
             while let Ok(Some(symbol)) = symbols.next() {
-                collect(&symbol, &addresses, &mut names);
+                collect(&symbol, &addresses, &code, &mut names);
             }
             // Private PDBs name static functions and variables only in the modules' own streams.
             if let Ok(debug) = reader.debug_information()
@@ -130,7 +147,7 @@ impl PdbFile {
                     let Ok(Some(information)) = reader.module_info(&module) else { continue };
                     let Ok(mut symbols) = information.symbols() else { continue };
                     while let Ok(Some(symbol)) = symbols.next() {
-                        collect(&symbol, &addresses, &mut names);
+                        collect(&symbol, &addresses, &code, &mut names);
                     }
                 }
             }
@@ -174,6 +191,20 @@ impl PdbFile {
             .map_err(|why| SymbolError::Broken { path: self.path.clone(), why })?;
         if table.is_empty() { Err(none()) } else { Ok(ModuleTypes::new(table)) }
     }
+}
+
+/// True where an object file left symbols of its own; the linker's do not count.
+fn has_private_part(
+    reader: &mut PDB<'static, Pages>,
+    debug: &::pdb::DebugInformation<'static>,
+) -> ::pdb::Result<bool> {
+    let mut modules = debug.modules()?;
+    while let Some(module) = modules.next()? {
+        if module.module_name() != "* Linker *" && reader.module_info(&module)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The frame data with a program.
@@ -228,7 +259,12 @@ fn foreign(head: &[u8]) -> Option<&'static str> {
 }
 
 /// Takes a symbol's name if it is of a kind that has an address.
-fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names: &mut Builder) {
+fn collect(
+    symbol: &::pdb::Symbol<'_>,
+    addresses: &::pdb::AddressMap<'_>,
+    code: &[bool],
+    names: &mut Builder,
+) {
     // S_PUB32, S_GDATA32/S_LDATA32 and S_GPROC32/S_LPROC32 with their older and newer forms; parsing the others
     // would cost most of the time.
     const KINDS: [u16; 20] = [
@@ -241,7 +277,10 @@ fn collect(symbol: &::pdb::Symbol<'_>, addresses: &::pdb::AddressMap<'_>, names:
     match symbol.parse() {
         Ok(SymbolData::Public(public)) => {
             if let Some(rva) = public.offset.to_rva(addresses) {
-                names.public(rva.0, public.name.as_bytes(), public.function || public.code);
+                let section = usize::from(public.offset.section).checked_sub(1);
+                let in_code = section.and_then(|n| code.get(n)).copied().unwrap_or(false);
+                let code = public.function || public.code || in_code;
+                names.public(rva.0, public.name.as_bytes(), code);
             }
         }
         Ok(SymbolData::Data(data)) => {

@@ -77,18 +77,18 @@ pub(super) fn find<T>(
                 for place in places {
                     match place {
                         Place::Server(url) => {
+                            if nearer.is_empty() {
+                                if !anew && let Some(taken) = in_store(&own, &[], wanted, search, accept) {
+                                    return Some(taken);
+                                }
+                                nearer.push(&own);
+                            }
                             let Some(servers) = path.servers() else {
                                 search.look(url, "not asked");
                                 continue;
                             };
                             if search.interrupted {
                                 continue;
-                            }
-                            if nearer.is_empty() {
-                                if !anew && let Some(taken) = in_store(&own, &[], wanted, search, accept) {
-                                    return Some(taken);
-                                }
-                                nearer.push(&own);
                             }
                             if let Some(taken) = download(servers, url, &nearer, wanted, search, accept) {
                                 return Some(taken);

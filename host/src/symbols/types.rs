@@ -247,6 +247,14 @@ impl ModuleTypes {
         }
     }
 
+    /// The name in C of a built-in type: `unsigned long`; `None` for any other type.
+    pub fn built_in(&self, id: TypeId) -> Option<&'static str> {
+        match self.table.record(self.table.plain(id)) {
+            Shape::Simple(simple) => Some(simple.c_name),
+            _ => None,
+        }
+    }
+
     /// Bytes of a type; 0 for one that has no size.
     pub fn size(&self, id: TypeId) -> u64 {
         let id = self.table.plain(id);

@@ -6,7 +6,9 @@
 mod print;
 mod scalar;
 
-pub use print::{FieldRow, bits, field_rows, field_text, number_at, scalar_text, signed, string_at};
+pub use print::{
+    FieldRow, TextStyle, bits, field_rows, field_text, number_at, scalar_text, signed, text_at, value_text,
+};
 pub use scalar::{
     BOOL, CHAR, DOUBLE, FLOAT, INT, INT64, LONG, NO_TYPE, SHORT, Scalar, UCHAR, UINT, UINT64, ULONG,
 };
@@ -55,7 +57,7 @@ impl Type {
             Kind::Array => element().map_or_else(named, |of| Type::Array(of, types.count(id))),
             Kind::Bits => element().map_or_else(named, Arc::unwrap_or_clone),
             Kind::Uint | Kind::Int | Kind::Float => {
-                scalar::of_pdb(&types.name(id), types.size(id)).map_or_else(named, Type::Scalar)
+                scalar::of_pdb(types, id).map_or_else(named, Type::Scalar)
             }
             Kind::Other if types.name(id) == "Void" => Type::Scalar(&VOID),
             Kind::Struct | Kind::Enum | Kind::Other => named(),
@@ -101,7 +103,7 @@ impl Type {
             Type::Scalar(scalar) if scalar.kind != Kind::Other => Some(scalar),
             Type::Named(types, id) if types.kind(*id) == Kind::Enum => {
                 let under = types.element(*id)?;
-                Some(scalar::of_pdb(&types.name(under), types.size(*id)).unwrap_or(&INT))
+                Some(scalar::of_pdb(types, under).unwrap_or(&INT))
             }
             _ => None,
         }

@@ -4,7 +4,7 @@
 //! decimal after `0n`, characters after their number, bit fields in binary after `0y`, pointers with the name of what
 //! they point to, well-known structures with their meaning.
 
-use super::{Memory, Scalar};
+use super::{Memory, Scalar, Type};
 use crate::symbols::{Field, Kind, ModuleTypes, TypeId};
 use crate::target::float;
 use kd_sdk::address::Va;
@@ -64,7 +64,7 @@ pub fn field_text(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memor
         }
         Kind::Pointer => (pointer(types, field, number, memory), number),
         Kind::Enum => (enumeration(types, field.id, number, field.size), number),
-        _ => match super::scalar::of_pdb(&types.name(field.id), field.size) {
+        _ => match super::scalar::of_pdb(types, field.id) {
             Some(scalar) => (scalar_text(scalar, number), number),
             None => (hex(number), number),
         },
@@ -122,6 +122,21 @@ pub fn scalar_text(scalar: &Scalar, value: u64) -> String {
     }
 }
 
+/// A value of a type that is a number, an enumeration or a pointer, given its bits, as `??` shows it after the type.
+pub fn value_text(ty: &Type, value: u64) -> String {
+    match (ty, ty.arithmetic()) {
+        (Type::Named(types, id), Some(scalar)) => {
+            let signed = signed(value, scalar.size);
+            let name = types.enum_name(*id, signed);
+            format!("{} (0n{signed})", name.as_deref().unwrap_or("<unknown>"))
+        }
+        (Type::Scalar(_), Some(scalar)) => scalar_text(scalar, value),
+        (Type::Pointer(_, 4), _) => format!("0x{}", Va(value).show(4)),
+        (Type::Pointer(..) | Type::Array(..), _) => format!("0x{}", Va(value)),
+        _ => hex(value),
+    }
+}
+
 /// Sign-extends a number of `size` bytes.
 pub fn signed(value: u64, size: u64) -> i64 {
     let unused = 64u32.saturating_sub(u32::try_from(size.saturating_mul(8)).unwrap_or(64));
@@ -134,8 +149,37 @@ fn character(value: u64) -> String {
     format!("'{}'", c.map(String::from).unwrap_or_default())
 }
 
-/// The text at `va` up to a NUL or a control character; `None` where nothing can be read. `unit` is 1 or 2 bytes.
-pub fn string_at(va: Va, unit: u64, limit: usize, memory: &dyn Memory) -> Option<String> {
+/// How a text of the target is read.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum TextStyle {
+    /// As `dt` and `??` show strings: it ends at the first control character, others than ASCII are `?`.
+    Value,
+    /// As `da` and `du` show memory: it ends at a NUL, what cannot be shown is `.`.
+    Memory,
+    /// As it is, line ends too; it ends at a NUL.
+    Whole,
+    /// Of known length: a NUL does not end it; what cannot be shown is `.`.
+    Counted,
+}
+
+impl TextStyle {
+    /// The character to show for a code; `None` where the text ends.
+    fn character(self, code: u64, unit: u64) -> Option<char> {
+        let (ends, unknown) = match self {
+            TextStyle::Value => (code < 0x20, '?'),
+            TextStyle::Memory => (code == 0, '.'),
+            TextStyle::Whole => (code == 0, '?'),
+            TextStyle::Counted => (false, '.'),
+        };
+        let line_end = self == TextStyle::Whole && matches!(code, 9 | 10 | 13);
+        let c = u32::try_from(code).ok().and_then(char::from_u32).filter(|c| !c.is_control() || line_end);
+        let c = c.filter(|_| unit == 2 || code < 0x7f).unwrap_or(unknown);
+        (!ends).then_some(c)
+    }
+}
+
+/// The text at `va`, at most `limit` characters of `unit` (1 or 2) bytes; `None` where nothing can be read.
+pub fn text_at(va: Va, unit: u64, limit: usize, style: TextStyle, memory: &dyn Memory) -> Option<String> {
     let mut text = String::new();
     for index in 0..limit as u64 {
         let code = match number_at(va.add(index.wrapping_mul(unit)), unit, memory) {
@@ -143,11 +187,10 @@ pub fn string_at(va: Va, unit: u64, limit: usize, memory: &dyn Memory) -> Option
             Err(_) if index == 0 => return None,
             Err(_) => break,
         };
-        if code < 0x20 {
-            break;
+        match style.character(code, unit) {
+            Some(c) => text.push(c),
+            None => break,
         }
-        let c = u32::try_from(code).ok().and_then(char::from_u32).filter(|c| !c.is_control());
-        text.push(c.filter(|_| unit == 2 || code < 0x7f).unwrap_or('?'));
     }
     Some(text)
 }
@@ -169,7 +212,7 @@ fn pointer(types: &ModuleTypes, field: &Field, value: u64, memory: &dyn Memory) 
         "Wchar" => 2,
         _ => return format!("0x{shown} {to}"),
     };
-    match string_at(Va(value), unit, STRING, memory) {
+    match text_at(Va(value), unit, STRING, TextStyle::Value, memory) {
         Some(text) => format!("0x{shown}  \"{text}\""),
         None => format!("0x{shown}  \"--- memory read error at address 0x{shown} ---\""),
     }
@@ -194,7 +237,7 @@ fn array(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memory) -> Str
     };
     if unit > 0 {
         let limit = usize::try_from(count).unwrap_or(STRING).min(STRING);
-        return match string_at(va, unit, limit, memory) {
+        return match text_at(va, unit, limit, TextStyle::Value, memory) {
             Some(text) => format!("[{count}]  \"{text}\""),
             None => format!("[{count}]  \"??\""),
         };
@@ -232,7 +275,7 @@ fn structure(types: &ModuleTypes, id: TypeId, va: Va, memory: &dyn Memory) -> St
                 (Ok(0), _) | (Ok(_), Ok(0)) => Some("\"\"".to_owned()),
                 (Ok(length), Ok(buffer)) => {
                     let limit = usize::try_from(length / unit).unwrap_or(STRING).min(STRING);
-                    let text = string_at(Va(buffer), unit, limit, memory);
+                    let text = text_at(Va(buffer), unit, limit, TextStyle::Counted, memory);
                     Some(text.map_or_else(
                         || format!("\"--- memory read error at address {} ---\"", show(buffer)),
                         |text| format!("\"{text}\""),

@@ -1,6 +1,6 @@
 //! The built-in types of C as KD names them, and the names a user may write for them.
 
-use crate::symbols::Kind;
+use crate::symbols::{Kind, ModuleTypes, TypeId};
 
 /// A built-in type.
 #[derive(PartialEq, Eq, Debug)]
@@ -62,32 +62,28 @@ pub static FLOAT: Scalar = scalar("float", 4, Kind::Float);
 /// `double`.
 pub static DOUBLE: Scalar = scalar("double", 8, Kind::Float);
 
-/// PDB names, from KD's `dt`. A PDB's 4-byte integers are `long` in nearly all of Windows' structures.
+/// Names of PDBs' built-in types that are not those of the types here.
 static OF_PDB: &[(&str, &Scalar)] = &[
-    ("Char", &CHAR),
-    ("UChar", &UCHAR),
-    ("Char8", &UCHAR),
-    ("Int2B", &SHORT),
-    ("Uint2B", &USHORT),
-    ("Int4B", &LONG),
-    ("Uint4B", &ULONG),
-    ("Int8B", &INT64),
-    ("Uint8B", &UINT64),
+    ("char8_t", &UCHAR),
+    ("char16_t", &WCHAR),
+    ("char32_t", &UINT),
     ("HRESULT", &LONG),
-    ("Bool", &BOOL),
-    ("Bool2B", &USHORT),
-    ("Bool4B", &ULONG),
-    ("Bool8B", &UINT64),
-    ("Float", &FLOAT),
-    ("Double", &DOUBLE),
-    ("Wchar", &WCHAR),
-    ("Char16", &WCHAR),
-    ("Char32", &UINT),
+    ("bool16", &USHORT),
+    ("bool32", &ULONG),
+    ("bool64", &UINT64),
 ];
 
-/// The built-in type with a PDB's name and size.
-pub(super) fn of_pdb(name: &str, size: u64) -> Option<&'static Scalar> {
-    OF_PDB.iter().find(|(known, scalar)| *known == name && scalar.size == size).map(|(_, scalar)| *scalar)
+/// Those with their own names.
+static ALL: &[&Scalar] = &[
+    &BOOL, &CHAR, &UCHAR, &WCHAR, &SHORT, &USHORT, &INT, &UINT, &LONG, &ULONG, &INT64, &UINT64, &FLOAT,
+    &DOUBLE,
+];
+
+/// The built-in type of a PDB.
+pub(super) fn of_pdb(types: &ModuleTypes, id: TypeId) -> Option<&'static Scalar> {
+    let name = types.built_in(id)?;
+    let own = || ALL.iter().copied().find(|scalar| scalar.name == name);
+    OF_PDB.iter().find(|(known, _)| *known == name).map(|(_, scalar)| *scalar).or_else(own)
 }
 
 /// C's own spellings (words in the order given, `unsigned` first) and the type names of Windows' headers, which no

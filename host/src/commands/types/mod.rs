@@ -240,7 +240,8 @@ fn list(
         }
         Ok(())
     })?;
-    if !arguments.types_only && size.is_none() && !stopped {
+    // Names of types begin with an underscore, those of symbols do not; a pattern would skip it in both.
+    if !arguments.types_only && size.is_none() && !stopped && !wanted.starts_with('_') {
         let result = out.list("symbols", |out| {
             let full =
                 if arguments.name.contains('!') { arguments.name.to_owned() } else { format!("nt!{wanted}") };

@@ -324,3 +324,31 @@ fn an_empty_path_and_missing_stores_say_so() {
     assert!(error.contains("https://msdl.example/download: not asked"), "{error}");
     assert!(error.contains("get https://msdl.example/download/") || !error.contains("get "), "{error}");
 }
+
+/// The genuine 32-bit kernel has the older frame data: whatever a function's row says must be inside the function.
+#[test]
+fn frame_data_of_a_32_bit_kernel() {
+    let Some(store) = symstore() else { return };
+    let path = pdb_path(&store, "ntkrnlpa.pdb", "30B5FB31AE7E4ACAABA750AA241FF3311");
+    let file = PdbFile::open(&path).unwrap();
+    let index = file.index().unwrap();
+    let mut found = 0;
+    for name in [
+        "KeBugCheckEx",
+        "IofCallDriver",
+        "KeSetEvent",
+        "ExAllocatePoolWithTag",
+        "KiTrap0E",
+        "KeWaitForSingleObject",
+    ] {
+        let rva = index.find(name).unwrap();
+        let Some(data) = file.frame_data(rva) else { continue };
+        assert_eq!(data.offset, 0, "{name}");
+        assert!(data.parameters <= 0x28 && data.saved <= 16, "{name}: {data:?}");
+        found += 1;
+        println!("{name}: {data:?}");
+    }
+    assert!(found >= 4, "{found}");
+    let bug_check = file.frame_data(index.find("KeBugCheckEx").unwrap()).unwrap();
+    assert_eq!(bug_check.parameters, 20);
+}

@@ -96,3 +96,35 @@ fn a_pdb_of_another_build_is_refused_with_its_identity() {
     let why = found(root, "srv*@/none*https://host/sym/").unwrap_err();
     assert!(why.contains(&format!("get https://host/sym/Small.pdb/{KEY}/Small.pdb")), "{why}");
 }
+
+#[test]
+fn exports_stand_in_for_a_pdb_that_is_not_there() {
+    let mut source = source();
+    let mut put = |at: usize, words: &[u32]| {
+        for (n, word) in words.iter().enumerate() {
+            source.memory[at + 4 * n..][..4].copy_from_slice(&word.to_le_bytes());
+        }
+    };
+    // Headers: the export directory. The directory: one function, one name.
+    put(0x58 + 112, &[0x280, 0x100]);
+    put(0x280 + 20, &[1, 1, 0x2b0, 0x2b4, 0x2b8]);
+    put(0x2b0, &[0x1234, 0x2c0, 0]);
+    source.memory[0x2c0..][..12].copy_from_slice(b"KeBugCheckEx");
+    let symbols = Symbols::new(SymbolPath::parse("/no/such/place"));
+    assert!(matches!(symbols.load(&source, 0), ModuleState::Exports { count: 1 }));
+    let base = source.module(0).unwrap().base;
+    assert_eq!(symbols.find(&source, "nt!kebugcheckex").unwrap(), base.add(0x1234));
+    assert_eq!(symbols.at(&source, base.add(0x1244)).unwrap().to_string(), "nt!KeBugCheckEx+0x10");
+    // What exports cannot tell says why there is nothing better.
+    let error = symbols.find(&source, "nt!Other").unwrap_err().to_string();
+    assert!(error.contains("Small.pdb"), "{error}");
+    assert!(symbols.types(&source, "nt").is_err());
+    let mut kinds = Vec::new();
+    symbols
+        .each(&source, "nt!*", &mut |named| {
+            kinds.push(named.kind);
+            ControlFlow::Continue(())
+        })
+        .unwrap();
+    assert_eq!(kinds, [SymbolKind::Export]);
+}

@@ -22,6 +22,7 @@ pub fn step(
 ) -> Result<Caller, Missing> {
     match by_codes(code, tables, registers, exact) {
         Ok(caller) => Ok(caller),
+        Err(_) if exact && is_at_entry(code, registers) => Ok(leaf(registers)),
         Err(missing) => by_frame_pointer(code, registers).ok_or(missing),
     }
 }
@@ -181,6 +182,23 @@ fn is_canonical(va: Va) -> bool {
 /// A return address without the signature in its upper bits.
 fn plain(va: Va) -> Va {
     if va.0 >> 55 & 1 != 0 { Va(va.0 | 0xffff << 48) } else { Va(va.0 & !(0xffff << 48)) }
+}
+
+/// True at an instruction that only a prologue has and that comes before the link register is saved: signing it, making
+/// room on the stack, storing a first pair. The link register must then lead into a module.
+fn is_at_entry(code: &dyn CodeView, registers: &Registers) -> bool {
+    let ip = registers.ip();
+    let mut bytes = [0; 4];
+    let read = code.module_at(ip).and_then(|module| {
+        let rva = u32::try_from(ip.0.wrapping_sub(module.base.0)).ok()?;
+        code.read_image(&module, rva, &mut bytes)
+    });
+    let word = u32::from_le_bytes(bytes);
+    let is_prologue = word == 0xd503_237f // pacibsp
+        || word & 0xffc0_03e0 == 0xa980_03e0 // stp x, x, [sp, #-n]!
+        || word & 0xff80_03ff == 0xd100_03ff; // sub sp, sp, #n
+    let link = plain(Va(registers.get("lr").unwrap_or(0)));
+    read.is_some() && is_prologue && code.module_at(link).is_some()
 }
 
 /// The caller of a function without a frame: the link register.

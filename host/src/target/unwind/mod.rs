@@ -132,6 +132,9 @@ pub enum Missing {
     /// The unwind data make no sense.
     #[error("its unwind data make no sense: {0}")]
     Bad(&'static str),
+    /// x86 without frame data: the frame pointer does not point up the stack.
+    #[error("it has no frame data, and its frame pointer does not point up the stack")]
+    FramePointer,
     /// Part of the stack is not in the dump.
     #[error("the stack at {0} cannot be read")]
     Stack(Va),
@@ -203,7 +206,7 @@ pub fn walk(code: &dyn CodeView, start: Registers, most: usize) -> Vec<Frame> {
         let step = match step {
             Some(step) => Some(step),
             None if is_user(code, ip) => None,
-            None => entry().or_else(|| scan::step(code, &mut tables, &registers)),
+            None => entry().or_else(|| scan::step(code, &mut tables, &registers, exact)),
         };
         let frame = Frame {
             ip,

@@ -1,11 +1,12 @@
 //! Return addresses found on the stack, for code whose unwind data nobody has.
 //!
 //! A word is taken for one if it leads into the code of a module, not to the start of a function, and stands behind a
-//! call instruction as far as the bytes there can be read. That is much, and still no proof: old calls leave their
-//! return addresses behind.
+//! call instruction as far as the bytes there can be read, at a place where a call would put it. That is much, and
+//! still no proof: old calls leave their return addresses behind. One in sixteen true ones is passed over where neither
+//! bytes nor symbols tell them from pointers to functions.
 
 use super::tables::Tables;
-use super::{Caller, CodeView, FrameSource, ModuleRange, pointer_at, set_ip, set_sp};
+use super::{Caller, CodeView, FrameSource, ModuleRange, pointer_at, set_ip, set_sp, trap};
 use crate::dump::Machine;
 use crate::target::Registers;
 use kd_sdk::address::Va;
@@ -19,8 +20,9 @@ const LARGEST_FUNCTION: u64 = 0x1_0000;
 /// Where the code of an image begins at the earliest.
 const FIRST_CODE: u64 = 0x200;
 
-/// The next return address on the stack above the frame.
-pub fn step(code: &dyn CodeView, tables: &mut Tables, registers: &Registers) -> Option<Caller> {
+/// The next return address on the stack above the frame. Where the frame is `exact`, the stack pointer itself may point
+/// to one, whatever the alignment.
+pub fn step(code: &dyn CodeView, tables: &mut Tables, registers: &Registers, exact: bool) -> Option<Caller> {
     let pointer = u64::from(code.machine().pointer_size());
     let sp = Va(registers.sp().0.checked_next_multiple_of(pointer)?);
     let mut holes = 0;
@@ -37,6 +39,13 @@ pub fn step(code: &dyn CodeView, tables: &mut Tables, registers: &Registers) -> 
             continue;
         };
         let Some(module) = code.module_at(value) else { continue };
+        if let Some(caller) = machine_frame(code, registers, at, value) {
+            return Some(caller);
+        }
+        // Calls are made with the stack pointer at a multiple of 16; a store of fp and lr has the same rule.
+        if !(exact && offset == 0) && pointer == 8 && at.0 & 0xf != 8 {
+            continue;
+        }
         if !is_return_address(code, tables, &module, value) {
             continue;
         }
@@ -61,6 +70,38 @@ pub fn step(code: &dyn CodeView, tables: &mut Tables, registers: &Registers) -> 
     None
 }
 
+/// The frame that the processor of x64 pushes when it is interrupted in the kernel: RIP, CS, EFLAGS, RSP, SS. Behind it
+/// is not a caller but what was interrupted.
+fn machine_frame(code: &dyn CodeView, registers: &Registers, at: Va, ip: Va) -> Option<Caller> {
+    if code.machine() != Machine::X64 {
+        return None;
+    }
+    let word = |offset: u64| pointer_at(code, at.add(offset)).ok();
+    let (selector, flags, sp, stack_selector) = (word(8)?.0, word(16)?.0, word(24)?, word(32)?.0);
+    // Bit 1 of the flags is always set, the upper half never.
+    let shaped = selector == 0x10 && matches!(stack_selector, 0 | 0x18) && flags & 2 != 0 && flags >> 32 == 0;
+    let up = sp.0.checked_sub(at.0).is_some_and(|distance| distance < REACH);
+    if !shaped || !up {
+        return None;
+    }
+    let mut new = registers.clone();
+    set_ip(&mut new, ip);
+    set_sp(&mut new, sp);
+    let frame = Va(at.0.wrapping_sub(trap::X64_RIP));
+    trap::restore_volatile_x64(code, frame, &mut new);
+    if let Ok(rbp) = pointer_at(code, Va(at.0.wrapping_sub(16))) {
+        new.set("rbp", rbp.0);
+    }
+    Some(Caller {
+        registers: new,
+        source: FrameSource::Scan,
+        exact: true,
+        arguments: sp,
+        trap_frame: Some(frame),
+        frame_pointer: None,
+    })
+}
+
 /// True where `value` can be where a call returns to.
 pub fn is_return_address(code: &dyn CodeView, tables: &mut Tables, module: &ModuleRange, value: Va) -> bool {
     let inside = value.0.wrapping_sub(module.base.0);
@@ -75,11 +116,16 @@ pub fn is_return_address(code: &dyn CodeView, tables: &mut Tables, module: &Modu
     }
     match after_call(code, module, rva) {
         Some(is_call) => is_call,
-        // Without the bytes: symbols know starts of functions, and how far an address is from one.
-        None => code.function_start(value).is_none_or(|start| {
-            let distance = value.0.wrapping_sub(start.0);
-            distance != 0 && distance < LARGEST_FUNCTION
-        }),
+        // Without the bytes: symbols know starts of functions, and how far an address is from one. Without symbols:
+        // compilers put functions at multiples of 16 on x64, where few calls return to, but pointers to functions are
+        // all over a stack.
+        None => match code.function_start(value) {
+            Some(start) => {
+                let distance = value.0.wrapping_sub(start.0);
+                distance != 0 && distance < LARGEST_FUNCTION
+            }
+            None => code.machine() != Machine::X64 || value.0 & 0xf != 0,
+        },
     }
 }
 

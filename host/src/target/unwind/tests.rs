@@ -163,8 +163,9 @@ fn x64_chains_machine_frames_and_leaves() {
 
 #[test]
 fn without_unwind_data_the_stack_is_searched() {
-    let mut world = x64(&[1, 0, 0, 0], &[7, BASE + 0x10, BASE + 0x1105, 0, BASE + 0x1205, 0, 0, 0]);
-    // No function table; a call stands before the second address, none before the first.
+    let mut world =
+        x64(&[1, 0, 0, 0], &[7, BASE + 0x10, BASE + 0x1205, BASE + 0x1105, 0, BASE + 0x1205, 0, 0]);
+    // No function table; the first is no code, the second not where calls put addresses, before the third is no call.
     world.image[0x58 + 112 + 24..0x58 + 112 + 32].fill(0);
     world.image[0x1200] = 0xe8;
     let start = registers(Machine::X64, &[("rip", BASE + 0x1300), ("rsp", STACK)]);
@@ -236,7 +237,7 @@ fn arm64_full_records() {
     let outer = STACK + 0x20;
     for (offset, sp, done) in [
         (0u64, outer, true),
-        (4, STACK, false),
+        (4, STACK, true),
         (8, STACK, false),
         (0x10, STACK, false),
         (0x20, STACK, false),
@@ -250,6 +251,52 @@ fn arm64_full_records() {
         assert_eq!((frames[1].ip.0, frames[1].sp.0), (BASE + 0x1040, outer), "at {offset:#x}");
         assert_eq!(frames[1].registers.get("fp"), Some(0x2929), "at {offset:#x}");
     }
+}
+
+/// A function without a frame pointer, by both forms of frame data, and by neither: the chain of `ebp` skips its caller.
+#[test]
+fn x86_frame_data() {
+    use super::frame_data::FrameData;
+    struct Code(Option<FrameData>);
+    const BASE: u64 = 0x8040_0000;
+    const STACK: u64 = 0x9a00_1000;
+    impl CodeView for Code {
+        fn machine(&self) -> Machine {
+            Machine::X86
+        }
+        fn read(&self, va: Va, into: &mut [u8]) -> bool {
+            // locals 8, saved esi and ebp, return address, two parameters; then an ebp frame.
+            let words: [u32; 12] =
+                [1, 2, 0x51, 0x9a00_1028, 0x8040_0100, 7, 8, 0, 0, 0, 0x9a00_1100, 0x8040_0200];
+            let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+            let from = va.0.checked_sub(STACK).and_then(|at| bytes.get(at as usize..)?.get(..into.len()));
+            from.is_some_and(|from| {
+                into.copy_from_slice(from);
+                true
+            })
+        }
+        fn module_at(&self, va: Va) -> Option<ModuleRange> {
+            (va.0 & !0xffff == BASE).then_some(ModuleRange { base: Va(BASE), size: 0x1_0000, index: 0 })
+        }
+        fn read_image(&self, _: &ModuleRange, _: u32, _: &mut [u8]) -> Option<Origin> {
+            None
+        }
+        fn frame_data(&self, va: Va) -> Option<FrameData> {
+            self.0.clone().filter(|_| va.0 < BASE + 0xf0)
+        }
+    }
+    let sizes =
+        FrameData { offset: 0x20, prologue: 9, locals: 8, parameters: 8, saved: 8, ..FrameData::default() };
+    let program = "$T0 .raSearch = $eip $T0 ^ = $esp $T0 4 + = $ebp $T0 4 - ^ =";
+    let start = || registers(Machine::X86, &[("eip", BASE + 0x20), ("esp", STACK), ("ebp", 0x9a00_1028)]);
+    let with_program = FrameData { program: Some(program.to_owned()), ..sizes.clone() };
+    for (data, sp) in [(sizes, STACK + 0x1c), (with_program, STACK + 0x14)] {
+        let frames = walk(&Code(Some(data)), start(), 3);
+        assert_eq!((frames[1].ip.0, frames[1].sp.0), (BASE + 0x100, sp));
+        assert_eq!(frames[1].source, FrameSource::FrameData);
+        assert_eq!((frames[1].return_address.0, frames[2].source), (BASE + 0x200, FrameSource::FramePointer));
+    }
+    assert_eq!(walk(&Code(None), start(), 3)[1].ip.0, BASE + 0x200);
 }
 
 #[test]
@@ -289,6 +336,13 @@ proptest! {
             let start = registers(Machine::Arm64, &[("pc", BASE + 0x1000 + at * 4), ("sp", STACK), ("fp", STACK + 0x10), ("lr", BASE + 0x1008)]);
             prop_assert!(walk(&world, start, 500).len() <= 500);
         }
+    }
+
+    #[test]
+    fn any_program_ends(program in "([$.]?[a-zA-Z0-9]{1,8} |[-+*/%@^=] ){0,80}", locals in any::<u32>()) {
+        let data = frame_data::FrameData { program: Some(program), locals, ..Default::default() };
+        let world = Machine1 { machine: Machine::X86, image: Vec::new(), memory: BTreeMap::new() };
+        let _ = frame_data::undo(&world, &Registers::zeroed(Machine::X86), &data);
     }
 
     #[test]

@@ -19,7 +19,21 @@ pub fn step(code: &dyn CodeView, registers: &Registers, exact: bool) -> Result<C
     if is_trap_frame(code, registers.fp()) {
         return out_of_trap(code, registers);
     }
-    if let Some(data) = code.frame_data(inside)
+    let data = code.frame_data(inside);
+    // Frame data describe the body. At its first instruction a function has no frame yet, in the rest of its prologue
+    // the instructions tell.
+    if let Some(data) = data.as_ref().filter(|data| exact && data.offset < data.prologue.max(1)) {
+        let told = match data.offset {
+            0 => {
+                leaf(code, registers, 4).ok().filter(|caller| code.module_at(caller.registers.ip()).is_some())
+            }
+            _ => by_instructions(code, registers),
+        };
+        if let Some(caller) = told {
+            return Ok(caller);
+        }
+    }
+    if let Some(data) = data
         && let Some((ip, sp, fp, arguments)) = frame_data::undo(code, registers, &data)
         && (code.module_at(ip).is_some() || super::is_user(code, ip) && super::is_user(code, inside))
     {
@@ -89,7 +103,7 @@ fn by_frame_pointer(code: &dyn CodeView, registers: &Registers) -> Result<Caller
     let outer = pointer_at(code, fp)?;
     let ip = pointer_at(code, fp.add(4))?;
     if fp < registers.sp() && !registers.sp().is_null() || fp.0 & 3 != 0 {
-        return Err(Missing::Bad("the frame pointer is not on the stack"));
+        return Err(Missing::FramePointer);
     }
     let mut new = registers.clone();
     set_ip(&mut new, ip);

@@ -1,0 +1,243 @@
+//! What only private symbol files tell: source lines, local variables, and names that are typedefs.
+//!
+//! Each question walks the one object file that holds the address; nothing of it is kept.
+
+use super::super::error::SymbolError;
+use super::super::{Local, LocalPlace, SourceLine, TypeId};
+use super::{PdbFile, guarded};
+use ::pdb::{
+    AddressMap, DebugInformation, FallibleIterator, ModuleInfo, PDB, PdbInternalSectionOffset, Rva, Source,
+    SymbolData,
+};
+use std::sync::PoisonError;
+
+/// Typedefs that are kept.
+const TYPEDEFS: usize = 1 << 20;
+/// Local variables of one function.
+const LOCALS: usize = 4096;
+/// The register that stands for the frame in 32-bit code without a frame pointer.
+const VIRTUAL_FRAME: u16 = 30006;
+
+impl PdbFile {
+    /// The source line of the code at an RVA.
+    pub(in super::super) fn line(&self, rva: u32) -> Result<Option<SourceLine>, SymbolError> {
+        guarded(self.path(), || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = reader.address_map()?;
+            let debug = reader.debug_information()?;
+            let Some(module) = module_at(&mut reader, &debug, &addresses, rva)? else { return Ok(None) };
+            let program = module.line_program()?;
+            let mut lines = program.lines();
+            // The last line that begins at or before the address, and does not end before it.
+            let mut best: Option<(u32, ::pdb::LineInfo)> = None;
+            while let Ok(Some(line)) = lines.next() {
+                let Some(start) = line.offset.to_rva(&addresses).map(|rva| rva.0) else { continue };
+                let ends = line.length.and_then(|length| start.checked_add(length));
+                if start <= rva
+                    && ends.is_none_or(|end| rva < end)
+                    && best.as_ref().is_none_or(|(known, _)| *known <= start)
+                {
+                    best = Some((start, line));
+                }
+            }
+            let Some((start, line)) = best else { return Ok(None) };
+            // 0xfeefee and 0xf00f00 mark code that belongs to no line.
+            if matches!(line.line_start, 0xfeefee | 0xf00f00) {
+                return Ok(None);
+            }
+            let file = program.get_file_info(line.file_index)?;
+            let strings = reader.string_table()?;
+            let file = strings.get(file.name)?.to_string().into_owned();
+            Ok(Some(SourceLine {
+                file,
+                line: line.line_start,
+                displacement: u64::from(rva.wrapping_sub(start)),
+            }))
+        })
+    }
+
+    /// The variables of the function at an RVA that are in scope there, parameters too.
+    pub(in super::super) fn locals(&self, rva: u32) -> Result<Vec<Local>, SymbolError> {
+        guarded(self.path(), || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = reader.address_map()?;
+            let debug = reader.debug_information()?;
+            let machine = debug.machine_type().unwrap_or(::pdb::MachineType::Unknown);
+            let Some(module) = module_at(&mut reader, &debug, &addresses, rva)? else {
+                return Ok(Vec::new());
+            };
+            let holds = |offset: PdbInternalSectionOffset, length: u32| {
+                let start = offset.to_rva(&addresses).map(|rva| rva.0);
+                start.is_some_and(|start| rva.wrapping_sub(start) < length)
+            };
+            let mut walk = Walk { machine, frame: (0, 0), locals: Vec::new(), open: false };
+            let mut symbols = module.symbols()?;
+            // Scopes opened since the function's own, and how many of them from the first that is not ours.
+            let (mut inside, mut depth, mut outside) = (false, 0u32, 0u32);
+            while let Ok(Some(symbol)) = symbols.next() {
+                let Ok(data) = symbol.parse() else { continue };
+                match &data {
+                    SymbolData::Procedure(procedure) if !inside => {
+                        inside = holds(procedure.offset, procedure.len);
+                        continue;
+                    }
+                    _ if !inside => continue,
+                    SymbolData::Block(block) => {
+                        depth += 1;
+                        if outside > 0 || !holds(block.offset, block.len) {
+                            outside += 1;
+                        }
+                    }
+                    SymbolData::InlineSite(_) => {
+                        depth += 1;
+                        outside += 1;
+                    }
+                    SymbolData::ScopeEnd | SymbolData::InlineSiteEnd | SymbolData::ProcedureEnd => {
+                        if depth == 0 {
+                            break;
+                        }
+                        depth -= 1;
+                        outside = outside.saturating_sub(1);
+                    }
+                    data if outside == 0 => walk.take(data, &holds),
+                    _ => {}
+                }
+                if walk.locals.len() >= LOCALS {
+                    break;
+                }
+            }
+            Ok(walk.locals)
+        })
+    }
+
+    /// Every typedef, sorted by name.
+    pub(in super::super) fn typedefs(&self) -> Result<Vec<(String, TypeId)>, SymbolError> {
+        guarded(self.path(), || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let globals = reader.global_symbols()?;
+            let mut symbols = globals.iter();
+            let mut found = Vec::new();
+            while let Ok(Some(symbol)) = symbols.next() {
+                // S_UDT and its older form.
+                if matches!(symbol.raw_kind(), 0x1108 | 0x1003)
+                    && let Ok(SymbolData::UserDefinedType(udt)) = symbol.parse()
+                    && found.len() < TYPEDEFS
+                {
+                    found.push((udt.name.to_string().into_owned(), TypeId(udt.type_index.0)));
+                }
+            }
+            found.sort();
+            found.dedup();
+            Ok(found)
+        })
+    }
+}
+
+/// The object file whose code or data holds an RVA.
+fn module_at<'s>(
+    reader: &mut PDB<'s, impl Source<'s> + 's>,
+    debug: &DebugInformation<'s>,
+    addresses: &AddressMap<'_>,
+    rva: u32,
+) -> ::pdb::Result<Option<ModuleInfo<'s>>> {
+    let Some(at) = Rva(rva).to_internal_offset(addresses) else { return Ok(None) };
+    let mut parts = debug.section_contributions()?;
+    while let Some(part) = parts.next()? {
+        if part.offset.section == at.section && at.offset.wrapping_sub(part.offset.offset) < part.size {
+            let Some(module) = debug.modules()?.nth(part.module)? else { return Ok(None) };
+            return reader.module_info(&module);
+        }
+    }
+    Ok(None)
+}
+
+/// The variables met so far.
+struct Walk {
+    machine: ::pdb::MachineType,
+    /// The registers that locals and parameters are counted from, as S_FRAMEPROC numbers them.
+    frame: (u8, u8),
+    locals: Vec<Local>,
+    /// True while ranges belong to the last variable.
+    open: bool,
+}
+
+impl Walk {
+    fn take(&mut self, data: &SymbolData<'_>, holds: &dyn Fn(PdbInternalSectionOffset, u32) -> bool) {
+        let relative = |register: u16, offset: i32| LocalPlace::Relative { register, offset: offset.into() };
+        match data {
+            SymbolData::FrameProcedure(frame) => {
+                self.frame = (frame.flags.encoded_local_base_pointer, frame.flags.encoded_param_base_pointer);
+            }
+            SymbolData::RegisterRelative(local) => {
+                let place = relative(local.register.0, local.offset);
+                self.push(&local.name, local.type_index.0, None, place);
+            }
+            SymbolData::BasePointerRelative(local) => {
+                // Above the frame pointer stand the return address and what the caller passed.
+                let place = relative(self.frame_register(false), local.offset);
+                self.push(&local.name, local.type_index.0, Some(local.offset > 0), place);
+            }
+            SymbolData::RegisterVariable(local) => {
+                self.push(&local.name, local.type_index.0, None, LocalPlace::Register(local.register.0));
+            }
+            SymbolData::Local(local) => {
+                self.push(&local.name, local.type_index.0, Some(local.flags.isparam), LocalPlace::Nowhere);
+                self.open = true;
+            }
+            SymbolData::DefRangeRegister(range) if holds(range.range.offset, range.range.cb_range.into()) => {
+                self.place(LocalPlace::Register(range.register.0));
+            }
+            SymbolData::DefRangeFramePointerRelative(range)
+                if holds(range.range.offset, range.range.cb_range.into()) =>
+            {
+                let register = self.frame_register(self.last_is_parameter());
+                self.place(relative(register, range.offset));
+            }
+            SymbolData::DefRangeFramePointerRelativeFullScope(range) => {
+                let register = self.frame_register(self.last_is_parameter());
+                self.place(relative(register, range.offset));
+            }
+            SymbolData::DefRangeRegisterRelative(range)
+                if range.spilled_udt_member == 0
+                    && holds(range.range.offset, range.range.cb_range.into()) =>
+            {
+                self.place(relative(range.base_register.0, range.offset_base_pointer));
+            }
+            _ => {}
+        }
+    }
+
+    fn push(&mut self, name: &::pdb::RawString<'_>, of: u32, parameter: Option<bool>, place: LocalPlace) {
+        self.open = false;
+        let name = name.to_string().into_owned();
+        self.locals.push(Local { name, type_id: TypeId(of), parameter: parameter.unwrap_or(false), place });
+    }
+
+    fn last_is_parameter(&self) -> bool {
+        self.locals.last().is_some_and(|local| local.parameter)
+    }
+
+    fn place(&mut self, place: LocalPlace) {
+        if let Some(local) =
+            self.locals.last_mut().filter(|local| self.open && local.place == LocalPlace::Nowhere)
+        {
+            local.place = place;
+        }
+    }
+
+    /// CodeView's number of the register that frame offsets are counted from.
+    fn frame_register(&self, parameter: bool) -> u16 {
+        use ::pdb::MachineType::{Amd64, Arm64};
+        let coded = if parameter { self.frame.1 } else { self.frame.0 };
+        match (self.machine, coded) {
+            (Amd64, 2) => 334,
+            (Amd64, 3) => 341,
+            (Amd64, _) => 335,
+            (Arm64, 2) => 79,
+            (Arm64, _) => 81,
+            (_, 1) => VIRTUAL_FRAME,
+            (_, 3) => 20,
+            _ => 22,
+        }
+    }
+}
