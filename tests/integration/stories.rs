@@ -176,3 +176,23 @@ fn compare(
         }
     }
 }
+
+/// Broken lists, wild pointers and looped stacks end in answers.
+#[test]
+fn hostile_systems_are_answered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump");
+    for g in GENERATIONS {
+        let world = World::build(Options::of(g.name, Story::Hostile));
+        writer::write(&world, Kind::BitmapKernel, &path).unwrap();
+        let store = folder.path().join(g.name);
+        world.write_symbols(&store).unwrap();
+        let start = std::time::Instant::now();
+        let mut session = session(&path, &store);
+        session.execute_line(".bugcheck; lm; r; k; ~1s; k; ~0s");
+        for thread in &world.threads {
+            session.execute_line(&format!(".thread {:#x}; k", thread.ethread.0));
+        }
+        assert!(start.elapsed() < std::time::Duration::from_secs(20), "{}", g.name);
+    }
+}
