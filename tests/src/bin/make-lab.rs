@@ -1,16 +1,18 @@
 //! Writes systems as dumps of every kind, with their truth, for readers outside of this project.
 //!
-//! `cargo run -p kd-tests --bin make-lab -- FOLDER [GENERATION…]`: `GENERATION-KIND.dmp` in every kind, the physical
-//! memory as it is in `GENERATION.raw`, and `GENERATION.json`: the truth, and the frames that each kind holds.
+//! `cargo run -p kd-tests --bin make-lab -- FOLDER [GENERATION[:STORY]…]`: `GENERATION-KIND.dmp` in every kind, the
+//! physical memory as it is in `GENERATION.raw`, and `GENERATION.json`: the truth, and the frames that each kind holds.
+//! Of a story (`x64-19041:deadlock`; `huge` is one too) it writes `GENERATION-STORY.dmp`, all used memory, with its truth
+//! and a symbol store in `symbols`.
 
 use kd_sdk::address::PAGE_SIZE;
 use kd_tests::lab::layout::GENERATIONS;
-use kd_tests::lab::world::{Options, World};
+use kd_tests::lab::world::{Options, Story, World};
 use kd_tests::lab::writer::{self, Kind};
 use serde_json::{Map, json};
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 fn main() -> io::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -21,6 +23,10 @@ fn main() -> io::Result<()> {
     }
     fs::create_dir_all(&folder)?;
     for name in names {
+        if let Some((generation, story)) = name.split_once(':') {
+            tell(&folder, generation, story)?;
+            continue;
+        }
         let world = World::build(Options::new(&name));
         let mut raw = File::create(folder.join(format!("{name}.raw")))?;
         for (pfn, frame) in world.memory.captured(false) {
@@ -44,5 +50,18 @@ fn main() -> io::Result<()> {
         fs::write(folder.join(format!("{name}.json")), serde_json::to_vec_pretty(&truth)?)?;
         println!("{name}: {} frames with contents", world.memory.captured(false).count());
     }
+    Ok(())
+}
+
+/// Writes one story.
+fn tell(folder: &Path, generation: &str, name: &str) -> io::Result<()> {
+    let found = Story::ALL.into_iter().chain([(Story::Huge, "huge")]).find(|s| s.1 == name);
+    let story = found.ok_or_else(|| io::Error::other(format!("no story {name}")))?.0;
+    let world = World::build(Options::of(generation, story));
+    let path = folder.join(format!("{generation}-{name}"));
+    writer::write(&world, Kind::BitmapFull, &path.with_extension("dmp"))?;
+    fs::write(path.with_extension("json"), serde_json::to_vec_pretty(&world.truth())?)?;
+    world.write_symbols(&folder.join("symbols"))?;
+    println!("{generation}:{name}: {} frames with contents", world.memory.captured(false).count());
     Ok(())
 }

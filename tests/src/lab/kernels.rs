@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The files of one generation by name, as in `ntoskrnl.exe` and `ntkrnlmp.pdb`.
 pub type Files = BTreeMap<String, Vec<u8>>;
@@ -14,8 +15,19 @@ pub fn folder() -> std::path::PathBuf {
     crate::fixtures().join("kernels")
 }
 
-/// Opens the cabinet of a generation.
-pub fn load(generation: &Generation) -> io::Result<Files> {
+/// The files of a generation; unpacked once.
+pub fn load(generation: &Generation) -> io::Result<Arc<Files>> {
+    static LOADED: Mutex<BTreeMap<&str, Arc<Files>>> = Mutex::new(BTreeMap::new());
+    let mut loaded = LOADED.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(files) = loaded.get(generation.name) {
+        return Ok(Arc::clone(files));
+    }
+    let files = Arc::new(unpack(generation)?);
+    loaded.insert(generation.name, Arc::clone(&files));
+    Ok(files)
+}
+
+fn unpack(generation: &Generation) -> io::Result<Files> {
     let mut cabinet = cab::Cabinet::new(File::open(folder().join(format!("{}.cab", generation.name)))?)?;
     let names: Vec<String> =
         cabinet.folder_entries().flat_map(|f| f.file_entries()).map(|f| f.name().to_owned()).collect();

@@ -44,6 +44,8 @@ pub struct Cpu {
     pub registers: [u64; 32],
     /// Kernel stack to switch to when user code is left; zero while in the kernel.
     pub kernel_stack: u64,
+    /// The register that holds the address at the last fault.
+    pub fault_base: usize,
     /// The trap frame of the last change from user to kernel.
     pub trap_frame: u64,
 }
@@ -52,7 +54,7 @@ impl Cpu {
     /// A thread that starts at `sp`, with registers that are easy to tell apart.
     pub fn new(sp: u64, seed: u64) -> Cpu {
         let registers = std::array::from_fn(|i| 0xa000 + (seed << 8) + i as u64);
-        let mut cpu = Cpu { pc: 0, sp, registers, kernel_stack: 0, trap_frame: 0 };
+        let mut cpu = Cpu { pc: 0, sp, registers, kernel_stack: 0, fault_base: 0, trap_frame: 0 };
         cpu.registers[29] = 0; // the chain of frame pointers ends
         cpu.registers[5] = 0;
         cpu
@@ -75,6 +77,7 @@ impl World {
         for (index, &(image_name, name, place)) in chain.iter().enumerate() {
             let start = self.image(image_name).address_of(name);
             match machine {
+                Machine::X64 | Machine::X86 if place == Place::Start => self.push(cpu, cpu.pc),
                 Machine::X64 => self.enter_x64(image_name, start, cpu),
                 Machine::X86 => self.enter_x86(image_name, start, name, cpu),
                 Machine::Arm64 => self.enter_arm64(image_name, start, cpu, place),
@@ -93,6 +96,13 @@ impl World {
             };
             let pc = found.unwrap_or_else(|| panic!("{image_name}!{name} does not go on to {next:x?}"));
             cpu.pc = pc;
+            if place == Place::Faults {
+                cpu.fault_base = match machine {
+                    Machine::Arm64 => arm64::base(code, (pc - start) as usize),
+                    Machine::X64 => x64::base(code, start, pc, 64),
+                    Machine::X86 => x64::base(code, start, pc, 32),
+                };
+            }
             if machine == Machine::X64 && place != Place::Start {
                 self.enter_part_x64(image_name, start, cpu);
             }

@@ -69,7 +69,7 @@ impl Options {
     /// A story on built kernels.
     pub fn of(generation: &str, story: Story) -> Options {
         let crowd = if story == Story::Huge { (2_000, 30_000) } else { (0, 0) };
-        Options { story, crowd, ..Options::new(generation) }
+        Options { story, crowd, processors: 3, ..Options::new(generation) }
     }
 
     fn scheme(&self) -> Scheme {
@@ -107,8 +107,8 @@ pub struct Process {
     pub directory_table_base: Pa,
 }
 
+/// One frame of a thread's stack.
 #[derive(Clone, Debug)]
-/// One frame of the crashing thread's stack.
 pub struct StackFrame {
     /// Program counter; for callers, the return address.
     pub pc: u64,
@@ -288,6 +288,18 @@ impl World {
         let mut all = self.images.iter().chain(&self.user_images);
         let found = all.find(|i| i.name == name || (name == "nt" && i.name == "ntoskrnl.exe"));
         found.unwrap_or_else(|| panic!("no image {name}"))
+    }
+
+    /// Writes the symbols of all images into a folder, laid out as a symbol store.
+    pub fn write_symbols(&self, folder: &std::path::Path) -> std::io::Result<()> {
+        for image in self.images.iter().chain(&self.user_images) {
+            let store = folder.join(&image.pdb).join(image.symbol_key());
+            std::fs::create_dir_all(&store)?;
+            let symbols = image.symbols_file.clone();
+            let symbols = symbols.unwrap_or_else(|| super::pdb::pdb(self.options.generation, image));
+            std::fs::write(store.join(&image.pdb), symbols)?;
+        }
+        Ok(())
     }
 
     /// The address of a kernel variable or function.

@@ -94,3 +94,8 @@ pub(super) fn place(code: &[u8], start: u64, place: Place, next: Option<u64>) ->
         }
     }
 }
+
+/// The number of the register that the load at an offset of the code reads memory through.
+pub(super) fn base(code: &[u8], at: usize) -> usize {
+    words(code).nth(at / 4).map_or(0, |word| (word >> 5 & 31) as usize)
+}

@@ -173,3 +173,9 @@ pub(super) fn generic_place(
         }
     }
 }
+
+/// The number of the register that the instruction at `pc` reads memory through.
+pub(super) fn base(code: &[u8], start: u64, pc: u64, bits: u32) -> usize {
+    let all = instructions(code, start, bits);
+    all.iter().find(|i| i.ip() == pc).map_or(0, |i| i.memory_base().number())
+}

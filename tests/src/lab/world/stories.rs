@@ -27,6 +27,9 @@ impl World {
                 self.pool_block(b"Leak", 0x200);
             }
         }
+        if story == Story::Wow64 {
+            self.narrow(program);
+        }
         self.memory_counters();
         match story {
             Story::Idle | Story::Deadlock | Story::ErrorLog => self.asked_for(program),
@@ -308,6 +311,8 @@ impl World {
         let mut cpu = self.give_stack(thread, 0x1a90, &chain);
         self.set(thread, "_KTHREAD.TrapFrame", cpu.trap_frame);
         self.environment(program, thread);
+        let freed = if machine == Machine::X86 { 0x9c66_3010 } else { 0xffff_ac0f_6661_3010 };
+        cpu.registers[cpu.fault_base] = freed - 4; // `Value` of the sensor
         let fault = cpu.clone();
         let rest = [
             ("nt", trap, Place::Calls),
@@ -318,7 +323,6 @@ impl World {
         let record = self.threads.last_mut().expect("the thread just added");
         stack.append(&mut record.stack);
         record.stack = stack.clone();
-        let freed = if machine == Machine::X86 { 0x9c66_3010 } else { 0xffff_ac0f_6661_3010 };
         self.thread = thread;
         self.stack = *self.stack_limits.last().expect("the stack just made");
         self.crash.code = 0xd1; // DRIVER_IRQL_NOT_LESS_OR_EQUAL
@@ -330,6 +334,29 @@ impl World {
         let saved = self.registers(&cpu);
         self.runs(0, thread, &cpu);
         self.save_state(saved);
+    }
+
+    /// Marks the program as a 32-bit one, with a 32-bit PEB, on a 64-bit system. Its code stays 64-bit.
+    fn narrow(&mut self, program: Va) {
+        if self.options.generation.machine == Machine::X86 {
+            return;
+        }
+        let generation = self.options.generation;
+        let peb = Va(0x7efd_e000);
+        self.map_user(peb, 0x1000);
+        self.write(peb.add(8), &0x0040_0000u32.to_le_bytes()); // ImageBaseAddress
+        let told = if generation.find("_EPROCESS.WoW64Process").is_some() {
+            let block = self.pool_block(b"Wow6", generation.at("_EWOW64PROCESS"));
+            self.set(block, "_EWOW64PROCESS.Peb", peb.0);
+            self.set(block, "_EWOW64PROCESS.Machine", 0x14c);
+            self.set(program, "_EPROCESS.WoW64Process", block.0);
+            block
+        } else {
+            self.set(program, "_EPROCESS.Wow64Process", peb.0); // the PEB itself
+            peb
+        };
+        self.facts
+            .insert("wow64".into(), json!({ "process": program.0, "peb32": peb.0, "wow64_process": told.0 }));
     }
 
     /// Breaks what readers follow: each damage is of its own kind.

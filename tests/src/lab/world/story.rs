@@ -163,11 +163,21 @@ impl World {
             self.write_pointer(self.nt(name), process.0);
         }
         for index in 0..self.processors.len() {
-            let chain = [
-                ("nt", "KiIdleLoop", Place::Calls),
-                ("nt", "PoIdle", Place::Calls),
-                ("nt", "PpmIdleExecuteTransition", Place::Body),
-            ];
+            let idles = [("nt", "KiIdleLoop", Place::Calls), ("nt", "PoIdle", Place::Calls)];
+            // The second processor was interrupted and runs a deferred call; the third is in a function without frame.
+            let then: &[Call] = match index {
+                1 if self.options.generation.machine != Machine::Arm64 => &[
+                    ("nt", "PpmIdleExecuteTransition", Place::Body),
+                    ("nt", "KiDpcInterrupt", Place::Calls),
+                    ("nt", "KiDispatchInterrupt", Place::Calls),
+                    ("nt", "KiRetireDpcList", Place::Calls),
+                    ("nt", "KiExecuteAllDpcs", Place::Calls),
+                    ("faultdrv.sys", "TimerDpc", Place::Body),
+                ],
+                2 => &[("nt", "PpmIdleExecuteTransition", Place::Calls), ("nt", "KiLeaf", Place::Start)],
+                _ => &[("nt", "PpmIdleExecuteTransition", Place::Body)],
+            };
+            let chain = [&idles[..], then].concat();
             let thread = self.add_thread(idle, 0, 0, "KiIdleLoop");
             let cpu = self.give_stack(thread, 0, &chain);
             let prcb = self.processors[index].prcb;

@@ -71,9 +71,12 @@ pub(super) fn triage(world: &World) -> Vec<u8> {
         word(&mut d, to);
     }
 
+    let mut processes = world.processes.iter();
+    let process =
+        processes.find(|p| p.directory_table_base == world.user.root).expect("the crashing process");
     let copies = [
         ("prcb", world.processors[0].prcb, generation.at("_KPRCB")),
-        ("process", world.processes[1].eprocess, generation.at("_EPROCESS")),
+        ("process", process.eprocess, generation.at("_EPROCESS")),
         ("thread", world.thread, generation.at("_ETHREAD")),
         ("stack", Va(world.crash.stack[0].sp), world.stack.1.0 - world.crash.stack[0].sp),
     ];
