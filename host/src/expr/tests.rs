@@ -3,7 +3,7 @@
 use super::*;
 use crate::dump::{Dump, OpenOptions};
 use crate::scope::{OpenTarget, Scope};
-use crate::symbols::{SymbolPath, Symbols};
+use crate::symbols::{Images, SymbolPath, Symbols};
 use crate::target::Target;
 use crate::typed;
 use proptest::prelude::*;
@@ -146,8 +146,8 @@ fn expressions_over_a_real_dump_have_their_values() {
     let path = format!("srv*{}", shared.join("symbols/symstore").display());
     let symbols = Symbols::new(SymbolPath::parse(&path));
     let processor = target.current_processor();
-    let open =
-        Some(std::sync::Arc::new(OpenTarget { number: 0, target, symbols, images: Default::default() }));
+    let images = Images::new(SymbolPath::parse(&path));
+    let open = Some(std::sync::Arc::new(OpenTarget { number: 0, target, symbols, images }));
     let scope = Scope { open, processor, radix: 16, ..Scope::default() };
     let failures: Vec<String> = lines(true)
         .iter()

@@ -184,25 +184,24 @@ impl Walk {
                 self.push(&local.name, local.type_index.0, Some(local.flags.isparam), LocalPlace::Nowhere);
                 self.open = true;
             }
-            SymbolData::DefRangeRegister(range) => {
-                if holds(range.range.offset, range.range.cb_range.into()) {
-                    self.place(LocalPlace::Register(range.register.0));
-                }
+            SymbolData::DefRangeRegister(range) if holds(range.range.offset, range.range.cb_range.into()) => {
+                self.place(LocalPlace::Register(range.register.0));
             }
-            SymbolData::DefRangeFramePointerRelative(range) => {
-                if holds(range.range.offset, range.range.cb_range.into()) {
-                    let register = self.frame_register(self.last_is_parameter());
-                    self.place(relative(register, range.offset));
-                }
+            SymbolData::DefRangeFramePointerRelative(range)
+                if holds(range.range.offset, range.range.cb_range.into()) =>
+            {
+                let register = self.frame_register(self.last_is_parameter());
+                self.place(relative(register, range.offset));
             }
             SymbolData::DefRangeFramePointerRelativeFullScope(range) => {
                 let register = self.frame_register(self.last_is_parameter());
                 self.place(relative(register, range.offset));
             }
-            SymbolData::DefRangeRegisterRelative(range) => {
-                if range.spilled_udt_member == 0 && holds(range.range.offset, range.range.cb_range.into()) {
-                    self.place(relative(range.base_register.0, range.offset_base_pointer));
-                }
+            SymbolData::DefRangeRegisterRelative(range)
+                if range.spilled_udt_member == 0
+                    && holds(range.range.offset, range.range.cb_range.into()) =>
+            {
+                self.place(relative(range.base_register.0, range.offset_base_pointer));
             }
             _ => {}
         }

@@ -55,7 +55,7 @@ impl World {
         let code = super::code_of(self.image(image), start).to_vec();
         let all = instructions(&code, start, 32);
         let mut taken = trap.is_none();
-        for i in all.iter().take_while(|i| is_prologue(i)) {
+        for i in all.iter().take_while(is_prologue) {
             match i.mnemonic() {
                 Mnemonic::Push if i.op0_kind() == OpKind::Register && i.op0_register() != Register::FS => {
                     self.push(cpu, cpu.registers[number(i.op0_register())]);
