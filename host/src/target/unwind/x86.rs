@@ -83,10 +83,14 @@ fn by_instructions(code: &dyn CodeView, registers: &Registers) -> Option<Caller>
     let rva = u32::try_from(ip.0.wrapping_sub(module.base.0)).ok()?;
     code.read_image(&module, rva, &mut bytes)?;
     let pushed = match bytes {
-        // push ebp · mov edi,edi; push ebp · ret
-        [0x55, 0x8b, 0xec, ..] | [0x8b, 0xff, 0x55, ..] | [0xc3, ..] | [0xc2, ..] => 0,
+        // push ebp; mov ebp,esp (either encoding) · mov edi,edi; push ebp · ret
+        [0x55, 0x8b, 0xec, ..]
+        | [0x55, 0x89, 0xe5, ..]
+        | [0x8b, 0xff, 0x55, ..]
+        | [0xc3, ..]
+        | [0xc2, ..] => 0,
         // mov ebp,esp after the push · pop ebp; ret
-        [0x8b, 0xec, ..] | [0x5d, 0xc3, ..] | [0x5d, 0xc2, ..] => 4,
+        [0x8b, 0xec, ..] | [0x89, 0xe5, ..] | [0x5d, 0xc3, ..] | [0x5d, 0xc2, ..] => 4,
         _ => return None,
     };
     let mut inner = registers.clone();
