@@ -239,7 +239,7 @@ impl Session {
         if !self.settings.analyze_at_load {
             return commands::show_bug_check_line(&open, out);
         }
-        self.load_own_extensions();
+        self.load_own_for("analyze");
         match self.chain.find(CommandName::parse("analyze")) {
             Ok(_) => {
                 let _ = self.run_extension("analyze", "", out);
@@ -492,6 +492,13 @@ impl Session {
         Err(Error::Unsupported(format!("{name}: {next}")))
     }
 
+    /// Loads what answers to a command: its own extension alone where it has one, else all of kd's own.
+    fn load_own_for(&mut self, command: &str) {
+        if !self.chain.load_own_for(command) {
+            self.load_own_extensions();
+        }
+    }
+
     /// Loads kd's own extensions once, and says what could not be loaded.
     pub fn load_own_extensions(&mut self) {
         for error in self.chain.load_own() {
@@ -505,9 +512,13 @@ impl Session {
         if name.extension.is_none() && name.command.eq_ignore_ascii_case("sym") {
             return commands::noise(self, args, out);
         }
-        self.load_own_extensions();
         if name.command.eq_ignore_ascii_case("help") {
+            self.load_own_extensions();
             return commands::extension_help(self, name.extension, args, out);
+        }
+        match name.extension {
+            None => self.load_own_for(&name.command.to_lowercase()),
+            Some(_) => self.load_own_extensions(),
         }
         let found = self.chain.find(name).map_err(|error| {
             out.error(&error.to_string());
@@ -525,6 +536,10 @@ impl Session {
                 // The extension has said why.
                 _ => return Err(Error::Other(String::new())),
             }
+        }
+        if !self.chain.has_loaded_own() {
+            self.load_own_extensions();
+            return self.run_extension(word, args, out);
         }
         Err(Error::NotFound(format!("!{word}: every extension passed this on")))
     }

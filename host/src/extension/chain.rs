@@ -88,6 +88,9 @@ impl Chain {
         }
         let mut errors = Vec::new();
         for file in self.path.own_extensions() {
+            if self.loaded.iter().any(|known| known.path == file) {
+                continue;
+            }
             match Loaded::open(&file) {
                 // Behind what the user loaded, which stays in front.
                 Ok(extension) => {
@@ -99,6 +102,28 @@ impl Chain {
             }
         }
         errors
+    }
+
+    /// Loads the one of kd's own extensions that is called as the command is, where nothing loaded answers to the
+    /// command: `!analyze` need not wait for the others. True if the command is answered now.
+    pub fn load_own_for(&mut self, command: &str) -> bool {
+        if self.loaded.iter().any(|extension| extension.command(command).is_some()) {
+            return true;
+        }
+        if self.own_loaded {
+            return false;
+        }
+        let file = self.path.own_extensions().into_iter().find(|file| spoken_name(file) == command);
+        // What is wrong with a file is said when all are loaded.
+        let Some(Ok(extension)) = file.map(|file| Loaded::open(&file)) else { return false };
+        let answers = extension.command(command).is_some();
+        self.loaded.push(Arc::new(extension));
+        answers
+    }
+
+    /// True once all of kd's own extensions were looked at.
+    pub fn has_loaded_own(&self) -> bool {
+        self.own_loaded
     }
 
     /// `.load`: the extension goes to the front; one of the same file is replaced.
