@@ -2,7 +2,7 @@
 //!
 //! Every variant says what was wanted; the ones about missing files carry the whole search, place by place.
 
-use super::pattern::PatternError;
+use crate::pattern::PatternError;
 use std::fmt;
 use std::path::PathBuf;
 

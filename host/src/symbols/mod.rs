@@ -4,7 +4,7 @@
 //! a module's PDB when that module is first asked about, and keeps what it found. One file an idea: the search path
 //! is `path`, files in stores and folders are `store`, which PDB belongs to a module is `locate` (with `crate::image` for
 //! the identity written into an image), image files are `images`, the library that reads PDB files stands behind `pdb`, names are `index`
-//! and `decorate`, types are `types` over `type_table`, `records` and `simple`, KD's wildcards are `pattern`.
+//! and `decorate`, types are `types` over `type_table`, `records` and `simple`, KD's wildcards are `crate::pattern`.
 //! Servers are asked by `server`, and what they send is kept by `download`. Source lines,
 //! locals and typedefs come from `pdb` too, and are read whenever they are asked for.
 
@@ -17,7 +17,6 @@ mod images;
 mod index;
 mod locate;
 mod path;
-mod pattern;
 mod pdb;
 mod records;
 mod server;
@@ -30,12 +29,12 @@ mod types;
 mod tests;
 
 pub use crate::image::PdbId;
+pub use crate::pattern::{Pattern, PatternError};
 pub use error::{Looked, Search, SymbolError};
 pub use images::Images;
 pub use locate::Matched;
 use locate::Places;
 pub use path::{Element, ElementKind, Place, SymbolPath};
-pub use pattern::{Pattern, PatternError};
 pub use server::{Patience, Servers, Watch};
 pub use types::{EnumValue, Field, Kind, ModuleTypes, TypeId};
 

@@ -3,9 +3,9 @@
 //! A structure's fields are read when it is first asked about, and kept. How a type prints follows KD's `dt`.
 
 use super::lock;
-use super::pattern::Pattern;
 use super::records::{self, Member, Record, Udt};
 use super::type_table::{DEPTH, Shape, TypeTable, is_unnamed, made_up};
+use crate::pattern::Pattern;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
