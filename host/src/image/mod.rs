@@ -1,6 +1,6 @@
 //! PE images, read by RVA from wherever their bytes are: the target's memory, where anything may be missing, or a file.
 //!
-//! [`Headers`] are the headers, [`debug_record`] names the PDB, [`exports`] the exported functions, [`ImageFile`] is
+//! [`Headers`] are the headers, [`debug_record`] names the PDB, [`exports()`] the exported functions, [`ImageFile`] is
 //! a whole file. Sources: the PE format and the exception-handling documents of Microsoft. Where image files are
 //! found is [`crate::symbols`]' matter; what the unwind data mean is `target::unwind`'s.
 

@@ -1,6 +1,6 @@
 //! Memory: physical pages become address spaces.
 //!
-//! [`PageTables`] translate; [`View`] is what everything above reads; [`search`] finds bytes in the pages themselves.
+//! [`PageTables`] translate; [`View`] is what everything above reads; [`search()`] finds bytes in the pages themselves.
 //! Nothing here knows symbols.
 
 mod fault;
