@@ -1,7 +1,7 @@
 //! `!analyze`: what the crash was, and which driver most likely caused it, with the evidence.
 //!
 //! Reading and judging are apart: [`model`] reads the dump into a [`model::Crash`], [`findings`] decides from that
-//! alone by what [`weigh`] finds, [`print`] and [`details`] say it. [`catalogue`] is the table of bug checks,
+//! alone by what [`weigh`] finds, [`mod@print`] and [`details`] say it. [`catalogue`] is the table of bug checks,
 //! [`roles`] what their parameters are, [`windows`] which modules are Windows' own.
 
 mod catalogue;
