@@ -2,7 +2,7 @@
 //! command, so that nothing a command reads can change under it.
 
 use crate::expr::{self, Evaluator, ExprError};
-use crate::memory::ReadOutcome;
+use crate::memory::{ReadOutcome, View};
 use crate::stack::Contexts;
 use crate::symbols::{self, Hit, Images, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
 use crate::target::{Registers, Target};
@@ -108,6 +108,14 @@ impl Scope {
                 None => open.target.read(va, buffer),
             },
             None => ReadOutcome { done: 0, fault: None },
+        }
+    }
+
+    /// The address space that reads go to.
+    pub fn view(&self) -> Option<&View> {
+        match &self.contexts.space {
+            Some(space) => Some(&space.view),
+            None => self.open.as_ref().map(|open| open.target.view()),
         }
     }
 

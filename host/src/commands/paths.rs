@@ -9,6 +9,7 @@ use super::{Builtin, Call, Needs};
 use crate::pattern;
 use crate::session::Session;
 use crate::symbols::{ModuleState, SymbolPath};
+use kd_sdk::abi::event;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
 
@@ -326,6 +327,7 @@ fn reload(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     for index in &wanted {
         open.symbols.unload(&open.target, Some(*index));
     }
+    session.notify(event::SYMBOLS_CHANGED);
     let mut result = Ok(());
     if now && !unload {
         for index in &wanted {

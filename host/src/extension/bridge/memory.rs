@@ -6,13 +6,14 @@ use super::*;
 
 table!(MEMORY, MemoryService, MemoryV1 { read_virtual, read_physical, translate, next_readable });
 
-/// The address space with this directory table base; 0: the current one.
-fn space_of(target: &Target, root: u64) -> View {
-    let view = target.view();
-    match view.tables().filter(|_| root != 0) {
+/// The address space with this directory table base; 0: the current one, `.process` included.
+fn space_of(bridge: &Bridge, root: u64) -> Result<View, Failure> {
+    let target = &bridge.open()?.target;
+    let view = bridge.scope.view().unwrap_or_else(|| target.view());
+    Ok(match view.tables().filter(|_| root != 0) {
         Some(tables) => view.with_tables(&tables.with_root(Pa(root))),
         None => view.clone(),
-    }
+    })
 }
 
 /// Reports an absence; the status of the call.
@@ -36,10 +37,10 @@ unsafe extern "C" fn read_virtual(
     unsafe {
         guard(ctx, |bridge| {
             let buffer = buffer_of(buffer, len)?;
-            let open = bridge.open()?;
+            bridge.open()?;
             let outcome = match space {
-                0 => open.target.read(Va(va), buffer),
-                root => space_of(&open.target, root).read(Va(va), buffer),
+                0 => bridge.scope.read(Va(va), buffer),
+                root => space_of(bridge, root)?.read(Va(va), buffer),
             };
             match outcome.fault {
                 None => Ok(()),
@@ -78,8 +79,7 @@ unsafe extern "C" fn translate(
     // SAFETY: as above.
     unsafe {
         guard(ctx, |bridge| {
-            let target = &bridge.open()?.target;
-            let view = space_of(target, space);
+            let view = space_of(bridge, space)?;
             match view.walk(Va(va)) {
                 None => Err(Failure(status::UNSUPPORTED, "a small dump has no page tables".to_owned())),
                 Some(Ok(found)) => put(pa, found.pa.0),
@@ -93,8 +93,7 @@ unsafe extern "C" fn next_readable(ctx: Ctx, space: u64, va: u64, found: *mut u6
     // SAFETY: as above.
     unsafe {
         guard(ctx, |bridge| {
-            let target = &bridge.open()?.target;
-            let view = space_of(target, space);
+            let view = space_of(bridge, space)?;
             match view.next_readable(Va(va)) {
                 Some(va) => put(found, va.0),
                 None => Err(not_found("nothing readable from there on")),

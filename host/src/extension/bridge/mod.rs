@@ -7,7 +7,7 @@ use super::worker::Shared;
 use crate::memory::{Absent, ReadFault, View};
 use crate::scope::{OpenTarget, Scope};
 use crate::symbols::{Field, Kind, ModuleTypes, SymbolError, TypeId};
-use crate::target::{Target, version};
+use crate::target::version;
 use kd_sdk::abi::{self, RStr, status};
 use kd_sdk::address::{Pa, Va};
 use kd_sdk::output::{Event, Severity, Shape, Style, Value};
