@@ -2,6 +2,7 @@
 
 use super::{Evaluator, LogFile, evaluator, join};
 use std::ffi::OsString;
+use std::path::Path;
 
 /// What the environment asks for.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -74,6 +75,15 @@ impl Environment {
         let history_size = history_text.as_deref().and_then(|text| text.trim().parse::<usize>().ok());
         if let (Some(text), None) = (&history_text, history_size) {
             notes.push(format!("_NT_DEBUG_HISTORY_SIZE is ignored: {text} is not a number"));
+        }
+        if set("INIT").is_some_and(|folder| Path::new(&folder).join("tools.ini").is_file()) {
+            notes.push("tools.ini in the folder that INIT names is not read by this version".to_owned());
+        }
+        if set("DBGHELP_HOMEDIR").is_some() {
+            notes.push(
+                "DBGHELP_HOMEDIR has no effect: kd does not use dbghelp; the symbol path names its caches"
+                    .to_owned(),
+            );
         }
         Environment {
             symbols: (!symbols.is_empty()).then_some(symbols),
