@@ -10,10 +10,16 @@ table!(MEMORY, MemoryService, MemoryV1 { read_virtual, read_physical, translate,
 fn space_of(bridge: &Bridge, root: u64) -> Result<View, Failure> {
     let target = &bridge.open()?.target;
     let view = bridge.scope.view().unwrap_or_else(|| target.view());
-    Ok(match view.tables().filter(|_| root != 0) {
-        Some(tables) => view.with_tables(&tables.with_root(Pa(root))),
-        None => view.clone(),
-    })
+    let Some(tables) = view.tables().filter(|_| root != 0) else { return Ok(view.clone()) };
+    let mut kept = bridge.space.borrow_mut();
+    match &*kept {
+        Some((known, space)) if *known == root => Ok(space.clone()),
+        _ => {
+            let space = view.with_tables(&tables.with_root(Pa(root)));
+            *kept = Some((root, space.clone()));
+            Ok(space)
+        }
+    }
 }
 
 /// Reports an absence; the status of the call.

@@ -45,6 +45,8 @@ pub struct Bridge {
     last_fault: Cell<Option<(u64, Absent)>>,
     /// Types handed out; a handle is an index plus one.
     types: RefCell<Vec<(Arc<ModuleTypes>, TypeId)>>,
+    /// The address space asked for last, by its root: its translations are kept from one read to the next.
+    space: RefCell<Option<(u64, View)>>,
 }
 
 type Ctx = *mut c_void;
@@ -189,6 +191,7 @@ impl Bridge {
             last_error: RefCell::default(),
             last_fault: Cell::default(),
             types: RefCell::default(),
+            space: RefCell::default(),
         }
     }
 
