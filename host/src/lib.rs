@@ -34,3 +34,17 @@ pub(crate) fn chained(error: &dyn std::error::Error) -> String {
     }
     text
 }
+
+/// A file or folder of the material for tests that lies beside the project (in `KD_SHARED`, else `../shared`);
+/// `None`, said aloud, where it is not there.
+#[cfg(test)]
+pub(crate) fn shared(wanted: &str) -> Option<std::path::PathBuf> {
+    let beside = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared");
+    let path =
+        std::env::var_os("KD_SHARED").map_or_else(|| beside.into(), std::path::PathBuf::from).join(wanted);
+    if path.exists() {
+        return Some(path);
+    }
+    println!("skipped: no shared test material at {} (set KD_SHARED)", path.display());
+    None
+}

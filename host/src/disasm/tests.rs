@@ -1,21 +1,7 @@
 //! Lines of code against KD's own, and against bytes from a generator.
 
-use std::path::{Path, PathBuf};
-
 use super::*;
 use crate::target::Registers;
-
-fn shared() -> Option<PathBuf> {
-    let folder = match std::env::var_os("KD_SHARED") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
-    };
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: no shared test material at {}", folder.display());
-    None
-}
 
 /// Names as KD had them for the two dumps: offsets from the kernel.
 fn offset_from(base: u64, size: u64) -> impl Fn(Va) -> Option<String> {
@@ -31,7 +17,7 @@ fn bytes_of(hex: &str) -> Option<Vec<u8>> {
 
 #[test]
 fn every_line_reads_as_kd_prints_it() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = crate::shared("") else { return };
     let files = [
         ("x64-19041-7e", Machine::X64, 0xffff_f804_7ba0_0000, 0x104_6000),
         ("arm64-22000-1c8", Machine::Arm64, 0xffff_f803_f2e0_0000, 0x103_e000),

@@ -6,14 +6,7 @@ use super::*;
 
 /// The folder of dumps; prints why when it is absent.
 pub(crate) fn dumps() -> Option<PathBuf> {
-    let shared = std::env::var_os("KD_SHARED")
-        .map_or_else(|| PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared")), PathBuf::from);
-    let dumps = shared.join("dumps");
-    if !dumps.is_dir() {
-        println!("skipped: no real dumps at {} (set KD_SHARED)", dumps.display());
-        return None;
-    }
-    Some(dumps)
+    crate::shared("dumps")
 }
 
 fn open(path: &Path) -> Result<Dump, String> {

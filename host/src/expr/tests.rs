@@ -7,7 +7,6 @@ use crate::symbols::{Images, SymbolPath, Symbols};
 use crate::target::Target;
 use crate::typed;
 use proptest::prelude::*;
-use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 const SUITE: &str = include_str!("suite.txt");
@@ -135,15 +134,10 @@ fn every_expression_of_the_suite_has_its_value() {
 
 #[test]
 fn expressions_over_a_real_dump_have_their_values() {
-    let shared = std::env::var_os("KD_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let dump = shared.join("dumps/real/x64-19041-7e.dmp");
-    if !dump.is_file() {
-        println!("skipped: no real dump at {} (set KD_SHARED)", dump.display());
-        return;
-    }
+    let Some(dump) = crate::shared("dumps/real/x64-19041-7e.dmp") else { return };
+    let Some(store) = crate::shared("symbols/symstore") else { return };
     let target = Target::open(Dump::open(&dump, &OpenOptions::default()).unwrap());
-    let path = format!("srv*{}", shared.join("symbols/symstore").display());
+    let path = format!("srv*{}", store.display());
     let symbols = Symbols::new(SymbolPath::parse(&path));
     let processor = target.current_processor();
     let images = Images::new(SymbolPath::parse(&path));

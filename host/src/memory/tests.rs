@@ -335,13 +335,7 @@ fn small_and_header_only_dumps() {
     let view = View::new(dump_of(&frames, 0x1000));
     assert!(view.blocks().is_none() && view.physical().is_some());
 
-    let dumps = concat!(env!("CARGO_MANIFEST_DIR"), "/../../shared/dumps");
-    let dumps = std::env::var("KD_SHARED").map_or(dumps.to_owned(), |shared| format!("{shared}/dumps"));
-    let path = std::path::PathBuf::from(dumps).join("real/x64-19041-7e.dmp");
-    if !path.is_file() {
-        println!("skipped: no real dump at {}", path.display());
-        return;
-    }
+    let Some(path) = crate::shared("dumps/real/x64-19041-7e.dmp") else { return };
     let dump = crate::dump::Dump::open(&path, &crate::dump::OpenOptions::default()).unwrap();
     let view = View::new(Arc::new(dump));
     let at = view.dump().header().kd_debugger_data_block.unwrap();

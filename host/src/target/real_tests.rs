@@ -1,23 +1,10 @@
 //! The target layer on real small dumps and against KD's own output, where those are at hand.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::rows::{self, mask};
 use super::*;
 use crate::dump::OpenOptions;
-
-/// The folder of shared test material.
-fn shared() -> Option<PathBuf> {
-    let folder = match std::env::var_os("KD_SHARED") {
-        Some(folder) => PathBuf::from(folder),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"),
-    };
-    if folder.is_dir() {
-        return Some(folder);
-    }
-    println!("skipped: no shared test material at {}", folder.display());
-    None
-}
 
 fn open(shared: &Path, name: &str) -> Target {
     let path = shared.join("dumps/real").join(name);
@@ -49,7 +36,7 @@ const ROWS: &[(&str, usize, usize, usize, u32)] = &[
 
 #[test]
 fn every_dump_becomes_a_machine() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = crate::shared("") else { return };
     for &(name, modules, unloaded, processors, current) in ROWS {
         let target = open(&shared, name);
         assert_eq!(target.modules().len(), modules, "{name}");
@@ -76,7 +63,7 @@ fn every_dump_becomes_a_machine() {
 
 #[test]
 fn registers_read_as_kd_shows_them() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = crate::shared("") else { return };
     for (name, commands) in [
         (
             "x64-19041-7e",
@@ -102,7 +89,7 @@ fn registers_read_as_kd_shows_them() {
 
 #[test]
 fn the_saved_registers_come_before_the_headers() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = crate::shared("") else { return };
     let target = open(&shared, "x64-19041-7e.dmp");
     let current = target.registers(target.current_processor()).unwrap();
     assert_eq!(current.registers.ip(), Va(0xffff_f804_7bdf_5a80));
@@ -116,7 +103,7 @@ fn the_saved_registers_come_before_the_headers() {
 
 #[test]
 fn banners_read_as_kd_prints_them() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = crate::shared("") else { return };
     for name in ["x64-19041-7e", "arm64-22000-1c8"] {
         let text = std::fs::read_to_string(shared.join(format!("reference/kd-output/{name}.txt"))).unwrap();
         let version = open(&shared, &format!("{name}.dmp")).version();
@@ -137,7 +124,7 @@ fn banners_read_as_kd_prints_them() {
 
 #[test]
 fn module_lists_read_as_kd_prints_them() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = crate::shared("") else { return };
     for name in ["x64-19041-7e", "arm64-22000-1c8"] {
         let text = std::fs::read_to_string(shared.join(format!("reference/kd-output/{name}.txt"))).unwrap();
         let target = open(&shared, &format!("{name}.dmp"));
@@ -155,7 +142,7 @@ fn module_lists_read_as_kd_prints_them() {
 /// Damages headers and tables of real dumps: nothing may panic or hang.
 #[test]
 fn damaged_dumps_never_panic() {
-    let Some(shared) = shared() else { return };
+    let Some(shared) = crate::shared("") else { return };
     let mut state = 0x9e37_79b9_7f4a_7c15u64;
     let mut random = move |below: usize| {
         state ^= state << 13;

@@ -49,13 +49,7 @@ fn shown(types: &ModuleTypes, text: &str, id: Option<TypeId>) -> String {
 }
 
 fn shared() -> Option<PathBuf> {
-    let shared = std::env::var_os("KD_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    if shared.join("symbols/symstore").is_dir() {
-        return Some(shared);
-    }
-    println!("skipped: {} is not there", shared.join("symbols/symstore").display());
-    None
+    crate::shared("symbols/symstore").and_then(|_| crate::shared(""))
 }
 
 /// The kernel's types of a real dump, and the PDB they come from.

@@ -15,14 +15,7 @@ use std::time::Instant;
 
 /// The store for tests; `None`, said aloud, where it is absent.
 fn symstore() -> Option<PathBuf> {
-    let shared = std::env::var_os("KD_SHARED")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared"), PathBuf::from);
-    let store = shared.join("symbols/symstore");
-    if store.is_dir() {
-        return Some(store);
-    }
-    println!("skipped: {} is not there", store.display());
-    None
+    crate::shared("symbols/symstore")
 }
 
 fn pdb_path(store: &Path, name: &str, key: &str) -> PathBuf {
