@@ -13,13 +13,14 @@ static SECOND: AtomicBool = AtomicBool::new(false);
 static LAST: AtomicU64 = AtomicU64::new(0);
 static START: OnceLock<Instant> = OnceLock::new();
 
-/// Takes Ctrl+C from the system. Call once, before the first command.
+/// Takes Ctrl+C from the system, also where the parent left it ignored (jobs in the background). Call once, before the
+/// first command.
 ///
 /// # Errors
 /// Why it cannot be taken; Ctrl+C then ends the program as usual.
 pub fn install() -> Result<(), ctrlc::Error> {
     START.get_or_init(Instant::now);
-    ctrlc::try_set_handler(|| press(START.get_or_init(Instant::now).elapsed()))
+    ctrlc::set_handler(|| press(START.get_or_init(Instant::now).elapsed()))
 }
 
 /// Not zero while an interrupt waits to be taken. Lives as long as the process.
