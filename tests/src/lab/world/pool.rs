@@ -32,9 +32,9 @@ impl PoolKind {
     }
 
     /// Where it begins.
-    fn base(self, machine: Machine) -> Va {
+    pub(super) fn base(self, machine: Machine) -> Va {
         Va(match (self, machine == Machine::X86) {
-            (PoolKind::NonPaged, true) => 0x8900_0000,
+            (PoolKind::NonPaged, true) => 0x8b00_0000,
             (PoolKind::Paged, true) => 0xe100_0000,
             (PoolKind::Session, true) => 0xbc00_0000,
             (PoolKind::NonPaged, false) => 0xffff_ac0f_1240_0000,

@@ -83,13 +83,11 @@ impl World {
     /// Fills memory with what a running system has in it besides its kernel: pages of files and of programs, mapped,
     /// on standby and modified; one large page; pages that a program manages itself.
     pub(super) fn fill_memory(&mut self) {
-        for name in ["MmProtopteBase"] {
-            let base = self.variable("MmPagedPoolStart").map_or(0, |v| self.read_pointer(v).0);
-            self.count(name, base);
-        }
-        self.large_page();
-        let left = self.frames_left();
         let pressed = self.options.story == Story::MemoryPressure;
+        if !pressed {
+            self.large_page();
+        }
+        let left = self.frames_left();
         let (standby, modified) = if pressed { (48, left / 2) } else { (left / 4, left / 24) };
         let file = |name, image, share: u64| Recipe {
             file: Some(name),
