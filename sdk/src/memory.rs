@@ -123,16 +123,4 @@ impl<'a> Memory<'a> {
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         Ok(bytes.iter().take(end).map(|&byte| char::from(byte)).collect())
     }
-
-    /// The text of a UNICODE_STRING structure at `va`.
-    pub fn unicode_string(&self, va: Va) -> Result<String> {
-        let length = self.u16(va)?;
-        let buffer = self.pointer(va.add(self.session.target().pointer_size().into()))?;
-        if length == 0 {
-            return Ok(String::new());
-        }
-        let bytes = self.bytes(buffer, (length & !1).into())?;
-        let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        Ok(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
-    }
 }

@@ -6,19 +6,23 @@ use crate::memory::Memory;
 use crate::output::{Event, Out, Sink};
 use crate::symbols::Symbols;
 use crate::target::Target;
-use crate::types::Types;
-use core::cell::OnceCell;
+use crate::types::{Known, Types};
+use core::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 
 /// The host during one call.
 pub struct Session<'a> {
     pub(crate) calls: Calls<'a>,
     info: OnceCell<TargetInfo>,
+    /// Types that were asked for.
+    pub(crate) types: RefCell<HashMap<String, Rc<Known>>>,
 }
 
 impl<'a> Session<'a> {
     /// A session on the host's callbacks.
     pub fn new(calls: Calls<'a>) -> Session<'a> {
-        Session { calls, info: OnceCell::new() }
+        Session { calls, info: OnceCell::new(), types: RefCell::default() }
     }
 
     /// The output stream.
