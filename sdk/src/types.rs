@@ -83,7 +83,7 @@ impl<'a> Types<'a> {
 }
 
 impl<'a> Type<'a> {
-    fn new(session: &'a Session<'a>, name: &str, handle: TypeRef) -> Type<'a> {
+    pub(crate) fn new(session: &'a Session<'a>, name: &str, handle: TypeRef) -> Type<'a> {
         Type { session, known: Rc::new(Known { name: name.to_owned(), handle, fields: RefCell::default() }) }
     }
 
