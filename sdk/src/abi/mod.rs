@@ -913,7 +913,7 @@ pub mod look {
     /// `n`: frame numbers.
     pub const NUMBERS: u32 = 8;
     /// `f`: bytes from frame to frame.
-    pub const DISTANCES: u32 = 0x10;
+    pub const DISTANCES: u32 = 16;
 }
 
 service!(
