@@ -195,7 +195,7 @@ pub fn walk(code: &dyn CodeView, start: Registers, most: usize) -> Vec<Frame> {
         let step = match code.machine() {
             Machine::X64 => x64::step(code, &mut tables, &registers, exact),
             Machine::Arm64 => arm64::step(code, &mut tables, &registers, exact),
-            Machine::X86 => x86::step(code, &registers, exact),
+            Machine::X86 => x86::step(code, &mut tables, &registers, exact),
         };
         let (step, missing) = match step {
             Ok(caller) if is_plausible(code, &registers, &caller, source) => (Some(caller), None),

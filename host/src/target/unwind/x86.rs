@@ -1,7 +1,10 @@
 //! x86: frame data of the PDB where there are any, trap frames, the chain of `ebp`, and what the instructions of a
 //! prologue or an epilogue tell about an interrupted function.
 
-use super::{Caller, CodeView, FrameSource, Missing, frame_data, leaf, pointer_at, set_ip, set_sp, trap};
+use super::tables::Tables;
+use super::{
+    Caller, CodeView, FrameSource, Missing, frame_data, leaf, pointer_at, scan, set_ip, set_sp, trap,
+};
 use crate::dump::Machine;
 use crate::target::Registers;
 use kd_sdk::address::Va;
@@ -14,7 +17,12 @@ const TRAP_MARK_AT: u64 = 8;
 ///
 /// # Errors
 /// Why it is not known.
-pub fn step(code: &dyn CodeView, registers: &Registers, exact: bool) -> Result<Caller, Missing> {
+pub fn step(
+    code: &dyn CodeView,
+    tables: &mut Tables,
+    registers: &Registers,
+    exact: bool,
+) -> Result<Caller, Missing> {
     let inside = if exact { registers.ip() } else { Va(registers.ip().0.wrapping_sub(1)) };
     if is_trap_frame(code, registers.fp()) {
         return out_of_trap(code, registers);
@@ -53,7 +61,30 @@ pub fn step(code: &dyn CodeView, registers: &Registers, exact: bool) -> Result<C
     if exact && let Some(caller) = by_instructions(code, registers) {
         return Ok(caller);
     }
+    if !exact && let Some(caller) = returns_at_once(code, tables, registers) {
+        return Ok(caller);
+    }
     by_frame_pointer(code, registers)
+}
+
+/// Behind its call the function only returns, as the stubs of system calls do: then the return address is on top, if
+/// the stack pointer is known at all.
+fn returns_at_once(code: &dyn CodeView, tables: &mut Tables, registers: &Registers) -> Option<Caller> {
+    let mut byte = [0];
+    let next = image_bytes(code, registers.ip(), &mut byte).map(|()| byte)?;
+    if !matches!(next, [0xc2 | 0xc3]) {
+        return None;
+    }
+    let caller = leaf(code, registers, 4).ok()?;
+    let module = code.module_at(caller.registers.ip())?;
+    scan::is_return_address(code, tables, &module, caller.registers.ip()).then_some(caller)
+}
+
+/// Fills `into` with code: of a module also from its image file.
+fn image_bytes(code: &dyn CodeView, at: Va, into: &mut [u8]) -> Option<()> {
+    let Some(module) = code.module_at(at) else { return code.read(at, into).then_some(()) };
+    let rva = u32::try_from(at.0.wrapping_sub(module.base.0)).ok()?;
+    code.read_image(&module, rva, into).map(drop)
 }
 
 fn is_trap_frame(code: &dyn CodeView, at: Va) -> bool {
@@ -79,9 +110,7 @@ fn out_of_trap(code: &dyn CodeView, registers: &Registers) -> Result<Caller, Mis
 fn by_instructions(code: &dyn CodeView, registers: &Registers) -> Option<Caller> {
     let (ip, sp) = (registers.ip(), registers.sp());
     let mut bytes = [0; 5];
-    let module = code.module_at(ip)?;
-    let rva = u32::try_from(ip.0.wrapping_sub(module.base.0)).ok()?;
-    code.read_image(&module, rva, &mut bytes)?;
+    image_bytes(code, ip, &mut bytes)?;
     let pushed = match bytes {
         // push ebp; mov ebp,esp (either encoding) · mov edi,edi; push ebp · ret
         [0x55, 0x8b, 0xec, ..]
@@ -99,7 +128,8 @@ fn by_instructions(code: &dyn CodeView, registers: &Registers) -> Option<Caller>
     }
     set_sp(&mut inner, sp.add(pushed));
     let caller = leaf(code, &inner, 4).ok()?;
-    code.module_at(caller.registers.ip()).map(|_| caller)
+    let to = caller.registers.ip();
+    (code.module_at(to).is_some() || super::is_user(code, to) && super::is_user(code, ip)).then_some(caller)
 }
 
 fn by_frame_pointer(code: &dyn CodeView, registers: &Registers) -> Result<Caller, Missing> {
