@@ -21,7 +21,7 @@ fn kinds(machine: Machine) -> impl Iterator<Item = Kind> {
 }
 
 /// Opens a session on a dump with the symbols of `store`.
-fn session(path: &Path, store: &Path) -> Session {
+pub fn session(path: &Path, store: &Path) -> Session {
     let arguments = ["-y".into(), store.to_str().unwrap().into()];
     let Ok(Request::Run(options)) = cli::parse(arguments) else { panic!("the arguments are good") };
     let ui = Ui::with_streams(UiOptions::default(), false, Box::new(io::sink()), Box::new(io::sink()));

@@ -22,12 +22,15 @@ _\name:
 
   .globl _KiFastSystemCall
   .p2align 4
+  .cv_fpo_proc _KiFastSystemCall 0
 _KiFastSystemCall:
+  .cv_fpo_endprologue
   movl %esp, %edx
   sysenter
   .globl _KiFastSystemCallRet
 _KiFastSystemCallRet:
   retl
+  .cv_fpo_endproc
 
   .section .debug$S,"dr"
   .p2align 2
@@ -36,3 +39,5 @@ _KiFastSystemCallRet:
   .cv_fpo_data _NtDeviceIoControlFile
   .cv_fpo_data _NtReadFile
   .cv_fpo_data _NtDelayExecution
+  .cv_fpo_data _KiFastSystemCall
+  .cv_stringtable

@@ -18,6 +18,7 @@
   .seh_startepilogue
   ldp x29, x30, [sp], #0x10
   .seh_save_fplr_x 16
+  .seh_trap_frame
   .seh_endepilogue
   eret
   .seh_endproc

@@ -141,6 +141,7 @@ _KiFramelessSum@12:
   .cv_fpo_data _KiSwapContext@8
   .cv_fpo_data _SwapContext
   .cv_fpo_data _KiFramelessSum@12
+  .cv_stringtable
 
   .text
   .globl __chkstk

@@ -205,7 +205,7 @@ pub fn walk(code: &dyn CodeView, start: Registers, most: usize) -> Vec<Frame> {
         let entry = || exact.then(|| at_entry(code, &registers)).flatten();
         let step = match step {
             Some(step) => Some(step),
-            None if is_user(code, ip) && !ip.is_null() => None,
+            None if is_user(code, ip) && !ip.is_null() => entry(),
             None => entry().or_else(|| scan::step(code, &mut tables, &registers, exact)),
         };
         let frame = Frame {
