@@ -353,7 +353,7 @@ impl World {
     }
 
     /// Writes an integer, pointer or bit field, if this generation has it; larger fields get zeros behind the value.
-    fn set(&mut self, base: Va, path: &str, value: u64) {
+    pub(in crate::lab) fn set(&mut self, base: Va, path: &str, value: u64) {
         let generation = self.options.generation;
         let Some(offset) = generation.find(path) else { return };
         let (width, bits) = generation.place(path);
