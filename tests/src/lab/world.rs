@@ -5,16 +5,24 @@
 
 mod counters;
 mod crash;
+mod fields;
+mod files;
 mod heap;
 mod objects;
 mod pages;
 mod parts;
 mod pool;
+mod requests;
+mod scheduler;
 mod sections;
+mod security;
+mod society;
 mod stories;
 mod story;
 mod truth;
 mod user;
+mod vads;
+mod waits;
 
 pub use pages::{Frame, FrameState};
 pub use parts::physical_memory_descriptor;
@@ -223,6 +231,7 @@ pub struct World {
     pub frames: Vec<Frame>,
     plan: pages::Plan,
     objects: objects::Objects,
+    files: files::Files,
     spaces: Vec<AddressSpace>,
     /// Images of the program and of the system's user half.
     pub user_images: Vec<Image>,
@@ -263,6 +272,7 @@ impl World {
             sections: Vec::new(),
             frames: Vec::new(),
             plan: pages::Plan::default(),
+            files: files::Files::default(),
             spaces: Vec::new(),
             user_images: Vec::new(),
             stack_limits: Vec::new(),
@@ -380,7 +390,7 @@ impl World {
     }
 
     /// Writes an integer, pointer or bit field, if this generation has it; larger fields get zeros behind the value.
-    fn set(&mut self, base: Va, path: &str, value: u64) {
+    pub(in crate::lab) fn set(&mut self, base: Va, path: &str, value: u64) {
         let generation = self.options.generation;
         let Some(offset) = generation.find(path) else { return };
         let (width, bits) = generation.place(path);

@@ -172,7 +172,8 @@ impl World {
                 self.set(at, &format!("_MMPAGING_FILE.{field}"), value);
             }
             self.write_string(at.add(generation.at("_MMPAGING_FILE.PageFileName")), name);
-            let file = self.file_object(&name[6..], 0);
+            let device = self.volume()[0];
+            let file = self.file_on(device, &name[6..]);
             self.set(at, "_MMPAGING_FILE.File", file.0);
             self.write_pointer(array.add(number as u64 * step), at.0);
             list.push(json!({

@@ -147,14 +147,33 @@ impl World {
 
     /// Pages of their own.
     fn big_block(&mut self, kind: PoolKind, size: u64) -> Va {
+        let bytes = size.next_multiple_of(PAGE_SIZE);
+        let va = self.big_addresses(kind, bytes);
+        self.map_range(va, bytes);
+        va
+    }
+
+    fn big_addresses(&mut self, kind: PoolKind, bytes: u64) -> Va {
         self.end_pool_page(kind);
         let area = &mut self.pools.areas[kind as usize];
-        let (va, bytes) = (Va(area.next), size.next_multiple_of(PAGE_SIZE));
+        let va = Va(area.next);
         area.next += bytes;
         area.big_pages += bytes / PAGE_SIZE;
         area.pages += bytes / PAGE_SIZE;
-        self.map_range(va, bytes);
         va
+    }
+
+    /// A big block of nonpaged pool that the caller maps.
+    pub(super) fn pool_addresses(&mut self, tag: &[u8; 4], size: u64) -> Va {
+        let kind = PoolKind::NonPaged;
+        let heap = self.options.generation.build >= 19041;
+        let start = if heap { self.heap_large(kind, size) } else { self.big_addresses(kind, size) };
+        let place = PoolPlace::Big;
+        self.pools.blocks.push(PoolBlock { start, size, tag: *tag, kind, free: false, place });
+        let count = &mut self.pools.tags.entry(*tag).or_default()[kind as usize];
+        count.allocations += 1;
+        count.bytes += size;
+        start
     }
 
     /// A block in a page with others; it takes what would be too small for a free block.
