@@ -7,6 +7,8 @@
 use super::heap::Heap;
 use super::{Story, World};
 use crate::lab::layout::Machine;
+use crate::lab::memory::Owner;
+use crate::lab::paging::Leaf;
 use kd_sdk::address::{PAGE_SIZE, Va};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -301,8 +303,13 @@ impl World {
         }
         match self.options.story {
             Story::Leak => {
-                for _ in 0..100 {
-                    self.pool_block(b"Leak", 0x8000);
+                // Most of it in big blocks, whose contents no dump has.
+                for _ in 0..600 {
+                    let start = self.pool_addresses(b"Leak", 0x8000);
+                    for page in 0..8 {
+                        let (va, frame) = (start.add(page * PAGE_SIZE), self.memory.reserve(1, 1));
+                        self.system.set(&mut self.memory, va, Leaf::Valid(frame), Owner::Kernel);
+                    }
                 }
             }
             Story::Huge => {
