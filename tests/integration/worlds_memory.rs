@@ -62,11 +62,7 @@ impl Reader {
 
     /// A field in bytes that were read already.
     fn within(&self, bytes: &[u8], path: &str) -> Option<u64> {
-        let (offset, width, first, count) = self.place(path)?;
-        let mut wide = [0; 8];
-        wide[..width].copy_from_slice(&bytes[offset as usize..][..width]);
-        let value = u64::from_le_bytes(wide);
-        Some(if count == 0 { value } else { value >> first & (u64::MAX >> (64 - count)) })
+        part(bytes, self.place(path))
     }
 
     fn get(&self, base: u64, path: &str) -> Option<u64> {
@@ -109,6 +105,15 @@ impl Reader {
     }
 }
 
+/// A field in bytes.
+fn part(bytes: &[u8], place: Place) -> Option<u64> {
+    let (offset, width, first, count) = place?;
+    let mut wide = [0; 8];
+    wide[..width].copy_from_slice(&bytes[offset as usize..][..width]);
+    let value = u64::from_le_bytes(wide);
+    Some(if count == 0 { value } else { value >> first & (u64::MAX >> (64 - count)) })
+}
+
 fn with(generation: &Generation, story: Story, check: impl FnOnce(&World, &Reader, &str)) {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump");
@@ -141,37 +146,49 @@ fn frames(world: &World, kd: &Reader, what: &str) {
     let end = world.memory.ram().last().map_or(0, |r| r.base + r.count) as usize;
     let database = kd.bytes(base, end * size);
     let entry = |pfn: u64| &database[pfn as usize * size..][..size];
-    let one = |pfn: u64, paths: &[&str]| paths.iter().find_map(|p| kd.within(entry(pfn), p));
+    let first = |paths: &[&str]| paths.iter().find_map(|p| kd.place(&format!("_MMPFN.{p}")));
+    let location = first(&["u3.e1.PageLocation"]);
+    let fields = [
+        location,
+        first(&["PteAddress"]),
+        first(&["u4.PteFrame"]),
+        first(&["u3.ReferenceCount", "u3.e2.ReferenceCount"]),
+        first(&["u3.e1.Modified"]),
+        first(&["u4.PrototypePte", "u3.e1.PrototypePte"]),
+        first(&["OriginalPte"]),
+    ];
+    let (share, priority) = (first(&["u2.ShareCount"]), first(&["u3.e3.Priority", "u3.e1.Priority"]));
+    let (next, before) = (first(&["u1.Flink"]), first(&["u2.Blink"]));
     let narrow = |v: u64| if kd.scope.pointer_size() == 4 { v & 0xffff_ffff } else { v };
     for f in &world.frames {
-        let of = |paths: &[&str]| one(f.pfn, paths);
-        let what = format!("{what}: {f:x?}");
-        assert_eq!(of(&["_MMPFN.u3.e1.PageLocation"]), Some(f.state as u64), "{what}");
-        assert_eq!(of(&["_MMPFN.PteAddress"]), Some(narrow(f.pte.0)), "{what}");
-        assert_eq!(of(&["_MMPFN.u4.PteFrame"]), Some(f.containing), "{what}");
-        let references = of(&["_MMPFN.u3.ReferenceCount", "_MMPFN.u3.e2.ReferenceCount"]);
-        assert_eq!(references, Some(f.references), "{what}");
+        let bytes = entry(f.pfn);
+        let found = fields.map(|place| part(bytes, place).unwrap());
+        let wanted = [
+            f.state as u64,
+            narrow(f.pte.0),
+            f.containing,
+            f.references,
+            u64::from(f.modified),
+            u64::from(f.prototype),
+            f.original,
+        ];
+        assert_eq!(found, wanted, "{what}: {f:x?}");
         if f.state >= FrameState::Active {
-            assert_eq!(of(&["_MMPFN.u2.ShareCount"]), Some(f.share), "{what}");
+            assert_eq!(part(bytes, share), Some(f.share), "{what}: {f:x?}");
         }
-        let priority = of(&["_MMPFN.u3.e3.Priority", "_MMPFN.u3.e1.Priority"]);
-        assert!(priority.is_none_or(|p| p == f.priority), "{what}: {priority:?}");
-        assert_eq!(of(&["_MMPFN.u3.e1.Modified"]), Some(u64::from(f.modified)), "{what}");
-        let prototype = of(&["_MMPFN.u4.PrototypePte", "_MMPFN.u3.e1.PrototypePte"]);
-        assert_eq!(prototype, Some(u64::from(f.prototype)), "{what}");
-        assert_eq!(of(&["_MMPFN.OriginalPte"]), Some(f.original), "{what}");
+        assert!(part(bytes, priority).is_none_or(|p| p == f.priority), "{what}: {f:x?}");
         if f.prototype {
             let width = if kd.size("_MMPTE") == 4 { 4 } else { 8 };
             let value = kd.uint(f.pte.0, width);
             let hidden = if value & 1 == 0 { world.options.swizzle } else { 0 };
-            assert_eq!(((value ^ hidden) & 0x000f_ffff_ffff_f000) >> 12, f.pfn, "{what}: {value:#x}");
+            assert_eq!(((value ^ hidden) & 0x000f_ffff_ffff_f000) >> 12, f.pfn, "{what}: {f:x?} {value:#x}");
         }
     }
     // Every frame of RAM is counted once.
     let ram = world.memory.ram().iter().flat_map(|r| r.base..r.base + r.count);
     let mut counts: BTreeMap<u64, u64> = BTreeMap::new();
     for pfn in ram {
-        *counts.entry(one(pfn, &["_MMPFN.u3.e1.PageLocation"]).unwrap()).or_default() += 1;
+        *counts.entry(part(entry(pfn), location).unwrap()).or_default() += 1;
     }
     let pages = &world.facts["pages"];
     let names = ["Zeroed", "Free", "Standby", "Modified", "ModifiedNoWrite", "Bad", "Active", "Transition"];
@@ -179,9 +196,7 @@ fn frames(world: &World, kd: &Reader, what: &str) {
         let found = counts.get(&(place as u64)).copied().unwrap_or(0);
         assert_eq!(Some(found), pages[name].as_u64(), "{what}: {name}");
     }
-    lists(world, kd, what, &|pfn| {
-        (one(pfn, &["_MMPFN.u1.Flink"]).unwrap(), one(pfn, &["_MMPFN.u2.Blink"]).unwrap())
-    });
+    lists(world, kd, what, &|pfn| (part(entry(pfn), next).unwrap(), part(entry(pfn), before).unwrap()));
     let available = kd.symbol("MmAvailablePages").map(|v| kd.pointer(v));
     let available = available.unwrap_or_else(|| {
         kd.has(kd.symbol("MiSystemPartition").unwrap(), "_MI_PARTITION.Vp.AvailablePages")
