@@ -291,11 +291,9 @@ impl<'c> Case<'c> {
                 Class::Core => (12, Confidence::Low),
             };
             self.blame(weight, confidence, who, Some(first.value), text);
-        } else if class > Class::Core && matches!(context.from, From::Argument(_) | From::Stack) {
-            self.notes.push(match unwound {
-                true => format!("it was called by {image}, to return to {place}"),
-                false => format!("the word at the stack pointer would be a return to {place}, in {image}"),
-            });
+        } else if !unwound && class > Class::Core && matches!(context.from, From::Argument(_) | From::Stack) {
+            self.notes
+                .push(format!("the word at the stack pointer would be a return to {place}, in {image}"));
         }
         self.weigh_recursion();
     }
