@@ -118,7 +118,10 @@ impl Page<'_> {
         out.data("image", driver.image.as_deref().map_or(Value::Null, Value::Text));
         out.link(&self.show(at), &format!("!drvobj {:x}", at.0));
         out.text("  ");
-        out.styled(if driver.name.name().is_some() { Style::Symbol } else { Style::Bad }, &driver.name.show());
+        out.styled(
+            if driver.name.name().is_some() { Style::Symbol } else { Style::Bad },
+            &driver.name.show(),
+        );
         if let Some(image) = &driver.image {
             out.text(&format!("  ({image})"));
         }
@@ -145,8 +148,17 @@ impl Page<'_> {
         let out = self.out;
         let event = status::describe_event(entry.error_code);
         self.label("Error");
-        out.styled_field("error_code", Value::Hex(entry.error_code.into()), Style::Bad, &format!("{:08x}", entry.error_code));
-        out.field("event_id", Value::UInt((entry.error_code & 0xffff).into()), &format!("  event {}", entry.error_code & 0xffff));
+        out.styled_field(
+            "error_code",
+            Value::Hex(entry.error_code.into()),
+            Style::Bad,
+            &format!("{:08x}", entry.error_code),
+        );
+        out.field(
+            "event_id",
+            Value::UInt((entry.error_code & 0xffff).into()),
+            &format!("  event {}", entry.error_code & 0xffff),
+        );
         self.named("error_name", event.or_else(|| status::describe(entry.error_code)));
         self.label("Final status");
         let code = entry.final_status;
@@ -173,9 +185,17 @@ impl Page<'_> {
         out.data("major_name", name.map_or(Value::Null, Value::Text));
         let shown = name.map_or(format!("major function {major:x}"), |name| format!("{name} ({major:x})"));
         out.field("major_function", Value::UInt(major.into()), &shown);
-        out.field("retry_count", Value::UInt(entry.retry_count.into()), &format!(", {} retries", entry.retry_count));
+        out.field(
+            "retry_count",
+            Value::UInt(entry.retry_count.into()),
+            &format!(", {} retries", entry.retry_count),
+        );
         out.field("sequence", Value::UInt(entry.sequence.into()), &format!(", sequence {}", entry.sequence));
-        out.field("unique_error", Value::Hex(entry.unique_error.into()), &format!(", unique value {:x}", entry.unique_error));
+        out.field(
+            "unique_error",
+            Value::Hex(entry.unique_error.into()),
+            &format!(", unique value {:x}", entry.unique_error),
+        );
         out.data("category", Value::UInt(entry.category.into()));
         out.end_line();
         out.data("device_offset", Value::Hex(entry.device_offset));

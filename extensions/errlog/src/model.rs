@@ -92,7 +92,8 @@ impl<'a> Names<'a> {
         if let Err(why) = self.is(at, DRIVER) {
             return Driver { name: Named::Without(why), image: None };
         }
-        let (start, name) = if self.session.target().pointer_size() == 4 { (0xc, 0x1c) } else { (0x18, 0x38) };
+        let (start, name) =
+            if self.session.target().pointer_size() == 4 { (0xc, 0x1c) } else { (0x18, 0x38) };
         let memory = self.session.memory();
         let start = memory.pointer(at.add(start)).ok();
         let image = start.and_then(|va| self.session.target().module_at(va)).map(|module| module.image);
@@ -194,6 +195,9 @@ mod tests {
         assert_eq!(major_name(27), Some("IRP_MJ_PNP"));
         assert_eq!(major_name(28), None);
         assert_eq!(control_code(0x0022_2004), "device 22, function 801, METHOD_BUFFERED, FILE_ANY_ACCESS");
-        assert_eq!(control_code(u32::MAX), "device ffff, function fff, METHOD_NEITHER, FILE_READ_WRITE_ACCESS");
+        assert_eq!(
+            control_code(u32::MAX),
+            "device ffff, function fff, METHOD_NEITHER, FILE_READ_WRITE_ACCESS"
+        );
     }
 }

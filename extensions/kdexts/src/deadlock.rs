@@ -220,7 +220,9 @@ impl View<'_> {
             out.styled(Style::Heading, "Threads that others wait behind:");
             out.end_line();
         }
-        out.list("blockers", |_| heads.iter().take(MOST_SHOWN).for_each(|&(thread, count)| self.head(thread, count)));
+        out.list("blockers", |_| {
+            heads.iter().take(MOST_SHOWN).for_each(|&(thread, count)| self.head(thread, count))
+        });
         if heads.len() > MOST_SHOWN {
             out.line(&format!("  and {} more", heads.len() - MOST_SHOWN));
         }

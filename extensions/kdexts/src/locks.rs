@@ -121,7 +121,10 @@ impl View<'_> {
                     self.session.progress(index as u64, found.entries.len() as u64, "resources");
                 }
                 if found.from_end > 0 && index == found.entries.len() - found.from_end {
-                    out.styled(Style::Bad, "*** the list is broken here; what follows was reached from its end");
+                    out.styled(
+                        Style::Bad,
+                        "*** the list is broken here; what follows was reached from its end",
+                    );
                     out.end_line();
                 }
                 let resource = match self.locks.resource(at) {
@@ -181,7 +184,11 @@ impl View<'_> {
             self.counters(resource);
             out.list("owners", |_| self.owners(resource));
             self.waiters("waiting_shared", "Threads Waiting On Shared Access:", &resource.waiting_shared);
-            self.waiters("waiting_exclusive", "Threads Waiting On Exclusive Access:", &resource.waiting_exclusive);
+            self.waiters(
+                "waiting_exclusive",
+                "Threads Waiting On Exclusive Access:",
+                &resource.waiting_exclusive,
+            );
             if self.options.verbose {
                 self.threads(resource)?;
             }
@@ -317,10 +324,16 @@ impl View<'_> {
             out.end_line();
             out.list("waits_for", |out| {
                 for object in &wait.objects {
-                    out.field("", Value::Hex(object.0), &format!("         waits for {}", self.show(*object)));
+                    out.field(
+                        "",
+                        Value::Hex(object.0),
+                        &format!("         waits for {}", self.show(*object)),
+                    );
                     let kind = self.locks.kind(*object).and_then(kd_sdk::nt::lock::dispatcher::name);
                     out.text(&format!("  {}", kind.unwrap_or("unknown object")));
-                    out.text(&symbol(self.session, *object).map_or(String::new(), |name| format!("  {name}")));
+                    out.text(
+                        &symbol(self.session, *object).map_or(String::new(), |name| format!("  {name}")),
+                    );
                     out.end_line();
                 }
             });
@@ -357,7 +370,10 @@ mod tests {
         let plain = Options::default();
         assert_eq!(parse(""), Ok((plain, "")));
         assert_eq!(parse("poi(rcx) + 8"), Ok((plain, "poi(rcx) + 8")));
-        assert_eq!(parse("-v /p 80551020"), Ok((Options { verbose: true, performance: true, ..plain }, "80551020")));
+        assert_eq!(
+            parse("-v /p 80551020"),
+            Ok((Options { verbose: true, performance: true, ..plain }, "80551020"))
+        );
         assert_eq!(parse("-d -deadlock"), Ok((Options { all: true, deadlock: true, ..plain }, "")));
         assert!(parse("-x").is_err());
     }

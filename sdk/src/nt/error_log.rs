@@ -7,7 +7,7 @@
 use super::salvage::{self, Salvaged};
 use super::string;
 use crate::address::Va;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::session::Session;
 
 /// Offset of the list's head in KDDEBUGGER_DATA64.
@@ -86,7 +86,9 @@ pub fn entries(session: &Session<'_>) -> Result<Salvaged> {
     let memory = session.memory();
     let refuse = |entry: Va| match memory.u16(entry) {
         Ok(TYPE) => None,
-        Ok(other) => Some(format!("the list leads to {entry}, where no entry stands: type {other:x}, not {TYPE:x}")),
+        Ok(other) => {
+            Some(format!("the list leads to {entry}, where no entry stands: type {other:x}, not {TYPE:x}"))
+        }
         Err(error) => Some(format!("the list leads to {entry}: {error}")),
     };
     let link = layout(session.target().pointer_size()).link as u64;

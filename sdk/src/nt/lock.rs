@@ -205,7 +205,8 @@ impl<'a> Locks<'a> {
     /// Where its fields cannot be read.
     pub fn resource(&self, at: Va) -> Result<Resource> {
         let read = self.resource.at(at);
-        let active = if self.resource.field("ActiveEntries").is_some() { "ActiveEntries" } else { "ActiveCount" };
+        let active =
+            if self.resource.field("ActiveEntries").is_some() { "ActiveEntries" } else { "ActiveCount" };
         let mut found = Resource {
             at,
             active: read.u64(active)?,
@@ -334,7 +335,9 @@ impl<'a> Locks<'a> {
                 return Err(Error::Other(format!("the chain at {first} comes back to {at}")));
             }
             let Some(thread) = self.stack_owner(at) else {
-                return Err(Error::Other(format!("{at} is neither an object to wait for nor on a thread's stack")));
+                return Err(Error::Other(format!(
+                    "{at} is neither an object to wait for nor on a thread's stack"
+                )));
             };
             threads.push(thread);
             at = self.session.memory().pointer(at)?;
@@ -383,7 +386,8 @@ impl<'a> Locks<'a> {
         let mut seen = HashSet::new();
         for process in processes.entries {
             let refuse = |thread: Va| {
-                (!self.is_thread(thread)).then(|| format!("no thread stands at {thread} in the list of {process}"))
+                (!self.is_thread(thread))
+                    .then(|| format!("no thread stands at {thread} in the list of {process}"))
             };
             let head = self.process.at(process).address("ThreadListHead")?;
             match salvage::ring(memory, head, members, refuse) {
@@ -443,8 +447,11 @@ impl<'a> Locks<'a> {
     pub fn describe(&self, thread: Va) -> Result<ThreadFacts> {
         let (kthread, ethread) = (self.kthread.at(thread), self.ethread.at(thread));
         // Where threads have their process differs; an attached thread is elsewhere by its APC state.
-        let candidates =
-            [(&self.kthread, "Process"), (&self.ethread, "ThreadsProcess"), (&self.kthread, "ApcState.Process")];
+        let candidates = [
+            (&self.kthread, "Process"),
+            (&self.ethread, "ThreadsProcess"),
+            (&self.kthread, "ApcState.Process"),
+        ];
         let process = candidates.iter().filter(|(kind, field)| kind.has(field)).find_map(|(kind, field)| {
             let process = kind.at(thread).pointer(field).ok()?;
             (self.kind(process) == Some(dispatcher::PROCESS)).then_some(process)
