@@ -17,3 +17,4 @@ mod stacks;
 mod stories;
 mod symbols;
 mod transcripts;
+mod unwinding;
