@@ -122,6 +122,7 @@ fn circle(data: &Value, truth: &Value, what: &str) {
         .map(|l| {
             assert_eq!((&l["kind"], &l["access"]), (&"resource".into(), &"exclusive".into()), "{what}");
             assert_eq!(l["image"], "System", "{what}");
+            assert!(l["at"].as_str().unwrap().starts_with("Ntfs!Ntfs"), "{what}: {l}");
             (number(&l["thread"]), number(&l["lock"]), number(&l["owner"]))
         })
         .collect();

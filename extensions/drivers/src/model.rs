@@ -65,7 +65,8 @@ pub fn read(session: &Session<'_>, pages: bool) -> Result<Vec<Driver>> {
     let count = pages && physical;
     let database = if count { PfnDatabase::new(session).ok() } else { None };
     let mut drivers = Vec::new();
-    for module in target.modules() {
+    // Programs and their libraries are modules too.
+    for module in target.modules().filter(|module| target.is_kernel(module.base)) {
         session.check_interrupt()?;
         let stamp = date::judge(module.time_stamp, target.info().system_time);
         let pages = match count {

@@ -5,10 +5,13 @@ use crate::locks::{plain, problems, symbol, thread_data, title};
 use kd_sdk::nt::lock::{Locks, dispatcher};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
+use kd_sdk::stacks::Context;
 use std::collections::HashSet;
 
 /// Heads of queues and waiters that are shown.
 const MOST_SHOWN: usize = 20;
+/// Frames in which a driver is looked for.
+const MOST_FRAMES: u32 = 50;
 
 /// A wait of one thread for another.
 struct Edge {
@@ -30,7 +33,10 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
     let view = View { session, locks, out: session.out(), edges };
     let out = view.out;
     if found.circles.is_empty() {
-        out.line("No threads wait in a circle.");
+        out.line(match wrong.is_empty() {
+            true => "No threads wait in a circle.",
+            false => "No threads wait in a circle, among those that could be read.",
+        });
         out.end_line();
     }
     out.list("deadlocks", |_| {
@@ -50,14 +56,7 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
 /// Waits for resources.
 fn resources(session: &Session<'_>, locks: &Locks<'_>, wrong: &mut Vec<String>) -> Result<Vec<Edge>> {
     let mut edges = Vec::new();
-    let found = match locks.resources() {
-        Ok(found) => found,
-        Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(error) => {
-            wrong.push(format!("resources: {error}"));
-            return Ok(edges);
-        }
-    };
+    let found = crate::locks::resources(locks)?;
     wrong.extend(found.problems);
     for at in found.entries {
         session.check_interrupt()?;
@@ -177,6 +176,15 @@ impl View<'_> {
         }
     }
 
+    /// The innermost place on a thread's stack outside of the kernel: who asked for the lock.
+    fn place(&self, thread: Va) -> Option<String> {
+        let frames = self.session.stack(Context::Thread(thread)).frames(MOST_FRAMES).ok()?;
+        let target = self.session.target();
+        let outside =
+            |va: Va| target.is_kernel(va) && target.module_at(va).is_some_and(|module| !module.is_kernel);
+        frames.into_iter().find(|frame| outside(frame.ip)).map(|frame| frame.site)
+    }
+
     fn link(&self, edge: &Edge) {
         self.out.record("", |out| {
             out.data("thread", Value::Hex(edge.waiter.0));
@@ -191,7 +199,9 @@ impl View<'_> {
             out.data("owner", Value::Hex(edge.owner.0));
             out.text("  ");
             self.thread(edge.waiter);
-            out.end_line();
+            let place = self.place(edge.waiter);
+            out.data("at", place.as_deref().map_or(Value::Null, Value::Text));
+            out.line(&place.map_or(String::new(), |place| format!("  in {place}")));
             let lock = format!("0x{}", self.show(edge.lock));
             let what = name.map_or(lock.clone(), |name| format!("{name} ({lock})"));
             match edge.kind {

@@ -2,13 +2,16 @@
 
 use crate::deadlock;
 use kd_sdk::nt::lock::{Locks, Owner, Resource, ThreadFacts};
+use kd_sdk::nt::salvage::Salvaged;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
+use kd_sdk::stacks::Context;
 
 /// Resources that `-p` names as the most contended.
 const MOST_CONTENDED: usize = 10;
-/// Threads of one resource that `-v` describes.
+/// Threads of one resource that `-v` describes, and frames of each.
 const MOST_DESCRIBED: usize = 1000;
+const MOST_FRAMES: u32 = 50;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -48,6 +51,16 @@ pub fn locks(session: &Session<'_>, args: &str) -> Result<()> {
     }
     let view = View { session, out: session.out(), locks, options };
     if address == 0 { view.list() } else { view.one(Va(address)) }
+}
+
+/// The system's resources; where its list cannot be read that is said of the list.
+pub fn resources(locks: &Locks<'_>) -> Result<Salvaged> {
+    locks.resources().map_err(|error| match error {
+        Error::Unreadable { .. } => {
+            Error::Other(format!("the list of resources, nt!ExpSystemResourcesList: {error}"))
+        }
+        other => other,
+    })
 }
 
 /// An address as KD's lists have it, without the tick.
@@ -105,7 +118,7 @@ impl View<'_> {
 
     fn list(&self) -> Result<()> {
         let out = self.out;
-        let found = self.locks.resources()?;
+        let found = resources(&self.locks)?;
         let mut wrong = found.problems.clone();
         out.styled(Style::Heading, "**** DUMP OF ALL RESOURCE OBJECTS ****");
         out.end_line();
@@ -297,7 +310,7 @@ impl View<'_> {
             for thread in all {
                 self.session.check_interrupt()?;
                 match self.locks.describe(thread) {
-                    Ok(facts) => self.thread(&facts),
+                    Ok(facts) => self.thread(&facts)?,
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(error) => {
                         out.text(&format!("     THREAD {}  ", self.show(thread)));
@@ -310,7 +323,7 @@ impl View<'_> {
         })
     }
 
-    fn thread(&self, facts: &ThreadFacts) {
+    fn thread(&self, facts: &ThreadFacts) -> Result<()> {
         let wait = self.locks.wait_of(facts.at).unwrap_or_default();
         self.out.record("", |out| {
             out.data("thread", Value::Hex(facts.at.0));
@@ -337,7 +350,15 @@ impl View<'_> {
                     out.end_line();
                 }
             });
-        });
+            match self.session.stack(Context::Thread(facts.at)).show(MOST_FRAMES, 0, 9) {
+                Ok(()) => Ok(()),
+                Err(Error::Interrupted) => Err(Error::Interrupted),
+                Err(error) => {
+                    out.line(&format!("         no stack: {error}"));
+                    Ok(())
+                }
+            }
+        })
     }
 
     fn most_contended(&self, mut contended: Vec<(u64, Va)>) {

@@ -385,9 +385,10 @@ impl<'a> Locks<'a> {
         all.problems.extend(processes.problems);
         let mut seen = HashSet::new();
         for process in processes.entries {
-            let refuse = |thread: Va| {
-                (!self.is_thread(thread))
-                    .then(|| format!("no thread stands at {thread} in the list of {process}"))
+            let refuse = |thread: Va| match self.header.at(thread).u64("Type") {
+                Ok(kind) if kind & 0x7f == dispatcher::THREAD => None,
+                Ok(_) => Some(format!("no thread stands at {thread} in the list of process {process}")),
+                Err(error) => Some(format!("threads of process {process}: {error}")),
             };
             let head = self.process.at(process).address("ThreadListHead")?;
             match salvage::ring(memory, head, members, refuse) {
