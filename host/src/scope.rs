@@ -1,6 +1,7 @@
 //! What commands look at: one target, one processor. A cheap copy of it goes to the thread of every extension
 //! command, so that nothing a command reads can change under it.
 
+use crate::dump::Machine;
 use crate::expr::{self, Evaluator, ExprError};
 use crate::memory::{ReadOutcome, View};
 use crate::stack::Contexts;
@@ -152,7 +153,15 @@ impl Scope {
             Some("pcrb" | "prcb") => target.processors().get(self.processor as usize)?.prcb.map(|va| va.0),
             Some("ptrsize") => Some(target.pointer_size().into()),
             Some("pagesize") => Some(PAGE_SIZE),
-            Some("frame") => Some(0),
+            Some("frame") => Some(self.contexts.frame as u64),
+            Some("ra") => {
+                let caller =
+                    self.stack_from(self.local_frame().ok()?.registers.clone(), 1, &|| false).ok()?;
+                caller.first().map(|frame| frame.return_address.0)
+            }
+            Some("scopeip") => Some(self.local_frame().ok()?.registers.ip().0),
+            Some("pcr") => self.processor_region(),
+            Some("exentry") => self.entry_point(),
             Some("eventip") => Some(target.registers(target.current_processor()).ok()?.registers.ip().0),
             Some("retreg") => ["rax", "eax", "x0"].iter().find_map(|name| self.registers().ok()?.get(name)),
             Some("retreg64") => {
@@ -178,6 +187,33 @@ impl Scope {
                 target.header().bug_check?.parameters.get(index.checked_sub(1)?).copied()
             }
         }
+    }
+
+    /// The processor's control region, which holds its control block.
+    fn processor_region(&self) -> Option<u64> {
+        let open = self.open.as_ref()?;
+        let block = open.target.processors().get(self.processor as usize)?.prcb?;
+        let types = open.symbols.types(&open.target, "nt").ok();
+        let typed = types.and_then(|types| {
+            let region = types.find("_KPCR")?;
+            ["Prcb", "PrcbData"].iter().find_map(|field| types.field(region, field))
+        });
+        // On x64 and x86 it has not moved since the first version.
+        let known = match open.target.machine() {
+            Machine::X64 => Some(0x180),
+            Machine::X86 => Some(0x120),
+            Machine::Arm64 => None,
+        };
+        Some(block.0.wrapping_sub(typed.map(|field| field.offset).or(known)?))
+    }
+
+    /// Where the program of the current process begins: the entry point in the header of its image.
+    fn entry_point(&self) -> Option<u64> {
+        let base = Va(self.kernel_field("$peb", "_PEB", "ImageBaseAddress")?);
+        let number = |va: Va, size| expr::Context::read(self, va, size).ok();
+        let headers = base.add(number(base.add(0x3c), 4)?);
+        let entry = number(headers.add(0x28), 4)?;
+        (number(headers, 4)? == 0x4550).then_some(base.add(entry).0)
     }
 
     /// A field of at most 8 bytes of the kernel structure that a pseudo-register points to.

@@ -44,12 +44,17 @@ pub struct Settings {
     pub symbol_options: u32,
     /// `!sym noisy`.
     pub noisy: bool,
-    /// `.lines`.
-    pub source_lines: bool,
     /// The short analysis at load.
     pub analyze_at_load: bool,
     /// `.kframes`: frames that `k` shows.
     pub stack_frames: usize,
+}
+
+impl Settings {
+    /// Whether `k` and `ln` show source lines.
+    pub fn shows_lines(&self) -> bool {
+        self.symbol_options & commands::LOAD_LINES != 0
+    }
 }
 
 /// Everything there is while kd runs.
@@ -114,7 +119,6 @@ impl Session {
                 source_path: options.source_path(environment),
                 symbol_options: options.symbol_options,
                 noisy: options.symbol_options & commands::NOISY != 0,
-                source_lines: true,
                 analyze_at_load: !environment.no_bugcheck_analysis,
                 stack_frames: crate::target::unwind::DEFAULT_FRAMES,
             },
@@ -297,7 +301,7 @@ impl Session {
     /// Makes registers the ones that commands look at; `None` for the processor's own.
     pub fn set_registers(&mut self, context: Option<ExplicitContext>) {
         self.contexts.registers = context.map(Arc::new);
-        self.contexts.frame = 0;
+        (self.contexts.frame, self.contexts.local) = (0, None);
         self.last_code = None;
     }
 
@@ -311,6 +315,7 @@ impl Session {
             // A processor prefix asks for what ran on it, even on the current one.
             contexts: Contexts {
                 registers: self.contexts.registers.clone().filter(|_| processor.is_none()),
+                local: self.contexts.local.clone().filter(|_| processor.is_none()),
                 ..self.contexts.clone()
             },
         };

@@ -539,7 +539,7 @@ fn entry(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         Ok(lines) if lines.is_empty() => none(String::new()),
         Err(missing) => none(format!(": {missing}")),
         Ok(lines) => {
-            let name = super::stack::site(&scope, va);
+            let name = super::frames::site(&scope, va);
             out.line(&format!("Debugger function entry for: {}", va.show(pointer)));
             out.line(&format!("  ({})", name));
             for line in lines {

@@ -8,6 +8,7 @@ mod display;
 mod dump_info;
 mod evaluate;
 mod extensions;
+mod frames;
 mod general;
 mod lists;
 mod locals;
@@ -29,7 +30,7 @@ pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
 pub use paths::noise;
-pub(crate) use paths::{DEFERRED, LOAD_ANYTHING, NOISY};
+pub(crate) use paths::{DEFERRED, LOAD_ANYTHING, LOAD_LINES, NOISY};
 pub use program::Program;
 pub use word::{Word, split_commands};
 

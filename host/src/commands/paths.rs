@@ -72,7 +72,8 @@ pub const ROWS: &[Builtin] = &[
         names: &[".lines"],
         usage: "[-e | -d | -t]",
         summary: "Show source lines (-e), or not (-d)",
-        help: "",
+        help: "k and ln show the source lines that private symbol files tell. Without an option, and with -t, what is\n\
+               off is turned on and back. Off at first, as in KD, unless kd was started with -lines.",
         needs: Needs::Nothing,
         run: lines,
     },
@@ -224,18 +225,20 @@ fn options(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
 pub(crate) const DEFERRED: u32 = 0x4;
 /// `SYMOPT_DEBUG`.
 pub(crate) const NOISY: u32 = 0x8000_0000;
+/// `SYMOPT_LOAD_LINES`.
+pub(crate) const LOAD_LINES: u32 = 0x10;
 /// `SYMOPT_LOAD_ANYTHING`.
 pub(crate) const LOAD_ANYTHING: u32 = 0x40;
 
 fn lines(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let lines = &mut session.settings.source_lines;
-    *lines = match call.args {
-        "-e" => true,
-        "-d" => false,
-        "-t" | "" => !*lines,
+    let options = &mut session.settings.symbol_options;
+    *options = match call.args {
+        "-e" => *options | LOAD_LINES,
+        "-d" => *options & !LOAD_LINES,
+        "-t" | "" => *options ^ LOAD_LINES,
         other => return Err(Error::Usage(format!(".lines takes -e, -d or -t, not '{other}'"))),
     };
-    let lines = *lines;
+    let lines = *options & LOAD_LINES != 0;
     let text = if lines {
         "Line number information will be loaded"
     } else {

@@ -27,7 +27,7 @@ pub const ROWS: &[Builtin] = &[
         names: &["ln"],
         usage: "[ADDRESS]",
         summary: "Name what stands at an address and next to it",
-        help: "Without ADDRESS: at the instruction pointer.",
+        help: "Without ADDRESS: at the instruction pointer. With .lines the source line comes first.",
         needs: Needs::Target,
         run: list_nearest,
     },
@@ -291,7 +291,7 @@ fn list_nearest(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result
         return Err(Error::NotFound(format!("no module holds {va}")));
     };
     let size = scope.pointer_size();
-    if let Some(line) = open.symbols.line_at(&open.target, va).filter(|_| session.settings.source_lines) {
+    if let Some(line) = open.symbols.line_at(&open.target, va).filter(|_| session.settings.shows_lines()) {
         out.record("source", |out| {
             out.data("file", Value::Text(&line.file));
             out.data("line", Value::UInt(line.line.into()));
