@@ -32,15 +32,20 @@ pub struct Variables {
     pub t: [u64; expr::USER_REGISTERS],
     /// `$exp`: the value of the last expression that was shown.
     pub exp: u64,
+    /// `$extret`: the element that `!list` is at.
+    pub extret: u64,
+    /// `ss`: what names are looked for with that are not found.
+    pub suffix: Option<char>,
     /// The evaluator of expressions that do not say which.
     pub evaluator: Evaluator,
 }
 
 impl Variables {
-    /// `$t0` to `$t19`, `$exp`.
+    /// `$t0` to `$t19`, `$exp`, `$extret`.
     pub fn get(&self, name: &str) -> Option<u64> {
         match expr::user_register(name) {
             Some(index) => self.t.get(index).copied(),
+            None if name == "$extret" => Some(self.extret),
             None => (name == "$exp").then_some(self.exp),
         }
     }
@@ -217,7 +222,7 @@ impl Scope {
     }
 
     /// A field of at most 8 bytes of the kernel structure that a pseudo-register points to.
-    fn kernel_field(&self, base: &str, of: &str, path: &str) -> Option<u64> {
+    pub fn kernel_field(&self, base: &str, of: &str, path: &str) -> Option<u64> {
         let open = self.open.as_ref()?;
         let base = self.register(base)?;
         let types = open.symbols.types(&open.target, "nt").ok()?;
@@ -232,6 +237,19 @@ impl Scope {
         match open.target.read_physical(pa, buffer) {
             Ok(()) => (buffer.len(), None),
             Err((done, why)) => (done, Some(why)),
+        }
+    }
+
+    /// Reads a pointer of the target.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read_pointer(&self, va: Va) -> Result<Va> {
+        let mut bytes = [0; 8];
+        let place = bytes.get_mut(..self.pointer_size() as usize).unwrap_or_default();
+        match self.read(va, place).fault {
+            Some(fault) => Err(Error::Unreadable { at: fault.at, why: fault.why }),
+            None => Ok(Va(u64::from_le_bytes(bytes))),
         }
     }
 
@@ -290,7 +308,10 @@ impl expr::Context for Scope {
             (!name.contains('!')).then(|| open.symbols.module_named(&open.target, name).ok()).flatten();
         match module.and_then(|index| open.target.modules().get(index)) {
             Some(module) => Some(module.base.0),
-            None => open.symbols.find(&open.target, name).ok().map(|va| va.0),
+            None => {
+                let find = |name: &str| open.symbols.find(&open.target, name).ok().map(|va| va.0);
+                find(name).or_else(|| find(&format!("{name}{}", self.variables.suffix?)))
+            }
         }
     }
 

@@ -48,6 +48,8 @@ pub struct Settings {
     pub analyze_at_load: bool,
     /// `.kframes`: frames that `k` shows.
     pub stack_frames: usize,
+    /// What `rm`, `so`, `sq` set.
+    pub kept: commands::Kept,
 }
 
 impl Settings {
@@ -85,6 +87,8 @@ pub struct Session {
     pub last_display: LastDisplay,
     /// Where `u` goes on.
     pub last_code: Option<Va>,
+    /// What `#` looked for.
+    pub last_instruction: Option<String>,
     /// What the user chose to look at in place of the processor's own.
     pub contexts: Contexts,
     sequence: u64,
@@ -121,6 +125,7 @@ impl Session {
                 noisy: options.symbol_options & commands::NOISY != 0,
                 analyze_at_load: !environment.no_bugcheck_analysis,
                 stack_frames: crate::target::unwind::DEFAULT_FRAMES,
+                kept: commands::Kept::default(),
             },
             aliases: Aliases::default(),
             program: Program::default(),
@@ -130,6 +135,7 @@ impl Session {
             },
             last_display: LastDisplay::default(),
             last_code: None,
+            last_instruction: None,
             contexts: Contexts::default(),
             sequence: 0,
             nesting: 0,
@@ -514,9 +520,6 @@ impl Session {
     /// Runs `!word args`. Extensions that decline (`CONTINUE_SEARCH`) pass the command on to the next one.
     pub fn run_extension(&mut self, word: &str, args: &str, out: &Out<'_>) -> Result<()> {
         let name = CommandName::parse(word);
-        if name.extension.is_none() && name.command.eq_ignore_ascii_case("sym") {
-            return commands::noise(self, args, out);
-        }
         if name.command.eq_ignore_ascii_case("help") {
             self.load_own_extensions();
             return commands::extension_help(self, name.extension, args, out);

@@ -4,6 +4,7 @@ mod aliases;
 mod builtin_help;
 mod code;
 mod context;
+mod descriptors;
 mod display;
 mod dump_info;
 mod evaluate;
@@ -18,10 +19,12 @@ mod printf;
 mod program;
 mod registers;
 mod search;
+mod settings;
 mod stack;
 mod symbols;
 mod systems;
 mod types;
+mod walk_list;
 mod word;
 
 pub use aliases::Aliases;
@@ -29,9 +32,9 @@ pub use builtin_help::completions;
 pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
-pub use paths::noise;
 pub(crate) use paths::{DEFERRED, LOAD_ANYTHING, LOAD_LINES, NOISY};
 pub use program::Program;
+pub use settings::Kept;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -75,7 +78,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 19] = [
+const FAMILIES: [&[Builtin]; 22] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -95,6 +98,9 @@ const FAMILIES: [&[Builtin]; 19] = [
     types::ROWS,
     paths::ROWS,
     extensions::ROWS,
+    settings::ROWS,
+    descriptors::ROWS,
+    walk_list::ROWS,
 ];
 
 /// Every row.
@@ -105,11 +111,7 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 /// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
 /// command".
 const NOT_YET: &[(&str, &str)] = &[
-    ("ss", "symbol suffixes"),
-    ("dx", "the data model"),
-    ("#", "searching for instructions"),
-    ("dg", "segment descriptors"),
-    ("rm sq so", "settings"),
+    ("dx", "the data model; ?? shows typed values, dt structures"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
     (".shell .push .pop .prompt_allow .outmask .imgscan", "this command"),
 ];

@@ -69,6 +69,14 @@ pub const ROWS: &[Builtin] = &[
         run: reload,
     },
     Builtin {
+        names: &["!sym"],
+        usage: "[noisy | quiet | prompts [on | off]]",
+        summary: "Say what symbol loading does, or not",
+        help: "There are never prompts: kd asks nobody for a password.",
+        needs: Needs::Nothing,
+        run: noise,
+    },
+    Builtin {
         names: &[".lines"],
         usage: "[-e | -d | -t]",
         summary: "Show source lines (-e), or not (-d)",
@@ -249,9 +257,8 @@ fn lines(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `!sym noisy | quiet | prompts [on | off]`.
-pub fn noise(session: &mut Session, args: &str, out: &Out<'_>) -> Result<()> {
-    match args.trim() {
+fn noise(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    match call.args {
         "" => {}
         "noisy" => session.set_noisy(true),
         "quiet" => session.set_noisy(false),
