@@ -6,7 +6,7 @@ use crate::expr::{self, Evaluator, ExprError};
 use crate::memory::{ReadOutcome, View};
 use crate::stack::Contexts;
 use crate::symbols::{self, Hit, Images, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
-use crate::target::{Registers, Target};
+use crate::target::{Registers, Target, kd_fields};
 use crate::typed;
 use kd_sdk::address::{PAGE_SIZE, Pa, Va};
 use kd_sdk::error::{Error, Result};
@@ -20,9 +20,9 @@ pub struct OpenTarget {
     /// The machine.
     pub target: Target,
     /// Its symbols.
-    pub symbols: Symbols,
+    pub symbols: Arc<Symbols>,
     /// Its modules' image files, for what the dump does not hold.
-    pub images: Images,
+    pub images: Arc<Images>,
 }
 
 /// What a user sets and expressions read.
@@ -223,8 +223,12 @@ impl Scope {
 
     /// A field of at most 8 bytes of the kernel structure that a pseudo-register points to.
     pub fn kernel_field(&self, base: &str, of: &str, path: &str) -> Option<u64> {
+        self.field_at(self.register(base)?, of, path)
+    }
+
+    /// A field of at most 8 bytes of a structure of the kernel at an address.
+    fn field_at(&self, base: u64, of: &str, path: &str) -> Option<u64> {
         let open = self.open.as_ref()?;
-        let base = self.register(base)?;
         let types = open.symbols.types(&open.target, "nt").ok()?;
         let field = types.field(types.find(of)?, path)?;
         expr::Context::read(self, Va(base.wrapping_add(field.offset)), u32::try_from(field.size).ok()?).ok()
@@ -251,6 +255,26 @@ impl Scope {
             Some(fault) => Err(Error::Unreadable { at: fault.at, why: fault.why }),
             None => Ok(Va(u64::from_le_bytes(bytes))),
         }
+    }
+
+    /// The PEB of the current process.
+    pub fn process_peb(&self) -> Option<Va> {
+        self.register("$peb").map(Va).or_else(|| {
+            let open = self.open.as_ref()?;
+            let offset = open.target.kd_data()?.offset(kd_fields::OFFSET_EPROCESS_PEB)?;
+            self.read_pointer(Va(self.register("$proc")?).add(offset)).ok().filter(|peb| !peb.is_null())
+        })
+    }
+
+    /// The 32-bit PEB of the current process, where a 64-bit system runs a 32-bit program.
+    pub fn narrow_peb(&self) -> Option<Va> {
+        let field = |name| self.kernel_field("$proc", "_EPROCESS", name).filter(|value| *value != 0);
+        // Since Windows 10 the process points to a record that has the PEB, before to the PEB itself.
+        let told = match field("WoW64Process") {
+            Some(record) => self.field_at(record, "_EWOW64PROCESS", "Peb"),
+            None => field("Wow64Process"),
+        };
+        told.filter(|peb| *peb != 0).map(Va)
     }
 
     /// What stands at an address.
@@ -409,7 +433,7 @@ impl ModuleSource for Target {
     }
 
     fn read(&self, va: Va, into: &mut [u8]) -> bool {
-        Target::read(self, va, into).fault.is_none()
+        self.read_image(va, into)
     }
 
     fn kernel_hints(&self) -> KernelHints {

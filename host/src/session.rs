@@ -10,7 +10,7 @@ use crate::extension::worker::{self, Ended, Main, Work};
 use crate::scope::{OpenTarget, Scope, Variables};
 use crate::stack::{Contexts, ExplicitContext};
 use crate::symbols::{Images, Patience, Servers, SymbolPath, Symbols, Watch};
-use crate::target::Target;
+use crate::target::{Module, Target, UserSpace};
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
 use kd_sdk::address::Va;
@@ -202,8 +202,8 @@ impl Session {
         let open = Arc::new(OpenTarget {
             number: self.next_number,
             target,
-            symbols: Symbols::new(self.parsed_symbol_path()),
-            images: Images::new(self.image_search_path()),
+            symbols: Arc::new(Symbols::new(self.parsed_symbol_path())),
+            images: Arc::new(Images::new(self.image_search_path())),
         });
         open.symbols.set_image_path(SymbolPath::parse(&self.settings.image_path));
         open.symbols.accept_other_builds(self.settings.symbol_options & commands::LOAD_ANYTHING != 0);
@@ -222,6 +222,21 @@ impl Session {
                 open.symbols.load(&open.target, index);
             }
         }
+    }
+
+    /// Gives the current target other modules beside the kernel's; those of a process are seen through `user`.
+    pub fn put_modules(&mut self, others: Vec<Module>, user: Option<UserSpace>) {
+        let Some(open) = self.current_target() else { return };
+        let open = OpenTarget {
+            number: open.number,
+            target: open.target.with_modules(others, user),
+            symbols: Arc::clone(&open.symbols),
+            images: Arc::clone(&open.images),
+        };
+        if let Some(place) = self.targets.get_mut(self.current) {
+            *place = Arc::new(open);
+        }
+        self.notify(event::SYMBOLS_CHANGED);
     }
 
     /// The symbol path, with the servers that this run asks.

@@ -8,7 +8,7 @@
 use super::frames;
 use super::registers::show_registers;
 use super::stack::show_frame;
-use super::{Builtin, Call, Needs};
+use super::{Builtin, Call, Needs, reload};
 use crate::dump::Machine;
 use crate::memory::ReadFault;
 use crate::scope::Scope;
@@ -44,7 +44,7 @@ pub const ROWS: &[Builtin] = &[
         usage: "[/p] [/r] [ADDRESS]",
         summary: "Look at the registers and the stack of a thread",
         help: "As .cxr, for the registers that the kernel saved when it took the processor from an ETHREAD.\n\
-               /p looks at the memory of its process too. The current thread ($thread) stays what it is.",
+               /p looks at the memory of its process too, /r finds the process's modules as well. The current thread ($thread) stays what it is.",
         needs: Needs::Target,
         run: thread,
     },
@@ -53,7 +53,8 @@ pub const ROWS: &[Builtin] = &[
         usage: "[/p] [/r] [ADDRESS]",
         summary: "Look at the user memory of a process",
         help: "Memory commands then read through the page tables of the EPROCESS, and $proc is it. Without an address\n\
-               the default process is back. The options are taken for KD's sake.",
+               the default process is back. /r finds the modules of the process, as .reload /user does; without it those\n\
+               of another process are forgotten. /p, /P, /i are taken for KD's sake.",
         needs: Needs::Target,
         run: process,
     },
@@ -251,6 +252,7 @@ fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
             .and_then(|offset| read_number(&scope, at.add(offset), pointer as usize).ok());
         if let Some(process) = process.filter(|process| *process != 0) {
             set_process(session, &scope, out, Va(process))?;
+            follow_process(session, out, flags.contains(&'r'))?;
         }
     }
     session.set_registers(Some(ExplicitContext { registers, kind: ContextKind::Thread, at }));
@@ -342,7 +344,7 @@ fn thread_registers(scope: &Scope, at: Va) -> Result<(Registers, Option<&'static
 
 fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(None)?;
-    let (_, rest) = options(call.args, &['p', 'P', 'r', 'i'])?;
+    let (flags, rest) = options(call.args, &['p', 'P', 'r', 'i'])?;
     let pointer = scope.pointer_size();
     match address(&scope, rest)? {
         Some(at) => set_process(session, &scope, out, at)?,
@@ -362,7 +364,12 @@ fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
             out.end_line();
         }
     }
-    Ok(())
+    follow_process(session, out, flags.contains(&'r'))
+}
+
+/// The modules of processes follow the current one: `/r` finds them.
+fn follow_process(session: &mut Session, out: &Out<'_>, find: bool) -> Result<()> {
+    if find { reload::user_modules(session, out) } else { reload::leave_process(session) }
 }
 
 fn set_process(session: &mut Session, scope: &Scope, out: &Out<'_>, at: Va) -> Result<()> {

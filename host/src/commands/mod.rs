@@ -18,6 +18,7 @@ mod paths;
 mod printf;
 mod program;
 mod registers;
+mod reload;
 mod search;
 mod settings;
 mod stack;
@@ -78,7 +79,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 22] = [
+const FAMILIES: [&[Builtin]; 23] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -97,6 +98,7 @@ const FAMILIES: [&[Builtin]; 22] = [
     locals::ROWS,
     types::ROWS,
     paths::ROWS,
+    reload::ROWS,
     extensions::ROWS,
     settings::ROWS,
     descriptors::ROWS,

@@ -1,4 +1,4 @@
-//! `x`, `ln`, `dv`, `ld`: names by pattern, names around an address, symbols loaded on demand.
+//! `x`, `ln`: names by pattern, names around an address.
 
 use super::{Builtin, Call, Needs};
 use crate::scope::{OpenTarget, Scope};
@@ -30,14 +30,6 @@ pub const ROWS: &[Builtin] = &[
         help: "Without ADDRESS: at the instruction pointer. With .lines the source line comes first.",
         needs: Needs::Target,
         run: list_nearest,
-    },
-    Builtin {
-        names: &["ld"],
-        usage: "MODULE [/f FILE]",
-        summary: "Load a module's symbols now",
-        help: "MODULE may hold wildcards.",
-        needs: Needs::Target,
-        run: load,
     },
 ];
 
@@ -342,10 +334,4 @@ fn list_nearest(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result
         });
     }
     Ok(())
-}
-
-fn load(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let pattern = call.args.split_whitespace().find(|word| !word.starts_with('/'));
-    let pattern = pattern.ok_or_else(|| Error::Usage("ld MODULE: the module is missing".to_owned()))?;
-    super::paths::load_matching(session, out, pattern)
 }

@@ -437,6 +437,24 @@ impl Symbols {
         }
     }
 
+    /// Takes a file as a module's PDB, whatever build it is of.
+    ///
+    /// # Errors
+    /// When it is no PDB.
+    pub fn load_file(
+        &self,
+        source: &dyn ModuleSource,
+        module: usize,
+        file: &Path,
+    ) -> Result<(), SymbolError> {
+        let none = || SymbolError::NoModule { name: format!("number {module}") };
+        let module = source.module(module).ok_or_else(none)?;
+        let slot = Slot::default();
+        let _ = slot.set(Ok(locate::load_file(source, &module, file)?));
+        lock(&self.slots).insert(key(&module), slot);
+        Ok(())
+    }
+
     /// What stands at an address; `None` where no module holds it. Loads that module's symbols.
     pub fn at(&self, source: &dyn ModuleSource, va: Va) -> Option<Hit> {
         let number = source.module_at(va)?;
