@@ -73,7 +73,10 @@ impl World {
     /// Makes a type object for each kind, and the root directory.
     pub(super) fn make_kinds(&mut self) {
         let generation = self.options.generation;
-        self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
+        // Before, kernels have no such variable; the built ones keep it zero.
+        if generation.build >= 10240 {
+            self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
+        }
         let size = generation.at("_OBJECT_TYPE");
         for (index, &(name, variable, tag)) in KINDS.iter().enumerate() {
             let body = self.new_object("Type", size, Some((name, Va(0))));
