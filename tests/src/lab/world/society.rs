@@ -216,10 +216,11 @@ impl World {
                 backing: Backing::Private,
             });
         }
-        self.map_ranges(process, ranges);
         if person.id == PROGRAM {
-            return;
+            ranges.extend(self.narrow_ranges());
+            return self.map_ranges(process, ranges);
         }
+        self.map_ranges(process, ranges);
         let path = format!("C:{}", person.path);
         let root = self.root_of(process);
         let session = person.session.unwrap_or(0);
