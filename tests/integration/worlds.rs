@@ -147,6 +147,7 @@ fn trees_of_descriptors() {
             let mut found = Vec::new();
             walk(&lab, root, [left, right], 1, &mut found);
             assert_eq!(found.len(), rows(&tree["vads"]).len(), "{generation}");
+            let mut before = 0;
             for ((vad, level), wanted) in found.into_iter().zip(rows(&tree["vads"])) {
                 assert_eq!((vad, level), (number(&wanted["vad"]), number(&wanted["level"])), "{generation}");
                 let range = ["Starting", "Ending"].map(|end| {
@@ -585,4 +586,183 @@ fn lookup(lab: &Lab, code: u64, index: u64) -> u64 {
         };
     }
     lab.field("_HANDLE_TABLE_ENTRY", entry, "Object") & !7
+}
+
+/// The error log by the public packet: every entry in order, with its strings and data.
+#[test]
+fn error_log_entries() {
+    for generation in SHAPES {
+        let mut lab = Lab::new(generation, Story::ErrorLog);
+        let facts = lab.facts["error_log"].clone();
+        let pointer = lab.generation.machine.pointer_size() as u64;
+        let links = if pointer == 4 { 4 } else { 8 };
+        let head = lab.value("&nt!IopErrorLogListHead");
+        let mut at = lab.field("_LIST_ENTRY", head, "Flink");
+        let number_at = |lab: &Lab, at: u64, bytes: u64| {
+            let value = lab.field("_UNICODE_STRING", at, "Length")
+                | lab.field("_UNICODE_STRING", at, "MaximumLength") << 16;
+            value & ((1 << (8 * bytes)) - 1)
+        };
+        for wanted in rows(&facts) {
+            let entry = at - links;
+            assert_eq!(entry, number(&wanted["entry"]), "{generation}");
+            assert_eq!(number_at(&lab, entry, 2), 0xb);
+            assert_eq!(number_at(&lab, entry + 2, 2), number(&wanted["size"]));
+            let pointers = lab.field("_LIST_ENTRY", entry + links + 2 * pointer, "Flink");
+            assert_eq!(pointers, number(&wanted["device"]));
+            assert_eq!(
+                lab.field("_LIST_ENTRY", entry + links + 3 * pointer, "Flink"),
+                number(&wanted["driver"])
+            );
+            let packet = number(&wanted["packet"]);
+            for (offset, bytes, key) in [
+                (0, 1, "major"),
+                (1, 1, "retries"),
+                (8, 2, "category"),
+                (0xc, 4, "code"),
+                (0x10, 4, "unique"),
+                (0x14, 4, "status"),
+                (0x18, 4, "sequence"),
+                (0x1c, 4, "io_control_code"),
+                (0x20, 4, "device_offset"),
+            ] {
+                assert_eq!(
+                    number_at(&lab, packet + offset, bytes),
+                    number(&wanted[key]),
+                    "{generation} {key}"
+                );
+            }
+            let data: Vec<u64> = (0..number_at(&lab, packet + 2, 2) / 4)
+                .map(|i| number_at(&lab, packet + 0x28 + 4 * i, 4))
+                .collect();
+            assert_eq!(data, numbers(&wanted["data"]));
+            let mut text = packet + number_at(&lab, packet + 6, 2);
+            assert_eq!(number_at(&lab, packet + 4, 2) as usize, rows(&wanted["strings"]).len());
+            for string in rows(&wanted["strings"]) {
+                let string = string.as_str().unwrap();
+                assert_eq!(lab.run(&format!(".printf \"%mu\", {text:#x}")), string, "{generation}");
+                text += 2 * (string.encode_utf16().count() as u64 + 1);
+            }
+            assert!(text - entry <= number(&wanted["size"]) || rows(&wanted["strings"]).is_empty());
+            at = lab.field("_LIST_ENTRY", at, "Flink");
+        }
+        assert_eq!(at, head, "{generation}");
+        assert_eq!(rows(&facts).len(), 12);
+    }
+}
+
+/// Resources: owners in the entry or in the table, waiters as wait blocks on semaphore and event.
+#[test]
+fn resources_with_owners_and_waiters() {
+    for generation in SHAPES {
+        let lab = Lab::new(generation, Story::Deadlock);
+        let head = lab.value("&nt!ExpSystemResourcesList");
+        let listed = lab.list(head, "_ERESOURCE", "SystemResourcesList");
+        let facts = rows(&lab.facts["resources"]);
+        assert_eq!(listed, facts.iter().map(|r| number(&r["resource"])).collect::<Vec<_>>(), "{generation}");
+        for resource in facts {
+            let at = number(&resource["resource"]);
+            for (field, key) in [
+                ("NumberOfSharedWaiters", "shared_waiters"),
+                ("NumberOfExclusiveWaiters", "exclusive_waiters"),
+                ("ContentionCount", "contention"),
+            ] {
+                assert_eq!(
+                    lab.field("_ERESOURCE", at, field),
+                    number(&resource[key]),
+                    "{generation} {field}"
+                );
+            }
+            let owners = numbers(&resource["owners"]);
+            assert_eq!(lab.field("_ERESOURCE", at, "ActiveCount") as usize, owners.len());
+            assert_eq!(
+                lab.field("_ERESOURCE", at, "Flag") & 0x80 != 0,
+                resource["exclusive"] == true && !owners.is_empty()
+            );
+            let mut found = Vec::new();
+            let own = if lab.has("_ERESOURCE.OwnerEntry") {
+                &["OwnerEntry"][..]
+            } else {
+                &["OwnerThreads[0]", "OwnerThreads[1]"]
+            };
+            found.extend(own.iter().map(|o| lab.field("_ERESOURCE", at, &format!("{o}.OwnerThread"))));
+            let table = lab.field("_ERESOURCE", at, "OwnerTable");
+            if table != 0 {
+                let size = lab.field("_OWNER_ENTRY", table, "TableSize");
+                found.extend(
+                    (1..size).map(|i| lab.value(&format!("((nt!_OWNER_ENTRY*){table:#x})[{i}].OwnerThread"))),
+                );
+            }
+            found.retain(|&owner| owner != 0);
+            assert_eq!(found, owners, "{generation}");
+        }
+        let crowd = &lab.facts["crowded_resource"];
+        let at = number(&crowd["resource"]);
+        for (field, key, waiting) in [
+            ("ExclusiveWaiters", "event", "exclusive_waiting"),
+            ("SharedWaiters", "semaphore", "shared_waiting"),
+        ] {
+            let object = lab.field("_ERESOURCE", at, field);
+            assert_eq!(object, number(&crowd[key]), "{generation}");
+            let head = lab.place("_DISPATCHER_HEADER", object, "WaitListHead");
+            let blocks = lab.list(head, "_KWAIT_BLOCK", "WaitListEntry");
+            let threads: Vec<u64> =
+                blocks.into_iter().map(|b| lab.field("_KWAIT_BLOCK", b, "Thread")).collect();
+            assert_eq!(threads, numbers(&crowd[waiting]), "{generation}");
+        }
+    }
+}
+
+/// The 32-bit half of a program: PEB, TEB, modules, saved registers, and the stack below them.
+#[test]
+fn programs_of_32_bits() {
+    for generation in ["x64-7601", "x64-9600", "x64-19041", "x64-22000"] {
+        let mut lab = Lab::new(generation, Story::Wow64);
+        let facts = lab.facts["wow64"].clone();
+        lab.run(&format!(".process /p {:#x}", number(&facts["process"])));
+        let (peb, teb) = (number(&facts["peb32"]), number(&facts["teb32"]));
+        let native = lab.field("_KTHREAD", number(&facts["thread"]), "Teb");
+        assert_eq!(lab.field("_TEB", native, "NtTib.ExceptionList"), teb, "{generation}");
+        assert_eq!(lab.field("_TEB32", teb, "ProcessEnvironmentBlock"), peb);
+        let process = number(&facts["process"]);
+        let told = if lab.has("_EPROCESS.WoW64Process") {
+            lab.field("_EPROCESS", process, "WoW64Process->Peb")
+        } else {
+            lab.field("_EPROCESS", process, "Wow64Process")
+        };
+        assert_eq!(told, peb, "{generation}");
+        let word = |lab: &Lab, at: u64| lab.wide("_LIST_ENTRY", at, "Flink") & 0xffff_ffff;
+        // PEB_LDR_DATA and its entries with 4-byte pointers.
+        let head = lab.field("_PEB32", peb, "Ldr") + 0xc;
+        let mut at = word(&lab, head);
+        for module in rows(&facts["environment"]["modules"]) {
+            assert_eq!(word(&lab, at + 0x18), number(&module["base"]), "{generation}");
+            let text = word(&lab, at + 0x24 + 4);
+            assert!(
+                lab.run(&format!(".printf \"%mu\", {text:#x}")).starts_with(module["path"].as_str().unwrap())
+            );
+            at = word(&lab, at);
+        }
+        assert_eq!(at, head, "{generation}");
+        let area = lab.field("_TEB", native, "TlsSlots[1]");
+        assert_eq!(area, number(&facts["cpu_area"]));
+        let registers = &facts["registers"];
+        let saved = |offset: u64| word(&lab, area + 4 + offset);
+        assert_eq!(
+            [saved(0xb8), saved(0xc4), saved(0xb4)],
+            ["eip", "esp", "ebp"].map(|r| number(&registers[r]))
+        );
+        // The chain of frame pointers leads over the return addresses that were laid.
+        let frames = rows(&facts["stack"]);
+        assert!(frames.len() >= 5, "{generation}");
+        let wanted: Vec<u64> = frames.iter().map(|f| number(&f["pc"])).collect();
+        assert_eq!(saved(0xb8), wanted[0]);
+        let (mut frame, mut found) = (saved(0xb4), Vec::new());
+        while frame != 0 && found.len() < 10 {
+            found.push(word(&lab, frame + 4));
+            frame = word(&lab, frame);
+        }
+        found.retain(|&pc| pc != 0);
+        assert!(!found.is_empty() && wanted.ends_with(&found), "{generation}: {found:x?} {wanted:x?}");
+    }
 }
