@@ -118,8 +118,10 @@ fn numbers(value: &Value) -> Vec<u64> {
 /// Every descriptor is reached from the root, in order, balanced, with its range, protection and file.
 #[test]
 fn trees_of_descriptors() {
-    for generation in SHAPES.into_iter().chain(["x64-9600", "x64-26100"]) {
-        let mut lab = Lab::new(generation, Story::Idle);
+    let idle =
+        SHAPES.into_iter().chain(["x64-9600", "x64-26100"]).map(|generation| (generation, Story::Idle));
+    for (generation, story) in idle.chain([("x64-19041", Story::Wow64)]) {
+        let mut lab = Lab::new(generation, story);
         let facts = lab.facts["vads"].clone();
         assert!(rows(&facts).len() > 10, "{generation}");
         for tree in rows(&facts) {
@@ -273,6 +275,15 @@ fn processes_in_full() {
                 assert_eq!(lab.string(name), wanted, "{generation}");
             }
             assert_eq!(lab.field("_EPROCESS", process, "PriorityClass"), number(&person["priority_class"]));
+            let Some(section) = person["section_object"].as_u64() else { continue };
+            let area = if lab.has("_SECTION") {
+                lab.field("_SECTION", section, "u1.ControlArea")
+            } else {
+                lab.field("_SEGMENT", lab.field("_SECTION_OBJECT", section, "Segment"), "ControlArea")
+            };
+            let area =
+                rows(&facts["control_areas"]).iter().find(|a| number(&a["control_area"]) == area).unwrap();
+            assert_eq!(area["name"], person["path"], "{generation}");
         }
     }
 }
@@ -557,6 +568,23 @@ fn handle_tables_of_every_depth() {
                 assert_eq!(lookup(&lab, code, next / 4), 0, "{generation}");
             }
         }
+        let cid = lab.variable("PspCidTable", 0);
+        let code = lab.field("_HANDLE_TABLE", cid, "TableCode");
+        assert!(rows(&lab.facts["thread_details"]).len() > 30, "{generation}");
+        for thread in rows(&lab.facts["thread_details"]) {
+            assert_eq!(
+                lookup(&lab, code, number(&thread["id"]) / 4),
+                number(&thread["thread"]),
+                "{generation}"
+            );
+        }
+        for person in rows(&lab.facts["people"]) {
+            assert_eq!(
+                lookup(&lab, code, number(&person["id"]) / 4),
+                number(&person["process"]),
+                "{generation}"
+            );
+        }
         levels.sort_unstable();
         levels.dedup();
         assert_eq!(levels, [1, 2, 3], "{generation}");
@@ -764,5 +792,44 @@ fn programs_of_32_bits() {
         }
         found.retain(|&pc| pc != 0);
         assert!(!found.is_empty() && wanted.ends_with(&found), "{generation}: {found:x?} {wanted:x?}");
+    }
+}
+
+/// Every named object is in the directory that its path says, with its name and type.
+#[test]
+fn directories_hold_what_they_should() {
+    for generation in SHAPES {
+        let mut lab = Lab::new(generation, Story::Idle);
+        let pointer = lab.generation.machine.pointer_size() as u64;
+        let mut waiting = vec![(lab.variable("ObpRootDirectoryObject", 0), String::new())];
+        let mut found = BTreeMap::new();
+        while let Some((directory, path)) = waiting.pop() {
+            for bucket in 0..37 {
+                let mut entry = lab.field("_LIST_ENTRY", directory + bucket * pointer, "Flink");
+                while entry != 0 {
+                    let object = lab.field("_OBJECT_DIRECTORY_ENTRY", entry, "Object");
+                    let body = lab.place("_OBJECT_HEADER", 0x1000, "Body") - 0x1000;
+                    let name = object - body - lab.value("sizeof(nt!_OBJECT_HEADER_NAME_INFO)");
+                    assert_eq!(
+                        lab.field("_OBJECT_HEADER_NAME_INFO", name, "Directory"),
+                        directory,
+                        "{generation}"
+                    );
+                    let name = lab.place("_OBJECT_HEADER_NAME_INFO", name, "Name");
+                    let name = format!(r"{path}\{}", lab.string(name));
+                    assert!(found.insert(name.clone(), object).is_none(), "{generation}: {name} twice");
+                    let is_directory = |o: &Value| o["path"] == name.as_str() && o["type"] == "Directory";
+                    if rows(&lab.facts["objects"]).iter().any(is_directory) {
+                        waiting.push((object, name));
+                    }
+                    entry = lab.field("_OBJECT_DIRECTORY_ENTRY", entry, "ChainLink");
+                }
+            }
+        }
+        for object in rows(&lab.facts["objects"]) {
+            let path = object["path"].as_str().unwrap();
+            assert_eq!(found.remove(path), object["object"].as_u64(), "{generation}: {path}");
+        }
+        assert!(found.is_empty(), "{generation}: {found:x?}");
     }
 }
