@@ -166,6 +166,11 @@ fn trees_of_descriptors() {
                     [number(&wanted["start"]), number(&wanted["end"])],
                     "{generation} {vad:#x}"
                 );
+                assert!(
+                    before <= range[0] && range[0] <= range[1],
+                    "{generation}: {range:x?} behind {before:#x}"
+                );
+                before = range[1] + 1;
                 let flag = |name: &str| lab.field("_MMVAD_SHORT", vad, &format!("u.VadFlags.{name}"));
                 assert_eq!(flag("Protection"), number(&wanted["protection"]), "{generation}");
                 assert_eq!(flag("PrivateMemory") == 1, wanted["kind"] == "private", "{generation}");

@@ -121,7 +121,7 @@ impl World {
             let file = self.file(person.path);
             self.fill(process, "_EPROCESS", &[("SectionBaseAddress", base), ("ImageFilePointer", file.0)]);
             told["section_base"] = base.into();
-            told["section_object"] = self.section_object(process, person.path).0.into();
+            told["section_object"] = self.origin(process, person.path).0.into();
             told["file_object"] = file.0.into();
             if person.id != ZOMBIE {
                 self.describe_memory(process, person, base);
@@ -232,10 +232,10 @@ impl World {
     }
 
     /// The section object that the process was made from.
-    fn section_object(&mut self, process: Va, path: &str) -> Va {
+    fn origin(&mut self, process: Va, path: &str) -> Va {
         let generation = self.options.generation;
         let pages = u64::from(self.user_images[1].size).div_ceil(PAGE_SIZE);
-        let section = self.section(path, pages, true);
+        let section = self.mapped_file(path, pages, true);
         let structure = if generation.find("_SECTION").is_some() { "_SECTION" } else { "_SECTION_OBJECT" };
         let object = self.new_object("Section", generation.at(structure), None);
         let segment = self.get(section.control_area, "_CONTROL_AREA.Segment").unwrap_or(0);
