@@ -4,14 +4,20 @@
 //! descriptions of the object manager.
 
 use super::{Story, World};
+use crate::lab::layout::Machine;
+use crate::lab::memory::Owner;
+use crate::lab::paging::Size;
 use kd_sdk::address::{PAGE_SIZE, Va};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// What the builder remembers of objects.
 #[derive(Default)]
 pub(super) struct Objects {
     /// Name and type object of each kind of object; the index is the place plus two.
     kinds: Vec<(&'static str, Va, u32)>,
+    /// Pages of large handle tables so far.
+    table_pages: u64,
     /// Directories: path and object.
     pub directories: Vec<(String, Va)>,
     /// Named objects: path, kind, body.
@@ -166,7 +172,8 @@ impl World {
         let per_page = PAGE_SIZE / size;
         let table = self.pool_block(b"Obtb", generation.at("_HANDLE_TABLE"));
         let pages = entries.iter().map(|e| e.0 / 4 / per_page + 1).max().unwrap_or(1);
-        let leaves = self.leaves(pages);
+        let used = entries.iter().map(|e| e.0 / 4 / per_page).collect();
+        let leaves = self.leaves(pages, &used);
         let (mut level, mut tables) = (0, leaves.clone());
         while tables.len() > 1 {
             level += 1;
@@ -209,13 +216,27 @@ impl World {
         table
     }
 
-    /// The pages of a handle table; many stand in one block.
-    fn leaves(&mut self, pages: u64) -> Vec<Va> {
+    /// The pages of a handle table. Of very many, those without open handles all look the same and share one frame.
+    fn leaves(&mut self, pages: u64, used: &BTreeSet<u64>) -> Vec<Va> {
         if pages <= 64 {
             return (0..pages).map(|_| self.pool_block(b"Obtb", PAGE_SIZE)).collect();
         }
-        let first = self.pool_block(b"Obtb", pages * PAGE_SIZE);
-        (0..pages).map(|page| first.add(page * PAGE_SIZE)).collect()
+        let first = Va(match self.options.generation.machine {
+            Machine::X86 => 0x9400_0000,
+            _ => 0xffff_b60f_0000_0000,
+        });
+        let first = first.add(self.objects.table_pages * PAGE_SIZE);
+        self.objects.table_pages += pages;
+        let empty = self.memory.allocate(Owner::Kernel);
+        let place = |page: u64| first.add(page * PAGE_SIZE);
+        for page in 0..pages {
+            if used.contains(&page) {
+                self.map_range(place(page), PAGE_SIZE);
+            } else {
+                self.system.map(&mut self.memory, place(page), empty, Size::Small, Owner::Kernel);
+            }
+        }
+        (0..pages).map(place).collect()
     }
 
     /// The header of an object.
