@@ -18,4 +18,5 @@ mod stories;
 mod symbols;
 mod transcripts;
 mod unwinding;
+mod worlds;
 mod worlds_memory;
