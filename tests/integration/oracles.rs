@@ -57,6 +57,7 @@ fn processor(machine: Machine) -> Processor {
 #[rustfmt::skip]
 const SPELLINGS: &[(&[Machine], Spelling, &str)] = &[
     (INTEL, Spelling::Mnemonic("int3", "int 3"), "KD writes the short form of the breakpoint like any other interrupt"),
+    (INTEL, Spelling::Padding, "LLVM calls the two bytes 66 90 nop, KD the exchange that they are"),
     (INTEL, Spelling::ShiftByOne, "LLVM leaves out the 1 of shifts and rotations by one"),
     (INTEL, Spelling::Segment("cs:"), "LLVM shows prefixes of long nops, which the processor ignores in 64-bit code"),
     (INTEL, Spelling::OurSegment("ds:"), "KD names the segment of an address without registers"),
@@ -72,6 +73,8 @@ const ARM: &[Machine] = &[Machine::Arm64];
 enum Spelling {
     /// Another word for the instruction, with operands.
     Mnemonic(&'static str, &'static str),
+    /// A no-operation of two bytes.
+    Padding,
     /// The count 1 of shifts.
     ShiftByOne,
     /// A segment that only they write.
@@ -91,6 +94,9 @@ fn respell(machine: Machine, mnemonic: &mut String, operands: &mut String, ours:
             Spelling::Mnemonic(theirs, other) if mnemonic == theirs => {
                 let (word, operand) = other.split_once(' ').unwrap_or((other, ""));
                 (*mnemonic, *operands) = (word.to_owned(), operand.to_owned());
+            }
+            Spelling::Padding if mnemonic == "nop" && ours == "ax,ax" => {
+                (*mnemonic, *operands) = ("xchg".to_owned(), ours.clone());
             }
             Spelling::ShiftByOne
                 if ["shl", "shr", "sar", "rol", "ror", "rcl", "rcr"].contains(&mnemonic.as_str())

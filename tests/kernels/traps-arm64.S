@@ -236,15 +236,17 @@ KiPackedChain:
   .globl KiPackedLink
   .p2align 4
 KiPackedLink:
-  stp x19, x30, [sp, #-0x10]!
+  stp x19, x20, [sp, #-0x20]!
+  stp x21, x30, [sp, #0x10]
   sub sp, sp, #0x20
   mov x19, x0
   bl KiLeaf
   add sp, sp, #0x20
-  ldp x19, x30, [sp], #0x10
+  ldp x21, x30, [sp, #0x10]
+  ldp x19, x20, [sp], #0x20
   ret
 1:
-  PACKED KiPackedLink, 1b, 0, 1, 1, 0x30
+  PACKED KiPackedLink, 1b, 0, 3, 1, 0x40
 
   .globl KiPackedSigned
   .p2align 4
