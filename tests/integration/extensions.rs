@@ -164,6 +164,8 @@ fn tables_that_do_not_fit_are_refused() {
     let built = |version: String| {
         format!("odd was built for extension ABI {version}, {speaks}; rebuild it with the SDK of this kd")
     };
+    let other_major = built(format!("{}.{minor}", major + 1));
+    let other_minor = built(format!("{major}.{next}"));
     let newer = format!("odd needs extension ABI {major}.{next} or newer, {speaks}");
     let (other_major, other_minor) =
         (built(format!("{}.{minor}", major + 1)), built(format!("{major}.{next}")));
