@@ -10,6 +10,7 @@ mod kernels;
 mod lab;
 mod locks;
 mod microsoft;
+mod oracles;
 mod program;
 mod real;
 mod session;
