@@ -10,6 +10,7 @@ mod lab;
 mod microsoft;
 mod program;
 mod real;
+mod sdk;
 mod session;
 mod stacks;
 mod stories;
