@@ -102,8 +102,8 @@ fn scope(file: &Path, store: &str) -> Scope {
     let open = OpenTarget {
         number: 0,
         target: Target::open(support::open(file)),
-        symbols: Symbols::new(SymbolPath::parse(store)),
-        images: Images::new(SymbolPath::parse("")),
+        symbols: Symbols::new(SymbolPath::parse(store)).into(),
+        images: Images::new(SymbolPath::parse("")).into(),
     };
     Scope { open: Some(Arc::new(open)), ..Scope::default() }
 }
