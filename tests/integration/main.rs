@@ -13,6 +13,7 @@ mod microsoft;
 mod oracles;
 mod program;
 mod real;
+mod sdk;
 mod session;
 mod stacks;
 mod stories;
