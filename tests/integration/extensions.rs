@@ -164,10 +164,11 @@ fn tables_that_do_not_fit_are_refused() {
     let built = |version: String| {
         format!("odd was built for extension ABI {version}, {speaks}; rebuild it with the SDK of this kd")
     };
+    let (other, later) = (built(format!("{}.{minor}", major + 1)), built(format!("{major}.{next}")));
     let newer = format!("odd needs extension ABI {major}.{next} or newer, {speaks}");
     let cases = [
-        ("major", built(format!("{}.{minor}", major + 1)).as_str()),
-        ("minor", built(format!("{major}.{next}")).as_str()),
+        ("major", other.as_str()),
+        ("minor", later.as_str()),
         ("newer", newer.as_str()),
         ("layout", "block expressions.v1 differs ("),
         ("magic", "(it does not begin with KDEXT)"),
