@@ -60,6 +60,33 @@ fn plain(list: &Value) -> Vec<u64> {
     list.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
 }
 
+/// What a command shows, from its first line on, with a letter in place of each address and without thread ids: the same
+/// however the laboratory grows.
+pub fn shown(text: &str, first: &str) -> String {
+    let mut known: Vec<String> = Vec::new();
+    let mut shown = String::new();
+    for line in text.lines().skip_while(|line| !line.starts_with(first)) {
+        let mut rest = line.trim_end();
+        while let Some(start) = rest.find("ffff") {
+            let (before, from) = rest.split_at(start);
+            let end = from.find(|c: char| !c.is_ascii_hexdigit() && c != '`').unwrap_or(from.len());
+            let address = from[..end].replace('`', "");
+            let index = known.iter().position(|a| *a == address).unwrap_or_else(|| {
+                known.push(address);
+                known.len() - 1
+            });
+            shown += &format!("{before}{}", char::from(b'A' + index as u8));
+            rest = &from[end..];
+        }
+        shown += &format!("{rest}\n");
+    }
+    let words = shown.split("Cid 0004.").enumerate().map(|(index, part)| match index {
+        0 => part.to_owned(),
+        _ => format!("Cid 0004.N{}", part.trim_start_matches(|c: char| c.is_ascii_hexdigit())),
+    });
+    words.collect()
+}
+
 /// Two kinds of dump with the kernel's memory, other ones for each generation.
 pub fn kinds(g: &Generation, index: usize) -> [Kind; 2] {
     let wide = [Kind::Full, Kind::BitmapKernel, Kind::RangeKernel, Kind::Automatic, Kind::RangeComplete];
@@ -154,6 +181,46 @@ fn one_resource_by_its_address_and_by_both_names() {
     assert_eq!(text.matches(&format!("Resource @ {file:#x}    Exclusively owned")).count(), 2, "{text}");
     assert_eq!(text.matches("1 total locks, 1 locks currently held").count(), 2, "{text}");
     assert!(text.contains("Waiting: (WrResource)"), "{text}");
+}
+
+#[test]
+fn what_people_see() {
+    let lab = Lab::new("x64-19041", Story::Deadlock);
+    let text = lab.run(Kind::BitmapKernel, "!locks; !locks -deadlock", false).stdout;
+    let wanted = "\
+**** DUMP OF ALL RESOURCE OBJECTS ****
+KD: Scanning for held locks...
+
+Resource @ nt!IopDatabaseResource (0xA)    Exclusively owned
+    Contention Count = 2
+     Threads: B-01<*>
+Resource @ nt!CmpRegistryLock (0xC)    Shared 2 owning threads
+    Contention Count = 4
+     Threads: B-01<*>    D-02<*>
+Resource @ 0xE    Exclusively owned
+    Contention Count = 3
+    NumberOfExclusiveWaiters = 2
+     Threads: F-01<*>
+     Threads Waiting On Exclusive Access:
+              G    H
+Resource @ 0xI    Exclusively owned
+    Contention Count = 1
+    NumberOfExclusiveWaiters = 1
+     Threads: G-01<*>
+     Threads Waiting On Exclusive Access:
+              F
+5 total locks, 4 locks currently held
+DEADLOCK 1: 2 threads wait for each other
+  THREAD F  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveVcb+0xc
+    waits for exclusive access to resource 0xI, owned by thread G
+  THREAD G  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveFcb+0xc
+    waits for exclusive access to resource 0xE, owned by thread F
+  and so back to thread F
+  1 more wait behind them:
+    THREAD H  Cid 0004.N System
+";
+    let found = shown(&text, "**** DUMP");
+    assert!(found.starts_with(wanted), "{found}");
 }
 
 #[test]
