@@ -1,4 +1,5 @@
-//! `!locks` on every generation, in dumps that hold the resources and in those that do not.
+//! `!locks`, `!object`, `!drvobj` and `!devstack` on every generation, in dumps that hold what they show and in those that
+//! do not.
 
 use super::program::{Run, arg, kd};
 use kd_tests::lab::layout::{GENERATIONS, Generation, Machine};
@@ -101,10 +102,13 @@ fn resources_and_circles_are_those_of_the_system() {
         let lab = Lab::new(g.name, Story::Deadlock);
         for kind in kinds(g, index) {
             let what = format!("{} {kind:?}", g.name);
-            let records = lab.run(kind, "!locks -d; !locks -deadlock", true).records();
+            let commands = r"!locks -d; !locks -deadlock; !object \; !object 0 Driver; !drvobj faultdrv 3; !devstack Sensor0";
+            let records = lab.run(kind, commands, true).records();
             let data = |name: &str| &records.iter().find(|r| r["command"] == name).unwrap()["data"];
             compare(data("!locks -d"), &lab.facts["resources"], &what);
             circle(data("!locks -deadlock"), &lab.facts["deadlock"], &what);
+            objects(data(r"!object \"), data("!object 0 Driver"), &lab.facts["objects"], &what);
+            driver(data("!drvobj faultdrv 3"), data("!devstack Sensor0"), &lab.facts["driver"], &what);
         }
     }
 }
@@ -136,6 +140,48 @@ fn compare(data: &Value, truth: &Value, what: &str) {
         }
         assert_eq!(found["problems"].as_array().unwrap().len(), 0, "{what}: {found}");
     }
+}
+
+/// The root directory, and every named driver.
+fn objects(root: &Value, drivers: &Value, truth: &Value, what: &str) {
+    let all = truth.as_array().unwrap();
+    let path = |o: &Value| o["path"].as_str().unwrap().to_owned();
+    let mut wanted: Vec<(u64, String)> = all
+        .iter()
+        .filter(|o| path(o).matches('\\').count() == 1)
+        .map(|o| (o["object"].as_u64().unwrap(), path(o)[1..].to_owned()))
+        .collect();
+    let contents = root["contents"].as_array().unwrap();
+    let mut found: Vec<(u64, String)> =
+        contents.iter().map(|o| (number(&o["object"]), o["name"].as_str().unwrap().to_owned())).collect();
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted, "{what}");
+    let mut wanted: Vec<String> = all.iter().filter(|o| o["type"] == "Driver").map(path).collect();
+    let mut found: Vec<String> = drivers["objects"].as_array().unwrap().iter().map(path).collect();
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted, "{what}");
+}
+
+/// A driver with two devices, the second on top of the first.
+fn driver(driver: &Value, stack: &Value, truth: &Value, what: &str) {
+    assert_eq!(number(&driver["driver"]), truth["driver"], "{what}");
+    assert_eq!(
+        (&driver["name"], &driver["image"]),
+        (&r"\Driver\faultdrv".into(), &"faultdrv.sys".into()),
+        "{what}"
+    );
+    let top_first: Vec<u64> = plain(&truth["devices"]).into_iter().rev().collect();
+    let devices = |list: &Value| -> Vec<u64> {
+        list["devices"].as_array().unwrap().iter().map(|d| number(&d["device"])).collect()
+    };
+    assert_eq!(devices(driver), top_first, "{what}");
+    assert_eq!(devices(stack), top_first, "{what}");
+    let read =
+        driver["routines"].as_array().unwrap().iter().find(|r| r["name"] == "[03] IRP_MJ_READ").unwrap();
+    assert_eq!(read["symbol"], "faultdrv!DispatchRead", "{what}");
+    assert_eq!(driver["suspicious"].as_array().unwrap().len(), 0, "{what}: {driver}");
 }
 
 /// Two threads in a circle, one behind them.

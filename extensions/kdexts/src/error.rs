@@ -40,7 +40,13 @@ pub fn error(session: &Session<'_>, args: &str) -> Result<()> {
     if found.kind == "Win32" {
         return Ok(());
     }
-    let severity = ["success", "information", "warning", "error"][(code >> 30) as usize & 3];
+    // An HRESULT has one bit for it, a status two.
+    let severity = match (found.kind, code >> 30) {
+        ("HRESULT", 0 | 1) | (_, 0) => "success",
+        (_, 1) => "information",
+        ("HRESULT", _) | (_, 3..) => "error",
+        _ => "warning",
+    };
     out.field("severity", Value::Text(severity), &format!("    severity {severity}"));
     let facility = code >> 16 & 0xfff;
     out.field(

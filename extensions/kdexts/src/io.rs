@@ -159,11 +159,15 @@ impl<'a> View<'a> {
         out.list("devices", |out| {
             for (index, &device) in list.iter().enumerate() {
                 out.record("", |out| {
+                    if details && index < MOST_STACK {
+                        out.end_line();
+                        return self.show_device(device);
+                    }
                     self.link("device", device, "!devobj");
                     let name = self.name(device);
                     out.field("name", Value::Text(&name), &format!("  {name}"));
                     out.end_line();
-                    if details && index < MOST_STACK { self.show_device(device) } else { Ok(()) }
+                    Ok(())
                 })?;
             }
             Ok::<(), Error>(())
@@ -186,7 +190,6 @@ impl<'a> View<'a> {
             types.find("nt!_DRIVER_EXTENSION").and_then(|kind| kind.at(extension).pointer("AddDevice"));
         let pointer = u64::from(self.session.target().pointer_size());
         let table = read.address("MajorFunction")?;
-        let invalid = self.session.symbols().find("nt!IopInvalidDeviceRequest").ok();
         out.list("routines", |out| {
             self.routine("DriverEntry:", read.pointer("DriverInit")?, &mut wrong);
             self.routine("DriverStartIo:", read.pointer("DriverStartIo")?, &mut wrong);
@@ -196,9 +199,6 @@ impl<'a> View<'a> {
             out.line("Dispatch routines:");
             for major in 0..28u8 {
                 let routine = self.session.memory().pointer(table.add(u64::from(major) * pointer))?;
-                if Some(routine) == invalid {
-                    continue;
-                }
                 let name = format!("[{major:02x}] {}", io::major_name(major).unwrap_or("?"));
                 self.routine(&name, routine, &mut wrong);
             }
