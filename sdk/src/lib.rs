@@ -32,6 +32,7 @@ pub mod args;
 pub mod command;
 pub mod error;
 pub mod memory;
+pub mod nt;
 pub mod output;
 pub mod session;
 pub mod symbols;

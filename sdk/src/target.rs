@@ -106,6 +106,11 @@ impl<'a> Target<'a> {
         va.show(self.pointer_size()).to_string()
     }
 
+    /// True for addresses of the kernel's half.
+    pub fn is_kernel(&self, va: Va) -> bool {
+        if self.pointer_size() == 4 { va.0 >= 0x8000_0000 } else { va.0 >> 56 == 0xff }
+    }
+
     /// The bug check, if there was one.
     pub fn bug_check(&self) -> Option<BugCheck> {
         let info = self.info();
