@@ -5,9 +5,10 @@ use super::{Builtin, Call, Needs};
 use crate::dump::Header;
 use crate::scope::OpenTarget;
 use crate::session::Session;
-use crate::target::{Target, time, version};
+use crate::target::{Target, version};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
+use kd_sdk::nt::time;
 use kd_sdk::output::{Out, Style, Value};
 
 /// The rows of the table of commands.

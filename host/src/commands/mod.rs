@@ -2,7 +2,7 @@
 
 mod aliases;
 mod builtin_help;
-mod code;
+pub mod code;
 mod context;
 mod display;
 mod dump_info;
@@ -17,7 +17,7 @@ mod printf;
 mod program;
 mod registers;
 mod search;
-mod stack;
+pub mod stack;
 mod symbols;
 mod systems;
 mod types;

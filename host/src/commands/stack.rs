@@ -44,14 +44,21 @@ pub const ROWS: &[Builtin] = &[
 
 /// What the letters after `k` ask for.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-struct Look {
-    arguments: bool,
-    verbose: bool,
-    names_only: bool,
-    numbers: bool,
-    distances: bool,
-    links: bool,
-    raw: bool,
+pub struct Look {
+    /// `b`: the places of the first arguments.
+    pub arguments: bool,
+    /// `v`: trap frames, and everything that `b` shows.
+    pub verbose: bool,
+    /// `c`: no addresses.
+    pub names_only: bool,
+    /// `n`: frame numbers.
+    pub numbers: bool,
+    /// `f`: bytes from frame to frame.
+    pub distances: bool,
+    /// `M`: frames as links.
+    pub links: bool,
+    /// `kd`: no frames at all.
+    pub raw: bool,
 }
 
 fn parse_look(text: &str) -> Result<(Look, &str)> {
@@ -98,7 +105,7 @@ fn stack(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     if scope.contexts.registers.as_ref().is_some_and(|context| context.kind != ContextKind::Frame) {
         out.line("  *** Stack trace for last set context - .thread/.cxr resets it");
     }
-    Table { scope: &scope, out, look, pointer: scope.pointer_size() }.show(&walked);
+    show_frames(&scope, out, look, &walked);
     if interrupted.get() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
@@ -155,6 +162,11 @@ pub fn site(scope: &Scope, va: Va) -> String {
         None if va.0 > u64::from(u32::MAX) => format!("0x{va}"),
         None => format!("{:#x}", va.0),
     }
+}
+
+/// The table of a stack, in KD's columns.
+pub fn show_frames(scope: &Scope, out: &Out<'_>, look: Look, frames: &[Frame]) {
+    Table { scope, out, look, pointer: scope.pointer_size() }.show(frames);
 }
 
 /// One line for a frame with its number, as `.frame` prints it.

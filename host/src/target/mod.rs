@@ -2,7 +2,7 @@
 //!
 //! [`Target`] joins a dump, its memory and the kernel's debugger data block into what a debugger asks for: modules,
 //! processors, registers, the facts of the banner. Nothing here knows symbols, and nothing prints; some functions
-//! give KD's texts ([`rows`], [`version`], [`time`]). Lists are found when first asked for.
+//! give KD's texts ([`rows`], [`version`]). Lists are found when first asked for.
 
 mod bytes;
 pub mod context;
@@ -15,7 +15,6 @@ mod problem;
 mod processors;
 mod registers;
 pub mod rows;
-pub mod time;
 pub mod unwind;
 pub mod version;
 

@@ -1,7 +1,7 @@
-//! The kernel's structures as one command reads them: each type is looked up once, each structure is read once.
+//! The kernel's structures as one command reads them.
 //!
-//! A [`Record`] holds the bytes of one structure as far as they can be read in one go; a field behind a hole is read by
-//! itself, so that it tells its own reason when it is absent.
+//! A [`Record`] owns the bytes of one structure as far as they can be read in one go; a field behind a hole is read by
+//! itself, so that it tells its own reason when it is absent: small dumps hold parts of structures.
 
 use super::string;
 use crate::abi::FieldInfo;
@@ -9,24 +9,21 @@ use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::session::Session;
-use crate::types::Type;
-use std::cell::RefCell;
-use std::collections::HashMap;
-use std::rc::Rc;
+use crate::types::{self, Type};
 
 /// Bytes of a structure that are read at once; what lies beyond is read field by field.
 const MOST_BYTES: u64 = 0x1_0000;
 
-/// The kernel's types, kept for one command.
+/// The kernel of the session's target.
+#[derive(Clone, Copy)]
 pub struct Kernel<'a> {
     session: &'a Session<'a>,
-    types: RefCell<HashMap<String, core::result::Result<Rc<Type<'a>>, Error>>>,
 }
 
 /// A structure at an address, with its bytes.
 #[derive(Clone)]
 pub struct Record<'a> {
-    of: Rc<Type<'a>>,
+    of: Type<'a>,
     /// Its address.
     pub va: Va,
     memory: Memory<'a>,
@@ -36,7 +33,7 @@ pub struct Record<'a> {
 impl<'a> Kernel<'a> {
     /// The kernel of the session's target.
     pub fn new(session: &'a Session<'a>) -> Kernel<'a> {
-        Kernel { session, types: RefCell::default() }
+        Kernel { session }
     }
 
     /// The session.
@@ -58,19 +55,14 @@ impl<'a> Kernel<'a> {
     ///
     /// # Errors
     /// Says which symbols are missing and how to get them.
-    pub fn structure(&self, name: &str) -> Result<Rc<Type<'a>>> {
-        if let Some(known) = self.types.borrow().get(name) {
-            return known.clone();
-        }
-        let found = self.session.types().find(&format!("nt!{name}")).map(Rc::new).map_err(|error| match error {
+    pub fn structure(&self, name: &str) -> Result<Type<'a>> {
+        self.session.types().find(&format!("nt!{name}")).map_err(|error| match error {
             Error::NotFound(_) => Error::NoSymbols(format!("the kernel's symbols have no type {name}")),
             Error::NoSymbols(why) => Error::NoSymbols(format!(
                 "this needs the kernel's symbols ({name}): {why}; set a symbol path (.sympath srv*CACHE*SERVER), then .reload"
             )),
             other => other,
-        });
-        self.types.borrow_mut().insert(name.to_owned(), found.clone());
-        found
+        })
     }
 
     /// The offset of a field; `None` where this build has no such type or field.
@@ -146,7 +138,7 @@ impl<'a> Record<'a> {
     pub fn u64(&self, path: &str) -> Result<u64> {
         let field = self.of.require(path)?;
         self.number(&field).map_err(|error| match error {
-            Error::Other(text) => Error::Other(format!("{}.{path} {text}", self.of.name)),
+            Error::Other(text) => Error::Other(format!("{}.{path} {text}", self.of.name())),
             other => other,
         })
     }
@@ -162,11 +154,7 @@ impl<'a> Record<'a> {
             Some(bytes) => place.copy_from_slice(bytes),
             None => self.memory.read(self.va.add(field.offset), place)?,
         }
-        let value = u64::from_le_bytes(value);
-        Ok(match field.bit_length {
-            0 | 64.. => value,
-            bits => value.wrapping_shr(field.bit_position) & ((1 << bits) - 1),
-        })
+        types::number(field, place).ok_or_else(|| Error::Other("is not a number".to_owned()))
     }
 
     /// The first of these fields that this build has.
@@ -176,7 +164,7 @@ impl<'a> Record<'a> {
     pub fn first(&self, paths: &[&str]) -> Result<u64> {
         match paths.iter().find(|path| self.has(path)) {
             Some(path) => self.u64(path),
-            None => Err(Error::NoSymbols(format!("{} has no field {}", self.of.name, paths.join(" or ")))),
+            None => Err(Error::NoSymbols(format!("{} has no field {}", self.of.name(), paths.join(" or ")))),
         }
     }
 
@@ -185,9 +173,7 @@ impl<'a> Record<'a> {
     /// # Errors
     /// As for [`Record::u64`].
     pub fn i64(&self, path: &str) -> Result<i64> {
-        let value = self.u64(path)?;
-        let unused = 64u32.saturating_sub(8 * self.of.require(path)?.size as u32);
-        Ok((value << unused) as i64 >> unused)
+        Ok(types::signed(&self.of.require(path)?, self.u64(path)?))
     }
 
     /// A pointer.
@@ -207,8 +193,8 @@ impl<'a> Record<'a> {
         if !self.has(&inner) {
             return self.pointer(path);
         }
-        let mask = if self.of.require(&inner)?.size == 4 { 7 } else { 15 };
-        Ok(Va(self.u64(&inner)? & !mask))
+        let size = self.of.require(&inner)?.size as u32;
+        Ok(super::fast_ref(self.u64(&inner)?, size))
     }
 
     /// Bytes of the structure from a field on.

@@ -13,11 +13,20 @@ pub mod irp;
 pub mod job;
 pub mod kernel;
 pub mod list;
+pub mod object;
 pub mod process;
 pub mod ready;
 pub mod string;
 pub mod thread;
 pub mod time;
 pub mod token;
+pub mod tree;
 pub mod vad;
 pub mod wait;
+
+use crate::address::Va;
+
+/// The pointer in an `_EX_FAST_REF`: its low bits count references.
+pub fn fast_ref(value: u64, pointer_size: u32) -> Va {
+    Va(value & if pointer_size == 4 { !7 } else { !0xf })
+}
