@@ -31,7 +31,11 @@ impl<'a> Page<'a> {
 
     /// An address as these commands print it: all digits, no accent.
     pub fn ptr(&self, va: Va) -> String {
-        if self.kernel.pointer_size() == 4 { format!("{:08x}", va.0 as u32) } else { format!("{:016x}", va.0) }
+        if self.kernel.pointer_size() == 4 {
+            format!("{:08x}", va.0 as u32)
+        } else {
+            format!("{:016x}", va.0)
+        }
     }
 
     /// An address under `key` that leads to a command.
@@ -154,7 +158,9 @@ mod tests {
 
     #[test]
     fn names_match_patterns() {
-        assert!(matches("svchost.exe", "SvcHost.exe") && matches("app*.exe", "app0001.exe") && matches("*", ""));
+        assert!(
+            matches("svchost.exe", "SvcHost.exe") && matches("app*.exe", "app0001.exe") && matches("*", "")
+        );
         assert!(matches("a?c*e", "abcdcde") && !matches("a?c", "ac") && !matches("abc", "abcd"));
     }
 }

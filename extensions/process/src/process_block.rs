@@ -205,7 +205,7 @@ impl Lines<'_, '_> {
     }
 
     fn sizes(&self) {
-        let (page, out) = (self.page, self.page.out);
+        let out = self.page.out;
         let plain = |value: u64| value.to_string();
         let quota = |index: u64| {
             let (new, old) = (format!("ProcessQuotaUsage[{index}]"), format!("QuotaUsage[{index}]"));

@@ -114,9 +114,10 @@ impl Block<'_, '_> {
 
     fn wait_objects(&self) {
         let (page, out, thread) = (self.page, self.page.out, self.thread);
-        for (label, key, path) in
-            [("SuspendCount", "suspend_count", "Tcb.SuspendCount"), ("FreezeCount", "freeze_count", "Tcb.FreezeCount")]
-        {
+        for (label, key, path) in [
+            ("SuspendCount", "suspend_count", "Tcb.SuspendCount"),
+            ("FreezeCount", "freeze_count", "Tcb.FreezeCount"),
+        ] {
             if let Ok(count @ 1..) = thread.record.u64(path) {
                 out.field(key, Value::UInt(count), &format!("{}{label} {count}", self.indent));
                 out.end_line();
@@ -160,7 +161,9 @@ impl Block<'_, '_> {
                     out.text(" - owning thread ");
                     page.link("owner", *owner, "!thread {}");
                 }
-                Kind::Unknown { number } => out.field("number", Value::UInt(*number), &format!(" ({number:#x})")),
+                Kind::Unknown { number } => {
+                    out.field("number", Value::UInt(*number), &format!(" ({number:#x})"))
+                }
                 _ => {}
             }
             match object.signal {
@@ -235,7 +238,9 @@ impl Block<'_, '_> {
     fn impersonation(&self) {
         let (page, out) = (self.page, self.page.out);
         match self.thread.impersonation() {
-            Ok(None) => out.field("impersonation_token", Value::Null, &format!("{}Not impersonating", self.indent)),
+            Ok(None) => {
+                out.field("impersonation_token", Value::Null, &format!("{}Not impersonating", self.indent))
+            }
             Ok(Some(as_whom)) => {
                 let level = ["Anonymous", "Identification", "Impersonation", "Delegation"];
                 let level = level.get(as_whom.level as usize).copied().unwrap_or("Unknown");
@@ -363,7 +368,8 @@ impl Block<'_, '_> {
             Ok(start) => {
                 let symbol = page.symbol(Va(start));
                 let place = page.ptr(Va(start));
-                let text = symbol.as_ref().map_or(format!("0x{place}"), |symbol| format!("{symbol} (0x{place})"));
+                let text =
+                    symbol.as_ref().map_or(format!("0x{place}"), |symbol| format!("{symbol} (0x{place})"));
                 out.styled_field("start_address", Value::Hex(start), Style::Symbol, &text);
                 out.data("start_symbol", symbol.as_deref().map_or(Value::Null, Value::Text));
             }
@@ -393,7 +399,9 @@ impl Block<'_, '_> {
                 }
             }
             match record.u64(path) {
-                Err(Error::NoSymbols(_)) if key == "stack_call" => out.text(&format!("{label}{}", page.ptr(Va::NULL))),
+                Err(Error::NoSymbols(_)) if key == "stack_call" => {
+                    out.text(&format!("{label}{}", page.ptr(Va::NULL)))
+                }
                 value => {
                     out.text(label);
                     page.hex(key, &value, |value| page.ptr(Va(value)));

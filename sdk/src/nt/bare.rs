@@ -33,7 +33,8 @@ pub struct BareProcess {
 /// Offset of `ActiveProcessLinks`, found by a process that is known.
 fn links_offset(links: &[Va], known: &[Va], size: u64) -> Option<u64> {
     known.iter().find_map(|process| {
-        let mut inside = links.iter().filter_map(|link| link.0.checked_sub(process.0)).filter(|&at| at < size);
+        let mut inside =
+            links.iter().filter_map(|link| link.0.checked_sub(process.0)).filter(|&at| at < size);
         match (inside.next(), inside.next()) {
             (Some(only), None) => Some(only),
             _ => None,
@@ -64,23 +65,34 @@ pub fn processes(session: &Session<'_>) -> Result<(Vec<BareProcess>, Option<Erro
     let known: Vec<Va> = processors.map(|processor| Va(processor.current_process & mask)).collect();
     let Some(offset) = links_offset(&links, &known, size) else {
         return Err(stopped.unwrap_or_else(|| {
-            Error::NotFound("no current process is in the list, so its links cannot be told from its other fields".to_owned())
+            Error::NotFound(
+                "no current process is in the list, so its links cannot be told from its other fields"
+                    .to_owned(),
+            )
         }));
     };
-    let word = |va: Va| session.memory().pointer(va).ok().map(|value| value.0);
-    let field = |process: Va, place: u32| target.kd_data_offset(place).and_then(|at| word(process.add(at)));
     let pointer = u64::from(target.pointer_size());
     let found = links.iter().map(|link| {
-        let at = Va(link.0.wrapping_sub(offset));
-        BareProcess {
-            at,
-            id: word(Va(link.0.wrapping_sub(pointer))),
-            parent: field(at, OFFSET_PARENT),
-            peb: field(at, OFFSET_PEB).map(Va),
-            directory_table_base: field(at, OFFSET_DIRECTORY_TABLE_BASE),
-        }
+        let id = session.memory().pointer(Va(link.0.wrapping_sub(pointer))).ok();
+        BareProcess { id: id.map(|id| id.0), ..process(session, Va(link.0.wrapping_sub(offset))) }
     });
     Ok((found.collect(), stopped))
+}
+
+/// The process at an address, without its id.
+pub fn process(session: &Session<'_>, at: Va) -> BareProcess {
+    let target = session.target();
+    let field = |place: u32| {
+        let offset = target.kd_data_offset(place)?;
+        session.memory().pointer(at.add(offset)).ok().map(|value| value.0)
+    };
+    BareProcess {
+        at,
+        id: None,
+        parent: field(OFFSET_PARENT),
+        peb: field(OFFSET_PEB).map(Va),
+        directory_table_base: field(OFFSET_DIRECTORY_TABLE_BASE),
+    }
 }
 
 #[cfg(test)]

@@ -37,10 +37,8 @@ impl Clock {
             Machine::X86 => Va(0xffdf_0000),
             Machine::X64 | Machine::Arm64 => Va(0xffff_f780_0000_0000),
         };
-        let places = [
-            kernel.variable("KeMaximumIncrement").ok(),
-            session.target().kd_data(KD_TIME_INCREMENT).map(Va),
-        ];
+        let places =
+            [kernel.variable("KeMaximumIncrement").ok(), session.target().kd_data(KD_TIME_INCREMENT).map(Va)];
         let told = places.into_iter().flatten().find_map(|va| memory.u32(va).ok());
         // An interrupt every tenth of a millisecond to every tenth of a second.
         let told = told.map(u64::from).filter(|increment| (1_000..=1_000_000).contains(increment));

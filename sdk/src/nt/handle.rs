@@ -130,7 +130,9 @@ impl<'a> Table<'a> {
                         let bytes = page.get((index * shape.size) as usize..).unwrap_or_default();
                         let entry = shape.entry(handle, at, bytes);
                         // The first entry of a page belongs to the table itself.
-                        if handle >= end || index == 0 && (entry.is_free() || entry.access == PAGE_MARK & ACCESS) {
+                        if handle >= end
+                            || index == 0 && (entry.is_free() || entry.access == PAGE_MARK & ACCESS)
+                        {
                             continue;
                         }
                         if !visit(entry)? {
@@ -192,7 +194,9 @@ fn leaf(kernel: &Kernel<'_>, level: u64, root: Va, number: u64, pointers: u64) -
 impl Shape {
     fn entry(&self, handle: u64, at: Va, bytes: &[u8]) -> Entry {
         let word = |at: usize, len: usize| {
-            bytes.get(at..at + len).map_or(0, |bytes| bytes.iter().rev().fold(0u64, |sum, &b| sum << 8 | u64::from(b)))
+            bytes
+                .get(at..at + len)
+                .map_or(0, |bytes| bytes.iter().rev().fold(0u64, |sum, &b| sum << 8 | u64::from(b)))
         };
         let (low, high) = if self.wide { (word(0, 8), word(8, 4)) } else { (word(0, 4), word(4, 4)) };
         let object = match (self.packed, self.wide) {

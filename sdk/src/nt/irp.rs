@@ -72,7 +72,9 @@ impl<'a> Irp<'a> {
         let kind = record.u64("Type")?;
         if kind != IO_TYPE_IRP {
             let at = kernel.session().target().show(at);
-            return Err(Error::NotFound(format!("IRP signature does not match, probably not an IRP: {at} has type {kind:#x}, not 6")));
+            return Err(Error::NotFound(format!(
+                "IRP signature does not match, probably not an IRP: {at} has type {kind:#x}, not 6"
+            )));
         }
         Ok(Irp { at, record })
     }

@@ -218,7 +218,9 @@ impl<'a> Record<'a> {
         let len = usize::try_from(self.of.require(path)?.size).unwrap_or(0).min(0x200);
         let bytes = self.bytes(path, len)?;
         let text = bytes.iter().take_while(|&&byte| byte != 0);
-        Ok(text.map(|&byte| if matches!(byte, 0x20..0x7f | 0xa0..) { char::from(byte) } else { '.' }).collect())
+        Ok(text
+            .map(|&byte| if matches!(byte, 0x20..0x7f | 0xa0..) { char::from(byte) } else { '.' })
+            .collect())
     }
 
     /// The text of a `UNICODE_STRING` field, in one line.

@@ -155,7 +155,9 @@ impl<'a> Process<'a> {
         // Newer builds keep the session's number in a structure of their own.
         let of = ["_MM_SESSION_SPACE", "_PSP_SESSION_SPACE"];
         let Some(offset) = of.into_iter().find_map(|name| kernel.offset(name, "SessionId")) else {
-            return Err(Error::NoSymbols("the kernel's symbols do not tell where sessions have numbers".to_owned()));
+            return Err(Error::NoSymbols(
+                "the kernel's symbols do not tell where sessions have numbers".to_owned(),
+            ));
         };
         let number = session.add(offset);
         // Old systems map session space in its processes only.

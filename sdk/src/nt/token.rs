@@ -145,7 +145,11 @@ impl<'a> Token<'a> {
             let has = |set: u64, number: u64| set >> number & 1 != 0;
             let numbers = (0..64).filter(|&number| has(present, number));
             return Ok(numbers
-                .map(|number| Privilege { number, enabled: has(enabled, number), by_default: has(default, number) })
+                .map(|number| Privilege {
+                    number,
+                    enabled: has(enabled, number),
+                    by_default: has(default, number),
+                })
                 .collect());
         }
         // An array of LUIDs, 8 bytes each, with 4 bytes of attributes.

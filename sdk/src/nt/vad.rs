@@ -111,7 +111,12 @@ fn shape(kernel: &Kernel<'_>) -> Result<Shape> {
     let vad = kernel.structure("_MMVAD")?;
     if vad.field("Core").is_some() {
         let node = kernel.structure("_RTL_BALANCED_NODE")?;
-        return Ok(Shape { name: "_MMVAD", core: "Core.", left: node.offset("Left")?, right: node.offset("Right")? });
+        return Ok(Shape {
+            name: "_MMVAD",
+            core: "Core.",
+            left: node.offset("Left")?,
+            right: node.offset("Right")?,
+        });
     }
     Ok(Shape { name: "_MMVAD", core: "", left: vad.offset("LeftChild")?, right: vad.offset("RightChild")? })
 }
@@ -168,7 +173,8 @@ fn read_as(kernel: &Kernel<'_>, shape: &Shape, at: Va, level: usize) -> Result<V
     let core = |path: &str| record.u64(&format!("{}{path}", shape.core));
     let flag = |path: &str| core(&format!("u.VadFlags.{path}"));
     let high = |path: &str| core(path).unwrap_or(0) << 32;
-    let (start, end) = (core("StartingVpn")? | high("StartingVpnHigh"), core("EndingVpn")? | high("EndingVpnHigh"));
+    let (start, end) =
+        (core("StartingVpn")? | high("StartingVpnHigh"), core("EndingVpn")? | high("EndingVpnHigh"));
     let commit = match core("u1.VadFlags1.CommitCharge") {
         // The bits above the 31 in the flags.
         Ok(low) => low | core("CommitChargeHigh").unwrap_or(0) << 31,
@@ -212,7 +218,11 @@ fn control_area_of(kernel: &Kernel<'_>, record: &super::kernel::Record<'_>) -> R
         return record.pointer("ControlArea");
     }
     let subsection = record.pointer("Subsection")?;
-    if subsection.is_null() { Ok(subsection) } else { kernel.read("_SUBSECTION", subsection)?.pointer("ControlArea") }
+    if subsection.is_null() {
+        Ok(subsection)
+    } else {
+        kernel.read("_SUBSECTION", subsection)?.pointer("ControlArea")
+    }
 }
 
 /// The name of the file behind a control area; empty where the page file is.
@@ -234,7 +244,12 @@ mod tests {
 
     #[test]
     fn protections_have_names() {
-        let names = [(1, "READONLY"), (7, "EXECUTE_WRITECOPY"), (0x14, "READWRITE_GUARD"), (0x18, "NO_ACCESS_DECOMMIT")];
+        let names = [
+            (1, "READONLY"),
+            (7, "EXECUTE_WRITECOPY"),
+            (0x14, "READWRITE_GUARD"),
+            (0x18, "NO_ACCESS_DECOMMIT"),
+        ];
         for (protection, name) in names {
             assert_eq!(protection_name(protection), name);
         }

@@ -138,7 +138,9 @@ fn follow(kernel: &Kernel<'_>, thread: &Thread<'_>, found: &mut Vec<WaitObject>)
         }
     }
     if ring {
-        return Err(Error::Other(format!("the ring of wait blocks at {first} does not come back to its start")));
+        return Err(Error::Other(format!(
+            "the ring of wait blocks at {first} does not come back to its start"
+        )));
     }
     Ok(())
 }
