@@ -279,7 +279,8 @@ fn reload(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
             "unl" => unloaded = true,
             "user" => {
                 return Err(Error::Unsupported(
-                    ".reload /user: a kernel dump lists no modules of processes".to_owned(),
+                    ".reload /user: the modules of the process that ran at the crash are listed from the start, those of \
+                     others cannot be".to_owned(),
                 ));
             }
             "?" => {
@@ -344,9 +345,11 @@ fn reload(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
             if wanted.len() == 1 { "" } else { "s" }
         ));
     } else if module.is_none() {
+        let user = open.target.modules().iter().filter(|module| open.target.is_user(module.base)).count();
         out.line("Loading Kernel Symbols");
-        dots(out, wanted.len());
+        dots(out, wanted.len() - user);
         out.line("Loading User Symbols");
+        dots(out, user);
         if !unloaded {
             out.line("Loading unloaded module list");
             dots(out, open.target.unloaded().len());

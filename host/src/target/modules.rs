@@ -1,4 +1,4 @@
-//! Loaded and unloaded modules of the kernel.
+//! Loaded and unloaded modules of the kernel, and the images of the process that ran at the crash.
 //!
 //! A small dump lists them itself. Elsewhere they are `KLDR_DATA_TABLE_ENTRY` records on `PsLoadedModuleList` and
 //! `UNLOADED_DRIVERS` records behind `MmUnloadedDrivers`. Source of the layouts: public symbols; they have not changed
@@ -11,7 +11,7 @@ use kd_sdk::address::Va;
 use super::bytes::{number_at, u16_at, u32_at};
 use super::problem::TargetProblem;
 use super::{Target, kd_fields as field};
-use crate::dump::Driver;
+use crate::dump::{Driver, Machine};
 use crate::memory::ReadFault;
 
 /// The most modules that a walk takes; Windows has some hundreds.
@@ -113,6 +113,7 @@ impl Target {
             Some(triage) if !triage.drivers.is_empty() => triage.drivers.iter().map(from_driver).collect(),
             _ => self.walk_modules(),
         };
+        modules.extend(self.walk_user_modules());
         let kernel_base = self.kd_data().and_then(|data| data.va(field::KERN_BASE));
         let kernel = modules
             .iter()
@@ -155,6 +156,47 @@ impl Target {
             self.note(TargetProblem::ModuleList { found: modules.len(), at, fault });
         }
         modules
+    }
+
+    /// The images of the process that ran at the crash, from the loader's list in its PEB; none where user memory was
+    /// not captured.
+    fn walk_user_modules(&self) -> Vec<Module> {
+        let walk = || -> Option<Vec<Module>> {
+            let process = self.user_process()?;
+            let peb = process.add(self.kd_data()?.offset(field::OFFSET_EPROCESS_PEB)?);
+            let pointer = u64::from(self.pointer_size());
+            // `PEB.Ldr`, and in what it points to `InLoadOrderModuleList`, behind two numbers and a handle.
+            let loader = self.read_pointer(self.read_pointer(peb).ok()?.add(3 * pointer)).ok()?;
+            let head = loader.add(8 + pointer);
+            if loader.is_null() || !self.is_user(head) {
+                return None;
+            }
+            let mut seen = HashSet::from([head]);
+            let mut modules = Vec::new();
+            let mut at = self.read_pointer(head).ok()?;
+            // A program can write anything into its own list: what is no list any more ends it.
+            while modules.len() < MOST_MODULES && self.is_user(at) && seen.insert(at) {
+                let Ok(module) = self.read_module(at) else { break };
+                modules.extend(module.filter(|module| self.is_user(module.base)));
+                let Ok(next) = self.read_pointer(at) else { break };
+                at = next;
+            }
+            Some(modules)
+        };
+        walk().unwrap_or_default()
+    }
+
+    /// The process whose images are in [`Target::modules`]: the one that ran on the processor that crashed.
+    pub fn user_process(&self) -> Option<Va> {
+        self.processors().get(self.current_processor() as usize)?.current_process
+    }
+
+    /// True for an address that belongs to programs.
+    pub fn is_user(&self, va: Va) -> bool {
+        match self.machine() {
+            Machine::X86 => va.0 < 0x8000_0000,
+            _ => va.0 >> 47 == 0,
+        }
     }
 
     /// Follows the links at `link` (0 forwards, pointer size backwards) until the head comes again.
@@ -209,6 +251,10 @@ impl Target {
         let path = if full.is_empty() { short.clone() } else { full };
         let image = if short.is_empty() { file_name(&path).to_owned() } else { short };
         let (stamp, sum) = self.image_stamp(base).unwrap_or_else(|| {
+            // What follows the names is another thing in the records of programs.
+            if self.is_user(at) {
+                return (0, 0);
+            }
             let known = self.header().minor_version.is_some_and(|build| build >= FIRST_WITH_STAMP);
             let stamp = u32_at(&record, shape.time_date_stamp).filter(|_| known);
             (stamp.unwrap_or(0), u32_at(&record, shape.check_sum).unwrap_or(0))
