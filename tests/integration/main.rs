@@ -8,6 +8,7 @@ mod kd_dump;
 mod kernels;
 mod lab;
 mod microsoft;
+mod process;
 mod program;
 mod real;
 mod session;
