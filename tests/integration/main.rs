@@ -3,14 +3,17 @@
 
 mod bad_input;
 mod dump_kinds;
+mod errlog;
 mod extensions;
 mod kd_dump;
 mod kernels;
 mod lab;
+mod locks;
 mod microsoft;
 mod process;
 mod program;
 mod real;
+mod sdk;
 mod session;
 mod stacks;
 mod stories;

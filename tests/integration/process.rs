@@ -11,8 +11,9 @@ use std::path::Path;
 /// A number of the truth, or an address of kd's JSON.
 fn number(value: &Value) -> u64 {
     match value {
-        Value::String(text) => u64::from_str_radix(text.trim_start_matches("0x"), 16)
-            .unwrap_or_else(|e| panic!("{e}: {text}")),
+        Value::String(text) => {
+            u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap_or_else(|e| panic!("{e}: {text}"))
+        }
         value => value.as_u64().unwrap_or_else(|| panic!("no number: {value}")),
     }
 }
@@ -136,7 +137,11 @@ impl Case {
         let all = self.processes();
         for fact in list(&self.truth["processes"]) {
             let process = all[&number(&fact["eprocess"])];
-            assert_eq!(number(&process["directory_table_base"]), number(&fact["directory_table_base"]), "{what}");
+            assert_eq!(
+                number(&process["directory_table_base"]),
+                number(&fact["directory_table_base"]),
+                "{what}"
+            );
         }
         for person in self.facts("people") {
             let process = all[&number(&person["process"])];
@@ -159,7 +164,11 @@ impl Case {
             assert_eq!(number(status), number(&ended["exit_status"]), "{what}");
         }
         for member in list(&self.truth["facts"]["job"]["processes"]) {
-            assert_eq!(number(&all[&number(member)]["job"]), number(&self.truth["facts"]["job"]["job"]), "{what}");
+            assert_eq!(
+                number(&all[&number(member)]["job"]),
+                number(&self.truth["facts"]["job"]["job"]),
+                "{what}"
+            );
         }
     }
 
@@ -202,7 +211,9 @@ impl Case {
         let mut walked = 0;
         for thread in wanted.iter().filter(|thread| number(&thread["state"]) == 5) {
             let shown = found[&number(&thread["ethread"])];
-            let (Some(frames), [first, ..]) = (shown["frames"].as_array(), list(&thread["stack"])) else { continue };
+            let (Some(frames), [first, ..]) = (shown["frames"].as_array(), list(&thread["stack"])) else {
+                continue;
+            };
             if machine == Machine::Arm64 && frames.is_empty() {
                 continue;
             }
@@ -239,7 +250,10 @@ impl Case {
             }
             // Up to Windows 7 the ring goes on to the thread's own timer.
             let rest = &shown[wanted.len()..];
-            assert!(rest.iter().all(|object| object["type"] == "NotificationTimer"), "{what}: {wait} {rest:?}");
+            assert!(
+                rest.iter().all(|object| object["type"] == "NotificationTimer"),
+                "{what}: {wait} {rest:?}"
+            );
         }
     }
 
@@ -264,7 +278,8 @@ impl Case {
         let special = number(&self.truth["facts"]["requests"]["reader"]);
         let pending = number(&self.truth["facts"]["requests"]["pending"]);
         let threads = self.threads();
-        let listed: Vec<_> = list(&threads[&special]["irps"]).iter().map(|irp| number(&irp["address"])).collect();
+        let listed: Vec<_> =
+            list(&threads[&special]["irps"]).iter().map(|irp| number(&irp["address"])).collect();
         assert!(listed.contains(&pending), "{what}: {listed:x?}");
     }
 
@@ -274,18 +289,29 @@ impl Case {
             let shown = self.answers.data(&format!("!token {:#x}", number(&token["token"])));
             assert_eq!(shown["user"], token["user"], "{what}: {token}");
             assert_eq!(shown["primary_group"], token["primary_group"], "{what}: {token}");
-            assert_eq!(number(&shown["authentication_id"]), number(&token["authentication_id"]), "{what}: {token}");
+            assert_eq!(
+                number(&shown["authentication_id"]),
+                number(&token["authentication_id"]),
+                "{what}: {token}"
+            );
             assert_eq!(shown["session"], token["session"], "{what}: {token}");
             let groups = |list: &[Value]| -> Vec<(String, u64)> {
-                let one = |group: &Value| (group["sid"].as_str().unwrap().to_owned(), number(&group["attributes"]));
+                let one =
+                    |group: &Value| (group["sid"].as_str().unwrap().to_owned(), number(&group["attributes"]));
                 list.iter().map(one).collect()
             };
             assert_eq!(groups(list(&shown["groups"])), groups(list(&token["groups"])), "{what}");
             let privileges = |list: &[Value]| -> Vec<(u64, bool, bool)> {
                 let flag = |value: &Value| value.as_bool().unwrap();
-                list.iter().map(|p| (number(&p["number"]), flag(&p["enabled"]), flag(&p["default"]))).collect()
+                list.iter()
+                    .map(|p| (number(&p["number"]), flag(&p["enabled"]), flag(&p["default"])))
+                    .collect()
             };
-            assert_eq!(privileges(list(&shown["privileges"])), privileges(list(&token["privileges"])), "{what}");
+            assert_eq!(
+                privileges(list(&shown["privileges"])),
+                privileges(list(&token["privileges"])),
+                "{what}"
+            );
         }
     }
 
@@ -321,7 +347,9 @@ impl Case {
             let table = &list(&shown["tables"])[0];
             assert_eq!(table["count"], fact["count"], "{what}: {}", fact["id"]);
             let brief = |list: &[Value]| -> Vec<(u64, u64, u64)> {
-                list.iter().map(|h| (number(&h["handle"]), number(&h["object"]), number(&h["access"]))).collect()
+                list.iter()
+                    .map(|h| (number(&h["handle"]), number(&h["object"]), number(&h["access"])))
+                    .collect()
             };
             assert_eq!(brief(list(&table["handles"])), brief(list(&fact["handles"])), "{what}");
         }
@@ -360,15 +388,22 @@ impl Case {
         assert_eq!(number(&shown["active_processes"]), number(&job["fields"]["ActiveProcesses"]), "{what}");
         let shown = list(&self.answers.data("!session")["list"]);
         let brief: Vec<_> = shown.iter().map(|s| (number(&s["session"]), number(&s["processes"]))).collect();
-        let wanted: Vec<_> = self.facts("sessions").iter().map(|s| (number(&s["id"]), list(&s["processes"]).len() as u64)).collect();
+        let wanted: Vec<_> = self
+            .facts("sessions")
+            .iter()
+            .map(|s| (number(&s["id"]), list(&s["processes"]).len() as u64))
+            .collect();
         assert_eq!(brief, wanted, "{what}");
     }
 
     fn check_processors(&self) {
         let what = &self.what;
         let queues = list(&self.answers.data("!ready 0")["queues"]);
-        let mut found: Vec<_> =
-            queues.iter().flat_map(|queue| list(&queue["threads"])).map(|thread| number(&thread["address"])).collect();
+        let mut found: Vec<_> = queues
+            .iter()
+            .flat_map(|queue| list(&queue["threads"]))
+            .map(|thread| number(&thread["address"]))
+            .collect();
         let special = &self.truth["facts"]["special_threads"];
         let mut wanted: Vec<_> = list(&special["ready"]).iter().map(number).collect();
         wanted.extend(special["ready_shared"].as_u64());
@@ -405,10 +440,12 @@ fn every_kind_of_dump_tells_what_it_has() {
             assert_ne!(all["status"], "ok", "{what}: {all}");
             continue;
         }
-        let program = number(&case.truth["facts"]["program"]["process"].clone().as_u64().map_or_else(
-            || case.facts("environments")[0]["process"].clone(),
-            Value::from,
-        ));
+        let program = number(
+            &case.truth["facts"]["program"]["process"]
+                .clone()
+                .as_u64()
+                .map_or_else(|| case.facts("environments")[0]["process"].clone(), Value::from),
+        );
         let first = &list(&current["data"]["processes"])[0];
         assert_eq!(number(&first["address"]), program, "{what}: {current}");
         let thread = &list(&case.answers.data("!thread")["threads"])[0];
@@ -427,7 +464,15 @@ fn every_kind_of_dump_tells_what_it_has() {
 fn broken_systems_are_answered() {
     for g in GENERATIONS {
         let lines = || {
-            let all = ["!process 0 7", "!stacks 2", "!ready", "!running -it", "!handle 0 3 4", "!session", "!process 0 0"];
+            let all = [
+                "!process 0 7",
+                "!stacks 2",
+                "!ready",
+                "!running -it",
+                "!handle 0 3 4",
+                "!session",
+                "!process 0 0",
+            ];
             all.map(str::to_owned).into()
         };
         let case = Case::new(g.name, Story::Hostile, Kind::BitmapKernel, |_| lines());

@@ -21,7 +21,7 @@ struct Wanted<'t, 'a> {
     handle: Option<u64>,
     flags: u64,
     kind: Option<&'t str>,
-    objects: Objects<'a>,
+    objects: Result<Objects<'a>>,
 }
 
 /// `!handle [HANDLE [FLAGS [PROCESS [TYPE]]]]`.
@@ -36,7 +36,7 @@ pub fn handle(session: &Session<'_>, args: &str) -> Result<()> {
         false => Some(page.number(handle.unwrap_or_default())?).filter(|&handle| handle != 0),
     };
     let wanted =
-        Wanted { handle: number, flags: page.flags(flags, 3)?, kind, objects: Objects::new(session)? };
+        Wanted { handle: number, flags: page.flags(flags, 3)?, kind, objects: Objects::new(session) };
     if wanted.flags & (KERNEL | IDS) != 0 {
         let name = if wanted.flags & KERNEL != 0 { "ObpKernelHandleTable" } else { "PspCidTable" };
         let at = session.memory().pointer(page.kernel.variable(name)?)?;
@@ -127,10 +127,10 @@ fn show_table(page: &Page<'_>, table: &Table<'_>, wanted: &Wanted<'_, '_>) -> Re
 fn row(page: &Page<'_>, entry: &Entry, wanted: &Wanted<'_, '_>) -> Result<bool> {
     page.session().check_interrupt()?;
     // The table of ids names objects, others name their headers.
-    let object = match wanted.flags & IDS != 0 {
-        true => wanted.objects.at(entry.object),
-        false => wanted.objects.at_header(entry.object),
-    };
+    let object = wanted.objects.as_ref().map_err(Error::clone).and_then(|objects| match wanted.flags & IDS {
+        0 => objects.at_header(entry.object),
+        _ => objects.at(entry.object),
+    });
     if let Some(kind) = wanted.kind
         && !object.as_ref().is_ok_and(|object| &*object.kind_name == kind)
     {
@@ -139,7 +139,12 @@ fn row(page: &Page<'_>, entry: &Entry, wanted: &Wanted<'_, '_>) -> Result<bool> 
     let out = page.out;
     out.record("", |_| {
         out.field("handle", Value::Hex(entry.handle), &format!("{:04x}: ", entry.handle));
-        let body = object.as_ref().map_or(entry.object, |object| object.body);
+        // Behind the header, which is all that the table tells.
+        let behind = match wanted.flags & IDS {
+            0 => page.kernel.offset("_OBJECT_HEADER", "Body").unwrap_or(0),
+            _ => 0,
+        };
+        let body = object.as_ref().map_or(entry.object.add(behind), |object| object.body);
         out.text("Object: ");
         let command = match object.as_ref().map(|object| &*object.kind_name) {
             Ok("Process") => "!process {} 1",
@@ -162,9 +167,11 @@ fn row(page: &Page<'_>, entry: &Entry, wanted: &Wanted<'_, '_>) -> Result<bool> 
         out.field("entry", Value::Hex(entry.at.0), &format!(" Entry: {}", page.ptr(entry.at)));
         out.end_line();
         if wanted.flags & OBJECTS != 0 {
-            match &object {
-                Ok(object) => describe(page, &wanted.objects, object),
-                Err(error) => out.line(&format!("Object: {} {}", page.ptr(entry.object), why(error))),
+            match (&object, &wanted.objects) {
+                (Ok(object), Ok(objects)) => describe(page, objects, object),
+                (Err(error), _) | (_, Err(error)) => {
+                    out.line(&format!("Object: {} {}", page.ptr(entry.object), why(error)))
+                }
             }
             out.end_line();
         }

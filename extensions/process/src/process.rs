@@ -89,31 +89,26 @@ fn several(page: &Page<'_>, wanted: &Wanted<'_>) -> Result<()> {
         out.styled(Style::Heading, "**** NT ACTIVE PROCESS DUMP ****");
         out.end_line();
     }
-    let (mut seen, mut shown) = (0, 0);
-    out.list("processes", |_| {
-        seen = select::each_process(page, &mut |process| {
+    let mut shown = 0;
+    let walked = out.list("processes", |_| {
+        select::each_process(page, &mut |process| {
             if wanted.fits(page, &process)? {
                 shown += 1;
                 one(page, &process, wanted.flags)?;
             }
             Ok(())
-        })?;
-        if seen == 0 {
-            // A small dump has no list, but the process that crashed.
-            let current = Process::read(&page.kernel, current(&page.kernel)?)?;
-            out.line("The list of processes is not in this dump; this is the current one:");
-            out.end_line();
-            one(page, &current, wanted.flags)?;
-        }
-        Ok::<(), Error>(())
+        })
     })?;
-    if seen != 0 && shown == 0 {
+    if walked.count == 0 {
+        return Err(Error::NotFound("no process is in this dump".to_owned()));
+    }
+    if shown == 0 {
         let what = match (wanted.image, wanted.session, wanted.module) {
             (Some(image), ..) => format!("is called {image}"),
             (_, Some(session), _) => format!("is in session {session}"),
             _ => format!("has the module {}", wanted.module.unwrap_or_default()),
         };
-        return Err(Error::NotFound(format!("none of {seen} processes {what}")));
+        return Err(Error::NotFound(format!("none of {} processes {what}", walked.count)));
     }
     Ok(())
 }
@@ -151,18 +146,16 @@ fn one(page: &Page<'_>, process: &Process<'_>, flags: u64) -> Result<()> {
         }
         // Bit 0x10 counts only with bit 1.
         let flags = if flags & DETAILS == 0 { flags & !thread_block::CONTEXT } else { flags };
-        let mut count = 0;
-        out.list("threads", |_| {
-            count = select::each_thread(page, process, &mut |thread| {
+        let walked = out.list("threads", |_| {
+            select::each_thread(page, process, &mut |thread| {
                 thread_block::show(page, &thread, flags, 8)?;
                 if flags & THREADS == thread_block::WAITS {
                     out.end_line();
                 }
                 Ok(())
-            })?;
-            Ok::<(), Error>(())
+            })
         })?;
-        if count == 0 {
+        if walked.count == 0 && walked.complete {
             out.line("        No active threads");
         }
         out.end_line();
@@ -183,14 +176,16 @@ fn without_symbols(page: &Page<'_>, all: bool) -> Result<()> {
     out.warning(&format!("{reason}. This is what the debugger data block tells by itself"));
     let current = current(&page.kernel).ok();
     match bare::processes(session) {
-        Ok((list, stopped)) => {
+        Ok((list, problems)) => {
             out.list("processes", |_| {
                 for process in list.iter().filter(|process| all || Some(process.at) == current) {
                     bare_process(page, process);
                 }
             });
-            stopped
-                .map_or(Ok(()), |error| page.refuse(error, "the list of processes is not followed further"))
+            for problem in problems {
+                out.warning(&format!("the list of processes: {problem}"));
+            }
+            Ok(())
         }
         Err(Error::Interrupted) => Err(Error::Interrupted),
         Err(error) => {
@@ -209,23 +204,17 @@ fn bare_process(page: &Page<'_>, process: &bare::BareProcess) {
         page.link("address", process.at, "!process {}");
         out.end_line();
         let parts = [
-            ("    Cid: ", "id", process.id, 4),
-            ("    Peb: ", "peb", process.peb.map(|peb| peb.0), 8),
-            ("  ParentCid: ", "parent", process.parent, 4),
-            ("\n    DirBase: ", "directory_table_base", process.directory_table_base, 8),
+            ("    Cid: ", "id", &process.id, 4),
+            ("    Peb: ", "peb", &process.peb, 8),
+            ("  ParentCid: ", "parent", &process.parent, 4),
+            ("    DirBase: ", "directory_table_base", &process.directory_table_base, 8),
         ];
         for (label, key, value, width) in parts {
-            match label.strip_prefix('\n') {
-                Some(label) => {
-                    out.end_line();
-                    out.text(label);
-                }
-                None => out.text(label),
+            if key == "directory_table_base" {
+                out.end_line();
             }
-            match value {
-                Some(value) => out.field(key, Value::Hex(value), &format!("{value:0width$x}")),
-                None => out.field(key, Value::Null, "?"),
-            }
+            out.text(label);
+            page.hex(key, value, |value| format!("{value:0width$x}"));
         }
         out.end_line();
         out.end_line();

@@ -4,30 +4,78 @@ use crate::page::{Page, is_current};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::nt::handle::Table;
 use kd_sdk::nt::process::{self, Process};
+use kd_sdk::nt::salvage::Salvaged;
 use kd_sdk::nt::thread::{self, Thread};
 use kd_sdk::prelude::*;
 
-/// Visits every process in the order of the kernel's list, and says how many there were. What cannot be read is told
-/// and left out; a list that goes wrong ends with a warning.
-pub fn each_process<'a>(page: &Page<'a>, visit: &mut dyn FnMut(Process<'a>) -> Result<()>) -> Result<u64> {
-    let mut count = 0;
-    for at in process::processes(&page.kernel)? {
-        let process = match at {
-            Ok(at) => Process::read(&page.kernel, at),
-            Err(error) => {
-                page.refuse(error, "the list of processes is not followed further")?;
-                break;
-            }
-        };
-        match process {
+/// How far a list was followed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Walked {
+    /// Those that were visited.
+    pub count: u64,
+    /// False where some are missing.
+    pub complete: bool,
+}
+
+/// The list, with what runs on processors where the list is broken or not in the dump; whether it is whole.
+fn with_running(
+    page: &Page<'_>,
+    list: Salvaged,
+    of: &str,
+    running: impl Iterator<Item = Va>,
+) -> (Vec<Va>, bool) {
+    for problem in &list.problems {
+        page.out.warning(&format!("{of}: {problem}"));
+    }
+    let (complete, mut entries) = (list.problems.is_empty(), list.entries);
+    if !complete {
+        let missing: Vec<_> = running.filter(|at| !entries.contains(at)).collect();
+        entries.extend(missing);
+        entries.dedup();
+    }
+    (entries, complete)
+}
+
+/// What processors run: of each the process and the thread.
+fn on_processors<'p>(page: &'p Page<'_>) -> impl Iterator<Item = (Va, Va)> + use<'p> {
+    let target = page.session().target();
+    let processors = (0..target.info().processors).filter_map(move |number| target.processor(number));
+    processors.map(|processor| {
+        (page.kernel.address(processor.current_process), page.kernel.address(processor.current_thread))
+    })
+}
+
+/// Visits every process in the order of the kernel's list. What cannot be read is told and left out.
+pub fn each_process<'a>(page: &Page<'a>, visit: &mut dyn FnMut(Process<'a>) -> Result<()>) -> Result<Walked> {
+    let listed = match process::processes(&page.kernel) {
+        Ok(listed) => listed,
+        // A small dump may not even hold the head.
+        Err(error @ Error::Unreadable { .. }) => {
+            Salvaged { problems: vec![error.to_string()], ..Salvaged::default() }
+        }
+        Err(error) => return Err(error),
+    };
+    // Idle threads belong to a process that is in no list.
+    let running = on_processors(page).map(|found| found.0).filter(|at| {
+        !at.is_null()
+            && Process::read(&page.kernel, *at).is_ok_and(|process| process.id().is_ok_and(|id| id != 0))
+    });
+    let (entries, complete) = with_running(page, listed, "the list of processes", running);
+    let mut walked = Walked { count: 0, complete };
+    for at in entries {
+        page.session().check_interrupt()?;
+        match Process::read(&page.kernel, at) {
             Ok(process) => {
-                count += 1;
+                walked.count += 1;
                 visit(process)?;
             }
-            Err(error) => page.refuse(error, "a process is left out")?,
+            Err(error) => {
+                walked.complete = false;
+                page.refuse(error, &format!("process {} is left out", page.ptr(at)))?;
+            }
         }
     }
-    Ok(count)
+    Ok(walked)
 }
 
 /// Visits every thread of a process, as [`each_process`] does.
@@ -35,28 +83,35 @@ pub fn each_thread<'a>(
     page: &Page<'a>,
     process: &Process<'a>,
     visit: &mut dyn FnMut(Thread<'a>) -> Result<()>,
-) -> Result<u64> {
-    let mut count = 0;
-    for at in thread::threads(&page.kernel, process)? {
-        let thread = match at {
-            Ok(at) => Thread::read(&page.kernel, at),
-            Err(error) => {
-                page.refuse(
-                    error,
-                    &format!("the threads of {} are not followed further", page.ptr(process.at)),
-                )?;
-                break;
-            }
-        };
-        match thread {
+) -> Result<Walked> {
+    let listed = match thread::threads(&page.kernel, process) {
+        Ok(listed) => listed,
+        Err(error @ Error::Unreadable { .. }) => {
+            Salvaged { problems: vec![error.to_string()], ..Salvaged::default() }
+        }
+        Err(error) => return Err(error),
+    };
+    let running = on_processors(page).map(|found| found.1).filter(|at| {
+        let owner = Thread::read(&page.kernel, *at).and_then(|thread| thread.process());
+        !at.is_null() && owner.is_ok_and(|owner| owner == process.at)
+    });
+    let (entries, complete) =
+        with_running(page, listed, &format!("the threads of {}", page.ptr(process.at)), running);
+    let mut walked = Walked { count: 0, complete };
+    for at in entries {
+        page.session().check_interrupt()?;
+        match Thread::read(&page.kernel, at) {
             Ok(thread) => {
-                count += 1;
+                walked.count += 1;
                 visit(thread)?;
             }
-            Err(error) => page.refuse(error, "a thread is left out")?,
+            Err(error) => {
+                walked.complete = false;
+                page.refuse(error, &format!("thread {} is left out", page.ptr(at)))?;
+            }
         }
     }
-    Ok(count)
+    Ok(walked)
 }
 
 /// True for a number that is an address, not an id.
@@ -80,15 +135,15 @@ pub fn process<'a>(page: &Page<'a>, word: Option<&str>) -> Result<Process<'a>> {
 /// The process with an id: in the list, else in the table of ids, which also knows those that have ended.
 pub fn by_id<'a>(page: &Page<'a>, id: u64) -> Result<Process<'a>> {
     let ids = page.kernel.structure("_EPROCESS")?;
-    for at in process::processes(&page.kernel)? {
-        match at {
-            Ok(at) if ids.at(at).u64("UniqueProcessId").is_ok_and(|found| found == id) => {
-                return Process::read(&page.kernel, at);
-            }
-            Ok(_) => {}
-            Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(_) => break,
-        }
+    let listed = match process::processes(&page.kernel) {
+        Ok(listed) => listed.entries,
+        Err(Error::Unreadable { .. }) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let running = on_processors(page).map(|found| found.0);
+    let is = |at: &Va| ids.at(*at).u64("UniqueProcessId").is_ok_and(|found| found == id);
+    if let Some(at) = listed.into_iter().chain(running).find(is) {
+        return Process::read(&page.kernel, at);
     }
     let found = object_of_id(page, id).and_then(|at| Process::read(&page.kernel, at));
     found.map_err(|error| match error {

@@ -43,13 +43,7 @@ pub fn stacks(session: &Session<'_>, args: &str) -> Result<()> {
     out.end_line();
     let mut counts = Counts::default();
     out.list("processes", |_| {
-        let seen =
-            select::each_process(&page, &mut |process| one(&page, &process, level, filter, &mut counts))?;
-        if seen == 0 {
-            let current = Process::read(&page.kernel, kd_sdk::nt::process::current(&page.kernel)?)?;
-            one(&page, &current, level, filter, &mut counts)?;
-        }
-        Ok::<(), Error>(())
+        select::each_process(&page, &mut |process| one(&page, &process, level, filter, &mut counts))
     })?;
     out.end_line();
     out.field("threads", Value::UInt(counts.seen), &format!("Threads processed: {}", counts.seen));
@@ -124,10 +118,10 @@ fn one(
                     trace::show(page, &thread, 0, "        ")?;
                 }
                 Ok(())
-            })?;
-            Ok(())
+            })
         })
     })
+    .map(|_| ())
 }
 
 /// True if the place of a frame has the text in it, or matches it as a pattern.

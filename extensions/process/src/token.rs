@@ -37,7 +37,12 @@ pub fn token(session: &Session<'_>, args: &str) -> Result<()> {
         false => page.kernel.address(page.number(word.unwrap_or_default())?),
         true => current(&page)?,
     };
-    let token = Token::read(&page.kernel, Va(at.0 & !7))?;
+    let token = Token::read(&page.kernel, Va(at.0 & !7)).map_err(|error| match error {
+        Error::Unreadable { why, .. } => {
+            Error::NotFound(format!("the token at {} cannot be read: {why}", page.ptr(at)))
+        }
+        other => other,
+    })?;
     Sheet { page: &page, token: &token }.show()
 }
 

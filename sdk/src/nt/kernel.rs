@@ -59,7 +59,7 @@ impl<'a> Kernel<'a> {
         self.session.types().find(&format!("nt!{name}")).map_err(|error| match error {
             Error::NotFound(_) => Error::NoSymbols(format!("the kernel's symbols have no type {name}")),
             Error::NoSymbols(why) => Error::NoSymbols(format!(
-                "this needs the kernel's symbols ({name}): {why}; set a symbol path (.sympath srv*CACHE*SERVER), then .reload"
+                "this needs the type {name} from the kernel's symbols: {why}; then .reload"
             )),
             other => other,
         })
@@ -91,6 +91,15 @@ impl<'a> Kernel<'a> {
             _ => bytes.truncate(done),
         }
         Ok(Record { of, va, memory, bytes })
+    }
+
+    /// Why what stands at `at` is no dispatcher object of a type (`KOBJECTS`), where it can be read and is none.
+    pub fn refuse(&self, at: Va, kind: u8, what: &str) -> Option<String> {
+        // The type is the first byte in all versions; its top bit is a lock in some.
+        let found = self.session.memory().u8(at).ok()? & 0x7f;
+        let at = self.session.target().show(at);
+        (found != kind)
+            .then(|| format!("{at} is not a {what} object: its dispatcher type is {found:#x}, not {kind}"))
     }
 
     /// The address of a variable of the kernel.

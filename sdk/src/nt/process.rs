@@ -4,7 +4,7 @@
 //! [`super::handle`], address spaces in [`super::vad`].
 
 use super::kernel::{Kernel, Record};
-use super::list::{self, Links};
+use super::salvage::{self, Salvaged};
 use super::string;
 use crate::address::{Pa, Va};
 use crate::error::{Error, Result};
@@ -37,23 +37,18 @@ pub enum State {
     Terminated,
 }
 
-/// The head of the list of processes.
-pub fn list_head(kernel: &Kernel<'_>) -> Result<Va> {
-    let target = kernel.session().target();
-    let told = [target.info().ps_active_process_head, target.kd_data(KD_ACTIVE_PROCESS_HEAD).unwrap_or(0)];
-    match told.into_iter().find(|&head| head != 0) {
-        Some(head) => Ok(kernel.address(head)),
-        None => kernel.variable("PsActiveProcessHead"),
-    }
-}
-
-/// The processes in the order of the kernel's list: addresses of their EPROCESS.
+/// The processes in the order of the kernel's list, as far as it can be followed: addresses of their EPROCESS.
 ///
 /// # Errors
-/// Where the head or the type is unknown.
-pub fn processes<'a>(kernel: &Kernel<'a>) -> Result<Links<'a>> {
+/// Where the type or the head is unknown, or the head cannot be read.
+pub fn processes(kernel: &Kernel<'_>) -> Result<Salvaged> {
     let links = kernel.structure("_EPROCESS")?.offset("ActiveProcessLinks")?;
-    Ok(list::ring(kernel.session().memory(), list_head(kernel)?).of(links).at_most(MOST_PROCESSES))
+    let told = kernel.session().target().info().ps_active_process_head;
+    let head = match told {
+        0 => super::variable(kernel.session(), "nt!PsActiveProcessHead", KD_ACTIVE_PROCESS_HEAD)?,
+        head => kernel.address(head),
+    };
+    salvage::ring(kernel.session().memory(), head, links, |at| kernel.refuse(at, 3, "process"))
 }
 
 /// The process that runs on the current processor (whose page tables are used, where a thread is attached).
@@ -73,15 +68,11 @@ impl<'a> Process<'a> {
     /// Where it cannot be read, or is no process object.
     pub fn read(kernel: &Kernel<'a>, at: Va) -> Result<Process<'a>> {
         let record = kernel.read("_EPROCESS", at)?;
-        let kind = record.u64("Pcb.Header.Type")? & 0x7f;
-        if kind != 3 {
-            let target = kernel.session().target();
-            return Err(Error::NotFound(format!(
-                "{} is not a process object: its dispatcher type is {kind:#x}, not 3",
-                target.show(at)
-            )));
+        record.u64("Pcb.Header.Type")?;
+        match kernel.refuse(at, 3, "process") {
+            Some(why) => Err(Error::NotFound(why)),
+            None => Ok(Process { at, record }),
         }
-        Ok(Process { at, record })
     }
 
     /// Process id.

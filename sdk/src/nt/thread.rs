@@ -3,13 +3,10 @@
 //! Structures from the kernel's own symbols, Windows XP to 11. What a thread waits for is in [`super::wait`].
 
 use super::kernel::{Kernel, Record};
-use super::list::{self, Links};
 use super::process::Process;
+use super::salvage::{self, Salvaged};
 use crate::address::Va;
 use crate::error::{Error, Result};
-
-/// The most threads of one process.
-pub const MOST_THREADS: usize = 1 << 18;
 
 /// `_KTHREAD.State`, in all versions.
 const STATES: [&str; 10] = [
@@ -48,18 +45,18 @@ pub struct Impersonation {
     pub level: u64,
 }
 
-/// The threads of a process, in the order of its list: addresses of their ETHREAD.
+/// The threads of a process in the order of its list, as far as it can be followed: addresses of their ETHREAD.
 ///
 /// # Errors
-/// Where the kernel's symbols lack the list.
-pub fn threads<'a>(kernel: &Kernel<'a>, process: &Process<'a>) -> Result<Links<'a>> {
+/// Where the kernel's symbols lack the list, or its head cannot be read.
+pub fn threads(kernel: &Kernel<'_>, process: &Process<'_>) -> Result<Salvaged> {
     let ethread = kernel.structure("_ETHREAD")?;
     let (head, link) = if process.record.has("ThreadListHead") && ethread.field("ThreadListEntry").is_some() {
         (process.record.address("ThreadListHead")?, ethread.offset("ThreadListEntry")?)
     } else {
         (process.record.address("Pcb.ThreadListHead")?, ethread.offset("Tcb.ThreadListEntry")?)
     };
-    Ok(list::ring(kernel.session().memory(), head).of(link).at_most(MOST_THREADS))
+    salvage::ring(kernel.session().memory(), head, link, |at| kernel.refuse(at, 6, "thread"))
 }
 
 /// The thread that runs on the current processor.
@@ -78,15 +75,11 @@ impl<'a> Thread<'a> {
     /// Where it cannot be read, or is no thread object.
     pub fn read(kernel: &Kernel<'a>, at: Va) -> Result<Thread<'a>> {
         let record = kernel.read("_ETHREAD", at)?;
-        let kind = record.u64("Tcb.Header.Type")? & 0x7f;
-        if kind != 6 {
-            let target = kernel.session().target();
-            return Err(Error::NotFound(format!(
-                "{} is not a thread object: its dispatcher type is {kind:#x}, not 6",
-                target.show(at)
-            )));
+        record.u64("Tcb.Header.Type")?;
+        match kernel.refuse(at, 6, "thread") {
+            Some(why) => Err(Error::NotFound(why)),
+            None => Ok(Thread { at, record }),
         }
-        Ok(Thread { at, record })
     }
 
     /// Process id and thread id.

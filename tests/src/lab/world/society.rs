@@ -196,7 +196,13 @@ impl World {
         ];
         for number in 1..4 {
             let start = self.stack_top(number) - 0x10_0000;
-            ranges.push(Range { start, size: 0x10_0000, protection: READ_WRITE, commit: 3, backing: Backing::Private });
+            ranges.push(Range {
+                start,
+                size: 0x10_0000,
+                protection: READ_WRITE,
+                commit: 3,
+                backing: Backing::Private,
+            });
         }
         // Some have more: trees of different shapes.
         for number in 0..person.id % 9 {

@@ -63,7 +63,8 @@ impl World {
 
     /// The end of a thread's stack of 1 MiB, by its number in the program.
     pub(super) fn stack_top(&self, number: u64) -> u64 {
-        let others = if self.options.generation.machine == Machine::X86 { 0x0300_0000 } else { 0x7_3480_0000 };
+        let others =
+            if self.options.generation.machine == Machine::X86 { 0x0300_0000 } else { 0x7_3480_0000 };
         if number == 0 { self.user_places().stack } else { others + 0x10_0000 * number }
     }
 
