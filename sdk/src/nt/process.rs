@@ -56,7 +56,10 @@ pub fn current(kernel: &Kernel<'_>) -> Result<Va> {
     let info = kernel.session().target().info();
     let chosen = kernel.session().evaluate("@$proc").ok().filter(|&process| process != 0);
     match chosen.unwrap_or(info.current_process) {
-        0 => Err(Error::NotFound("the dump does not tell the current process".to_owned())),
+        0 => {
+            let thread = super::thread::current(kernel)?;
+            kernel.structure("_ETHREAD")?.at(thread).pointer("Tcb.ApcState.Process")
+        }
         process => Ok(kernel.address(process)),
     }
 }
@@ -182,10 +185,12 @@ impl<'a> Process<'a> {
     /// How it stands.
     pub fn state(&self) -> State {
         let bit = |path| self.record.u64(path).unwrap_or(0) != 0;
-        let threads = self.record.u64("ActiveThreads").ok();
-        if bit("ProcessDelete") || self.exit_time() != 0 && threads.is_none_or(|threads| threads == 0) {
+        // ProcessDelete: told to end. ProcessExiting: its last thread is at it.
+        let (told, leaving) = (bit("ProcessDelete"), bit("ProcessExiting"));
+        let over = self.exit_time() != 0 || leaving;
+        if over && self.record.u64("ActiveThreads").is_ok_and(|threads| threads == 0) {
             State::Terminated
-        } else if bit("ProcessExiting") {
+        } else if over || told {
             State::Exiting
         } else {
             State::Active

@@ -61,11 +61,29 @@ pub fn threads(kernel: &Kernel<'_>, process: &Process<'_>) -> Result<Salvaged> {
 
 /// The thread that runs on the current processor.
 pub fn current(kernel: &Kernel<'_>) -> Result<Va> {
-    let told = kernel.session().evaluate("@$thread").ok().filter(|&thread| thread != 0);
-    match told.unwrap_or(kernel.session().target().info().current_thread) {
-        0 => Err(Error::NotFound("the dump does not tell the current thread".to_owned())),
+    let session = kernel.session();
+    let told = session.evaluate("@$thread").ok().filter(|&thread| thread != 0);
+    match told.unwrap_or(session.target().info().current_thread) {
+        0 => of_processor(kernel, session.target().info().current_processor),
         thread => Ok(kernel.address(thread)),
     }
+}
+
+/// The thread that runs on a processor, by the kernel's types: the debugger data block of Windows XP does not tell it.
+///
+/// # Errors
+/// Where the processor's KPRCB cannot be found or read.
+pub fn of_processor(kernel: &Kernel<'_>, number: u32) -> Result<Va> {
+    let session = kernel.session();
+    let untold = |_| Error::NotFound("the dump does not tell the current thread".to_owned());
+    let prcb = match session.target().processor(number) {
+        Some(processor) if processor.prcb != 0 => kernel.address(processor.prcb),
+        _ => {
+            let block = kernel.variable("KiProcessorBlock").map_err(untold)?;
+            session.memory().pointer(block.add(u64::from(number) * kernel.pointer_size()))?
+        }
+    };
+    kernel.structure("_KPRCB")?.at(prcb).pointer("CurrentThread")
 }
 
 impl<'a> Thread<'a> {
