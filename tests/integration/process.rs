@@ -404,9 +404,7 @@ impl Case {
             .flat_map(|queue| list(&queue["threads"]))
             .map(|thread| number(&thread["address"]))
             .collect();
-        let special = &self.truth["facts"]["special_threads"];
-        let mut wanted: Vec<_> = list(&special["ready"]).iter().map(number).collect();
-        wanted.extend(special["ready_shared"].as_u64());
+        let mut wanted: Vec<_> = self.facts("ready").iter().map(|ready| number(&ready["thread"])).collect();
         found.sort_unstable();
         wanted.sort_unstable();
         assert_eq!(found, wanted, "{what}");
