@@ -10,12 +10,13 @@ use kd_sdk::address::Va;
 
 use super::bytes::{number_at, u16_at, u32_at};
 use super::problem::TargetProblem;
+use super::user::loader_modules;
 use super::{Target, kd_fields as field};
 use crate::dump::{Driver, Machine};
-use crate::memory::ReadFault;
+use crate::memory::{ReadFault, View};
 
 /// The most modules that a walk takes; Windows has some hundreds.
-const MOST_MODULES: usize = 10_000;
+pub(super) const MOST_MODULES: usize = 10_000;
 /// Entries in the table of unloaded drivers (`MI_UNLOADED_DRIVERS`).
 const UNLOADED_ENTRIES: usize = 50;
 /// The first build whose loader entries are known to have `TimeDateStamp`.
@@ -46,6 +47,19 @@ pub struct Module {
     pub loader_entry: Option<Va>,
     /// True for the kernel.
     pub is_kernel: bool,
+    /// Who lists it.
+    pub origin: Origin,
+}
+
+/// Who lists a module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The kernel.
+    Kernel,
+    /// The loader of a process.
+    Process,
+    /// The user, who put it at an address.
+    Given,
 }
 
 impl Module {
@@ -158,32 +172,18 @@ impl Target {
         modules
     }
 
-    /// The images of the process that ran at the crash, from the loader's list in its PEB; none where user memory was
-    /// not captured.
+    /// The images of the process that ran at the crash; none where user memory was not captured.
     fn walk_user_modules(&self) -> Vec<Module> {
         let walk = || -> Option<Vec<Module>> {
             let process = self.user_process()?;
             let peb = process.add(self.kd_data()?.offset(field::OFFSET_EPROCESS_PEB)?);
-            let pointer = u64::from(self.pointer_size());
-            // `PEB.Ldr`, and in what it points to `InLoadOrderModuleList`, behind two numbers and a handle.
-            let loader = self.read_pointer(self.read_pointer(peb).ok()?.add(3 * pointer)).ok()?;
-            let head = loader.add(8 + pointer);
-            if loader.is_null() || !self.is_user(head) {
-                return None;
-            }
-            let mut seen = HashSet::from([head]);
-            let mut modules = Vec::new();
-            let mut at = self.read_pointer(head).ok()?;
-            // A program can write anything into its own list: what is no list any more ends it.
-            while modules.len() < MOST_MODULES && self.is_user(at) && seen.insert(at) {
-                let Ok(module) = self.read_module(at) else { break };
-                modules.extend(module.filter(|module| self.is_user(module.base)));
-                let Ok(next) = self.read_pointer(at) else { break };
-                at = next;
-            }
-            Some(modules)
+            let peb = self.read_pointer(peb).ok().filter(|peb| !peb.is_null() && self.is_user(*peb))?;
+            Some(loader_modules(&self.view, peb, self.pointer_size() as usize).ok()?.0)
         };
-        walk().unwrap_or_default()
+        let mut modules = walk().unwrap_or_default();
+        // A program can write anything into its own list.
+        modules.retain(|module| self.is_user(module.base));
+        modules
     }
 
     /// The process whose images are in [`Target::modules`]: the one that ran on the processor that crashed.
@@ -250,11 +250,7 @@ impl Target {
         let short = self.read_unicode_string(at.add(shape.base_dll_name as u64)).unwrap_or_default();
         let path = if full.is_empty() { short.clone() } else { full };
         let image = if short.is_empty() { file_name(&path).to_owned() } else { short };
-        let (stamp, sum) = self.image_stamp(base).unwrap_or_else(|| {
-            // What follows the names is another thing in the records of programs.
-            if self.is_user(at) {
-                return (0, 0);
-            }
+        let (stamp, sum) = image_stamp(&self.view, base).unwrap_or_else(|| {
             let known = self.header().minor_version.is_some_and(|build| build >= FIRST_WITH_STAMP);
             let stamp = u32_at(&record, shape.time_date_stamp).filter(|_| known);
             (stamp.unwrap_or(0), u32_at(&record, shape.check_sum).unwrap_or(0))
@@ -270,34 +266,13 @@ impl Target {
             entry_point: Va(number_at(&record, shape.entry_point, pointer).unwrap_or(0)),
             loader_entry: Some(at),
             is_kernel: false,
+            origin: Origin::Kernel,
         }))
-    }
-
-    /// (`TimeDateStamp`, `CheckSum`) from the image's own header, which older loader entries do not repeat.
-    fn image_stamp(&self, base: Va) -> Option<(u32, u32)> {
-        let mut head = [0; 0x400];
-        let done = self.read(base, &mut head).done;
-        let head = head.get(..done)?;
-        if !head.starts_with(b"MZ") {
-            return None;
-        }
-        let pe = u32_at(head, 0x3c)? as usize;
-        if u32_at(head, pe)? != u32::from_le_bytes(*b"PE\0\0") {
-            return None;
-        }
-        Some((u32_at(head, pe.checked_add(8)?)?, u32_at(head, pe.checked_add(0x58)?)?))
     }
 
     /// The text of a `UNICODE_STRING`, with what cannot be decoded replaced.
     pub fn read_unicode_string(&self, at: Va) -> Result<String, ReadFault> {
-        let pointer = self.pointer_size() as usize;
-        let mut record = vec![0; pointer * 2];
-        self.read(at, &mut record).complete()?;
-        let length = usize::from(u16_at(&record, 0).unwrap_or(0)).min(LONGEST_NAME * 2);
-        let buffer = Va(number_at(&record, pointer, pointer).unwrap_or(0));
-        let mut bytes = vec![0; length & !1];
-        self.read(buffer, &mut bytes).complete()?;
-        Ok(utf16(&bytes))
+        unicode_string(&self.view, at, self.pointer_size() as usize)
     }
 
     pub(super) fn find_unloaded(&self) -> Vec<UnloadedModule> {
@@ -352,6 +327,32 @@ impl Target {
     }
 }
 
+/// (`TimeDateStamp`, `CheckSum`) from the image's own header, which older loader entries do not repeat.
+pub(super) fn image_stamp(view: &View, base: Va) -> Option<(u32, u32)> {
+    let mut head = [0; 0x400];
+    let done = view.read(base, &mut head).done;
+    let head = head.get(..done)?;
+    if !head.starts_with(b"MZ") {
+        return None;
+    }
+    let pe = u32_at(head, 0x3c)? as usize;
+    if u32_at(head, pe)? != u32::from_le_bytes(*b"PE\0\0") {
+        return None;
+    }
+    Some((u32_at(head, pe.checked_add(8)?)?, u32_at(head, pe.checked_add(0x58)?)?))
+}
+
+/// The text of a `UNICODE_STRING` with a pointer of so many bytes.
+pub(super) fn unicode_string(view: &View, at: Va, pointer: usize) -> Result<String, ReadFault> {
+    let mut record = vec![0; pointer * 2];
+    view.read(at, &mut record).complete()?;
+    let length = usize::from(u16_at(&record, 0).unwrap_or(0)).min(LONGEST_NAME * 2);
+    let buffer = Va(number_at(&record, pointer, pointer).unwrap_or(0));
+    let mut bytes = vec![0; length & !1];
+    view.read(buffer, &mut bytes).complete()?;
+    Ok(utf16(&bytes))
+}
+
 fn from_driver(driver: &Driver) -> Module {
     let image = file_name(&driver.name).to_owned();
     Module {
@@ -365,6 +366,7 @@ fn from_driver(driver: &Driver) -> Module {
         entry_point: driver.entry_point,
         loader_entry: None,
         is_kernel: false,
+        origin: Origin::Kernel,
     }
 }
 
@@ -374,7 +376,7 @@ pub(super) fn utf16(bytes: &[u8]) -> String {
 }
 
 /// The last component of a path.
-fn file_name(path: &str) -> &str {
+pub(super) fn file_name(path: &str) -> &str {
     path.rsplit(['\\', '/']).next().unwrap_or(path)
 }
 
