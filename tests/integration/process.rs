@@ -509,3 +509,47 @@ fn without_symbols_the_data_block_answers() {
         assert_ne!(answers.record("!thread")["status"], "ok", "{generation}");
     }
 }
+
+/// The console's text on a real small dump: labels, order, widths.
+#[test]
+fn a_real_dump_reads_as_kd_prints_it() {
+    let Some(shared) = kd_tests::shared() else { return };
+    let dump = shared.join("dumps/real/x64-19041-7e.dmp");
+    let store = shared.join("symbols/symstore");
+    let run =
+        kd(["-y", &arg(&store), "-z", &arg(&dump), "-c", "!process -1 1; !thread -1 2; !process 0 0; q"])
+            .run();
+    let at = run.stdout.find("PROCESS ").unwrap_or_else(|| panic!("{}", run.stdout));
+    let text = &run.stdout[at..];
+    let wanted = "\
+PROCESS ffffc08bdce94180
+    SessionId: none  Cid: 0004    Peb: 00000000  ParentCid: 0000
+    DirBase: 001ad000  ObjectTable: ffffad0ec107b080  HandleCount: 234.
+    Image: System
+    VadRoot ffffc08bdf3ff960 Vads 30 Clone 0 Private 26. Modified 106. Locked 64.
+    DeviceMap ffffad0ec1047600
+    Token                             ffffad0ec1065500
+    ElapsedTime                       00:00:00.917
+    UserTime                          00:00:00.000
+    KernelTime                        00:00:00.062
+    QuotaPoolUsage[PagedPool]         0
+    QuotaPoolUsage[NonPagedPool]      272
+    Working Set Sizes (now,min,max)  (852, 50, 450) (3408KB, 200KB, 1800KB)
+    PeakWorkingSetSize                1157
+    VirtualSize                       8 Mb
+    PeakVirtualSize                   12 Mb
+    PageFaultCount                    1727
+    MemoryPriority                    BACKGROUND
+    BasePriority                      8
+    CommitCharge                      52
+
+THREAD ffffc08bde9e1640  Cid 0004.0108  Teb: 0000000000000000 Win32Thread: 0000000000000000 RUNNING on processor 0
+**** NT ACTIVE PROCESS DUMP ****
+";
+    assert_eq!(text.get(..wanted.len()), Some(wanted), "{text}");
+    let rest = &text[wanted.len()..];
+    assert!(
+        rest.contains("PROCESS ffffc08bdce94180\n") && rest.contains("not captured in this dump"),
+        "{rest}"
+    );
+}
