@@ -68,6 +68,12 @@ def compare(what, found, wanted):
     return found == wanted, len(wanted)
 
 
+def kd_modules(said):
+    """The modules that kd's `lm` listed."""
+    answers = [json.loads(line) for line in said.splitlines()]
+    return next(answer["data"]["modules"] for answer in answers if answer["command"].startswith("lm"))
+
+
 def main(name="x64-19041:crash-in-driver", kind="5"):
     with tempfile.TemporaryDirectory() as scratch:
         folder = pathlib.Path(scratch)
@@ -85,8 +91,7 @@ def main(name="x64-19041:crash-in-driver", kind="5"):
         # What kd says of modules; of the rest, what the laboratory knows.
         kd = ["cargo", "run", "-q", "-p", "kd", "--", "-z", dump, "-y", folder / "symbols", "--json", "-c", "lm k; q"]
         said = subprocess.run(kd, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        listed = {m["base"] for line in said.splitlines() for m in found_modules(json.loads(line))}
-        real = [m for m in truth["modules"] if hex(m["base"]) in listed]
+        listed = kd_modules(said)
 
         mask = 0xFFFF_FFFF_FFFF  # volatility3 cuts addresses to what the processor translates
         ids = {p["eprocess"]: p["id"] for p in truth["processes"]}
@@ -100,7 +105,7 @@ def main(name="x64-19041:crash-in-driver", kind="5"):
             compare(
                 "module",
                 [(m["Base"] & mask, m["Size"], m["Name"]) for m in ask("modules")],
-                [(m["base"] & mask, m["size"], m["name"]) for m in real],
+                [(int(m["start"], 16) & mask, m["size"], m["image"]) for m in listed],
             ),
             compare(
                 "thread",
