@@ -52,7 +52,7 @@ def symbol_table(pdb, target):
 
 def rows(dump, folder, plugin):
     """What a plugin finds."""
-    vol = "import sys; from volatility3.cli import main; sys.exit(main())"
+    vol = "import sys; sys.argv[0] = 'vol'; from volatility3.cli import main; sys.exit(main())"
     options = ["-q", "--offline", "-s", folder / "isf", "--cache-path", folder / "cache", "-r", "json", "-f", dump, plugin]
     run = subprocess.run([sys.executable, "-c", vol, *options], capture_output=True, text=True)
     if run.returncode != 0:
