@@ -94,7 +94,6 @@ def main(name="x64-19041:crash-in-driver", kind="5"):
         listed = kd_modules(said)
 
         mask = 0xFFFF_FFFF_FFFF  # volatility3 cuts addresses to what the processor translates
-        ids = {p["eprocess"]: p["id"] for p in truth["processes"]}
         tables = {t["id"]: t["handles"] for t in truth["facts"]["handles"]}
         results = [
             compare(
@@ -110,7 +109,7 @@ def main(name="x64-19041:crash-in-driver", kind="5"):
             compare(
                 "thread",
                 [(t["PID"], t["TID"], t["Offset"] & mask) for t in ask("threads")],
-                [(ids[t["process"]], t["id"], t["ethread"] & mask) for t in truth["threads"] if t["process"] in ids],
+                [(t["process"], t["id"], t["ethread"] & mask) for t in truth["threads"] if t["id"]],
             ),
             compare(
                 "handle",
