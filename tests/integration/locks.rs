@@ -102,13 +102,19 @@ fn resources_and_circles_are_those_of_the_system() {
         let lab = Lab::new(g.name, Story::Deadlock);
         for kind in kinds(g, index) {
             let what = format!("{} {kind:?}", g.name);
-            let commands = r"!locks -d; !locks -deadlock; !object \; !object 0 Driver; !drvobj faultdrv 3; !devstack Sensor0";
+            let commands = r"!locks -d; !locks -deadlock; !object \; !object 0 Driver; !drvobj faultdrv 3; !devstack Sensor0; !timer; !dpcs";
             let records = lab.run(kind, commands, true).records();
             let data = |name: &str| &records.iter().find(|r| r["command"] == name).unwrap()["data"];
             compare(data("!locks -d"), &lab.facts["resources"], &what);
             circle(data("!locks -deadlock"), &lab.facts["deadlock"], &what);
             objects(data(r"!object \"), data("!object 0 Driver"), &lab.facts["objects"], &what);
             driver(data("!drvobj faultdrv 3"), data("!devstack Sensor0"), &lab.facts["driver"], &what);
+            if !lab.facts["timers"].is_null() {
+                timers(data("!timer"), &lab.facts["timers"], &what);
+            }
+            if !lab.facts["dpcs"].is_null() {
+                calls(data("!dpcs"), &lab.facts["dpcs"], &what);
+            }
         }
     }
 }
@@ -182,6 +188,42 @@ fn driver(driver: &Value, stack: &Value, truth: &Value, what: &str) {
         driver["routines"].as_array().unwrap().iter().find(|r| r["name"] == "[03] IRP_MJ_READ").unwrap();
     assert_eq!(read["symbol"], "faultdrv!DispatchRead", "{what}");
     assert_eq!(driver["suspicious"].as_array().unwrap().len(), 0, "{what}: {driver}");
+}
+
+/// The timers with their deferred calls, hidden ones too.
+fn timers(data: &Value, truth: &Value, what: &str) {
+    let found = data["timers"].as_array().unwrap();
+    let wanted = truth.as_array().unwrap();
+    assert_eq!(found.len(), wanted.len(), "{what}");
+    for wanted in wanted {
+        let found = found.iter().find(|t| number(&t["timer"]) == wanted["timer"]);
+        let found = found.unwrap_or_else(|| panic!("{what}: {wanted}"));
+        assert_eq!((&found["due"], &found["slot"]), (&wanted["due"], &wanted["slot"]), "{what}: {found}");
+        assert_eq!(found["period"], wanted["period"], "{what}: {found}");
+        let call = if found["dpc"].is_null() { Value::Null } else { number(&found["dpc"]).into() };
+        assert_eq!(call, wanted["dpc"], "{what}: {found}");
+        if !call.is_null() {
+            assert_eq!(found["symbol"], "faultdrv!TimerDpc", "{what}: {found}");
+        }
+    }
+    assert_eq!(data["problems"].as_array().unwrap().len(), 0, "{what}: {}", data["problems"]);
+}
+
+/// The deferred calls of every processor.
+fn calls(data: &Value, truth: &Value, what: &str) {
+    let all = data["processors"].as_array().unwrap().iter();
+    let mut found: Vec<(u64, u64)> = all
+        .flat_map(|p| {
+            let processor = p["processor"].as_u64().unwrap();
+            p["queued"].as_array().unwrap().iter().map(move |c| (processor, number(&c["dpc"])))
+        })
+        .collect();
+    let all = truth.as_array().unwrap().iter();
+    let mut wanted: Vec<(u64, u64)> =
+        all.map(|c| (c["processor"].as_u64().unwrap(), c["dpc"].as_u64().unwrap())).collect();
+    found.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted, "{what}");
 }
 
 /// Two threads in a circle, one behind them.

@@ -16,6 +16,7 @@ pub mod salvage;
 pub mod status;
 pub mod string;
 pub mod time;
+pub mod timer;
 pub mod tree;
 
 use crate::address::Va;
