@@ -419,6 +419,12 @@ impl Case {
     }
 }
 
+/// The process that the crashing thread belongs to.
+fn program(truth: &Value) -> u64 {
+    let named = list(&truth["processes"]).iter().find(|process| process["name"] == "faultapp.exe");
+    number(&named.expect("the program of every story")["eprocess"])
+}
+
 /// What each kind of dump holds of the processes is shown, and what it lacks is named.
 #[test]
 fn every_kind_of_dump_tells_what_it_has() {
@@ -438,12 +444,7 @@ fn every_kind_of_dump_tells_what_it_has() {
             assert_ne!(all["status"], "ok", "{what}: {all}");
             continue;
         }
-        let program = number(
-            &case.truth["facts"]["program"]["process"]
-                .clone()
-                .as_u64()
-                .map_or_else(|| case.facts("environments")[0]["process"].clone(), Value::from),
-        );
+        let program = program(&case.truth);
         let first = list(&current["data"]["processes"]).first();
         let first = first.unwrap_or_else(|| panic!("{what}: {current}"));
         assert_eq!(number(&first["address"]), program, "{what}: {current}");
@@ -506,7 +507,9 @@ fn without_symbols_the_data_block_answers() {
         assert_eq!(found, wanted, "{generation}");
         let messages = answers.record("!process 0 0")["messages"].to_string();
         assert!(messages.contains("symbols"), "{generation}: {messages}");
-        assert_ne!(answers.record("!thread")["status"], "ok", "{generation}");
+        let thread = &list(&answers.data("!thread")["threads"])[0];
+        assert_eq!(number(&thread["address"]), number(&truth["thread"]), "{generation}");
+        assert_eq!(number(&thread["attached_process"]), program(&truth), "{generation}");
     }
 }
 
