@@ -38,7 +38,13 @@ fn extensions_read_processes_objects_and_stacks() {
             true => format!("{:08x}`{:08x}", address >> 32, address as u32),
             false => format!("00000000`{:08x}", address as u32),
         };
-        let waiting: Vec<_> = world.threads.iter().filter(|thread| thread.state == 5).collect();
+        let waiting: Vec<_> = world
+            .threads
+            .iter()
+            .filter(|thread| {
+                thread.state == 5 && thread.stack.first().is_some_and(|f| is_kernel(&world, f.pc))
+            })
+            .collect();
         let objects = world.facts["objects"].as_array().unwrap();
         let mut commands = vec!["!tstack".to_owned(), "!tprocesses".to_owned(), "!tphysical".to_owned()];
         commands.extend(objects.iter().map(|object| format!("!tobject 0n{}", object["object"])));

@@ -8,8 +8,10 @@
 
 pub mod bare;
 pub mod clock;
+pub mod directory;
 pub mod error_log;
 pub mod handle;
+pub mod io;
 pub mod irp;
 pub mod job;
 pub mod kernel;
