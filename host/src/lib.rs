@@ -7,6 +7,7 @@
 
 pub mod cli;
 pub mod commands;
+pub mod contexts;
 pub mod disasm;
 pub mod dump;
 pub mod expr;

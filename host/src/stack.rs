@@ -190,6 +190,12 @@ impl CodeView for ScopeCode<'_> {
     }
 
     fn module_at(&self, va: Va) -> Option<ModuleRange> {
+        // The images of one process mean nothing in the address space of another.
+        let own = self.target().user_process();
+        let other = self.scope.contexts.space.as_ref().is_some_and(|space| space.process != own);
+        if other && self.target().is_user(va) {
+            return None;
+        }
         let index = self.target().module_index_at(va)?;
         let module = self.target().modules().get(index)?;
         Some(ModuleRange { base: module.base, size: module.size, index })

@@ -37,7 +37,7 @@ extern "C" {
 /* "KDEXT" and three zero bytes, as a little-endian number. */
 #define KD_MAGIC UINT64_C(0x000000545845444b)
 #define KD_ABI_MAJOR 0
-#define KD_ABI_MINOR 1
+#define KD_ABI_MINOR 2
 
 /* What callbacks and commands return. */
 #define KD_STATUS_OK 0
@@ -71,6 +71,8 @@ extern "C" {
 #define KD_SERVICE_EXPRESSIONS 5 /* kd_expression_service */
 #define KD_SERVICE_OUTPUT 6      /* kd_output_service */
 #define KD_SERVICE_CONTROL 7     /* kd_control_service */
+#define KD_SERVICE_STACKS 8      /* kd_stack_service */
+#define KD_SERVICE_CODE 9        /* kd_code_service */
 
 /* Events for notify(); the argument is the target's number. */
 #define KD_EVENT_TARGET_CHANGED 1
@@ -116,6 +118,12 @@ typedef struct kd_read_fault {
     uint32_t reserved;
 } kd_read_fault;
 
+/* Takes runs of frames: the first frame's number and how many. A nonzero answer of visit ends the enumeration. */
+typedef struct kd_run_sink {
+    void *ctx;
+    int32_t (*visit)(void *ctx, uint64_t first, uint64_t pages);
+} kd_run_sink;
+
 /* space: a directory table base (a physical address), or 0 for the current address space. */
 typedef struct kd_memory_v1 {
     int32_t (*read_virtual)(void *ctx, uint64_t space, uint64_t va, uint8_t *buffer, uint64_t len,
@@ -123,6 +131,8 @@ typedef struct kd_memory_v1 {
     int32_t (*read_physical)(void *ctx, uint64_t pa, uint8_t *buffer, uint64_t len, kd_read_fault *fault);
     int32_t (*translate)(void *ctx, uint64_t space, uint64_t va, uint64_t *pa, kd_read_fault *fault);
     int32_t (*next_readable)(void *ctx, uint64_t space, uint64_t va, uint64_t *found);
+    int32_t (*physical_runs)(void *ctx, kd_run_sink sink); /* what the dump holds, in ascending order */
+    int32_t (*space_of_process)(void *ctx, uint64_t process, uint64_t *space); /* by its EPROCESS */
 } kd_memory_v1;
 
 typedef struct kd_memory_service {
@@ -202,7 +212,7 @@ typedef struct kd_tagged_info {
 } kd_tagged_info;
 
 /* Register sets */
-#define KD_REGISTERS_CURRENT 0   /* what r shows */
+#define KD_REGISTERS_CURRENT 0   /* what r shows: after .cxr and the like, what they chose */
 #define KD_REGISTERS_HEADER 1    /* the context in the dump header */
 #define KD_REGISTERS_PROCESSOR 2 /* what the current processor's KPRCB saved */
 
@@ -307,8 +317,19 @@ typedef struct kd_type_service {
     kd_type_v1 v1;
 } kd_type_service;
 
+/* A value of a C++ expression. */
+typedef struct kd_typed_info {
+    uint64_t value;   /* of a structure or an array its address */
+    uint64_t address; /* 0: in a register or nowhere */
+    kd_type_ref of;   /* of an array or a pointer the element's; id 0: a type of C, in no module */
+    uint64_t size;
+    uint32_t kind; /* KD_KIND_* */
+    uint32_t reserved;
+} kd_typed_info;
+
 typedef struct kd_expression_v1 {
     int32_t (*evaluate)(void *ctx, kd_str text, uint64_t *value);
+    int32_t (*typed)(void *ctx, kd_str text, kd_typed_info *value);
 } kd_expression_v1;
 
 typedef struct kd_expression_service {
@@ -368,6 +389,121 @@ typedef struct kd_control_service {
     uint32_t reserved;
     kd_control_v1 v1;
 } kd_control_service;
+
+/* Kinds of kd_context_ref */
+#define KD_CONTEXT_CURRENT 0   /* what r and k show */
+#define KD_CONTEXT_PROCESSOR 1 /* at: its number */
+#define KD_CONTEXT_HEADER 2    /* the context in the dump header */
+#define KD_CONTEXT_RECORD 3    /* at: address of a CONTEXT */
+#define KD_CONTEXT_TRAP 4      /* at: address of a KTRAP_FRAME */
+#define KD_CONTEXT_THREAD 5    /* at: address of an ETHREAD */
+#define KD_CONTEXT_VALUES 6    /* just ip, sp, fp */
+
+/* Registers that stand somewhere in the target. */
+typedef struct kd_context_ref {
+    uint32_t kind;
+    uint32_t reserved;
+    uint64_t at;
+    uint64_t space; /* as for kd_memory_v1 */
+    uint64_t ip;    /* ip, sp and fp: for KD_CONTEXT_VALUES */
+    uint64_t sp;
+    uint64_t fp;
+} kd_context_ref;
+
+/* kd_frame_info.source: how a frame was found */
+#define KD_FRAME_SOURCE_CONTEXT 0           /* its registers are those that the walk began with */
+#define KD_FRAME_SOURCE_UNWIND 1            /* unwind data */
+#define KD_FRAME_SOURCE_UNWIND_IMAGE_FILE 2 /* unwind data, some from an image file */
+#define KD_FRAME_SOURCE_FRAME_DATA 3        /* frame data of the symbols (x86) */
+#define KD_FRAME_SOURCE_FRAME_POINTER 4     /* the chain of frame pointers */
+#define KD_FRAME_SOURCE_LEAF 5              /* the function it called has no frame of its own */
+#define KD_FRAME_SOURCE_TRAP 6              /* a trap frame or a machine frame */
+#define KD_FRAME_SOURCE_SCAN 7              /* a return address found on the stack; it may be stale */
+
+/* Bits of kd_frame_info.flags */
+#define KD_FRAME_FLAG_EXACT 1  /* ip is the instruction that ran, not the one after a call */
+#define KD_FRAME_FLAG_INLINE 2 /* a function that the compiler put into its caller */
+
+typedef struct kd_frame_info {
+    uint64_t ip;
+    uint64_t sp;             /* Child-SP */
+    uint64_t fp;             /* on x86 ChildEBP */
+    uint64_t return_address; /* 0: the last, or not known */
+    uint64_t trap_frame;     /* 0: none */
+    uint64_t arguments[4];   /* the words at the places of the first arguments */
+    uint32_t arguments_read; /* bits: which of them could be read */
+    uint32_t source;         /* KD_FRAME_SOURCE_* */
+    uint32_t flags;          /* KD_FRAME_FLAG_* */
+    uint32_t reserved;
+    kd_str site;    /* "nt!KeBugCheckEx+0x107" */
+    kd_str missing; /* why its caller was not found from unwind data; empty where it was */
+} kd_frame_info;
+
+/* A nonzero answer of visit ends the enumeration. */
+typedef struct kd_frame_sink {
+    void *ctx;
+    int32_t (*visit)(void *ctx, const kd_frame_info *frame);
+} kd_frame_sink;
+
+/* Bits for kd_stack_v1.show: the letters of k */
+#define KD_LOOK_ARGUMENTS 1
+#define KD_LOOK_VERBOSE 2
+#define KD_LOOK_NAMES_ONLY 4
+#define KD_LOOK_NUMBERS 8
+#define KD_LOOK_DISTANCES 16
+
+/* What the user looks at stays what it is. */
+typedef struct kd_stack_v1 {
+    int32_t (*walk)(void *ctx, const kd_context_ref *from, uint32_t most, kd_frame_sink sink);
+    /* as k shows it, in the command's own output, each line after indent blanks */
+    int32_t (*show)(void *ctx, const kd_context_ref *from, uint32_t most, uint32_t look, uint32_t indent);
+    int32_t (*register_)(void *ctx, const kd_context_ref *from, kd_str name, uint64_t *value);
+} kd_stack_v1;
+
+typedef struct kd_stack_service {
+    uint32_t size;
+    uint32_t reserved;
+    kd_stack_v1 v1;
+} kd_stack_service;
+
+/* kd_instruction_info.flow: how an instruction passes control on */
+#define KD_FLOW_NEXT 0
+#define KD_FLOW_JUMP 1   /* to "to"; 0: in a register or in memory */
+#define KD_FLOW_BRANCH 2 /* to "to" or to the next */
+#define KD_FLOW_CALL 3   /* to "to" and back; 0: in a register or in memory */
+#define KD_FLOW_RETURN 4
+#define KD_FLOW_STOP 5 /* no valid instruction */
+
+typedef struct kd_instruction_info {
+    uint64_t address;
+    uint32_t length;
+    uint32_t flow; /* KD_FLOW_* */
+    uint64_t to;
+    uint32_t flags; /* bits: 1 some bytes came from an image file */
+    uint32_t reserved;
+    kd_str text; /* "mov     qword ptr [rsp+8],rcx" */
+    kd_str line; /* as u shows it */
+} kd_instruction_info;
+
+/* A nonzero answer of visit ends the enumeration. */
+typedef struct kd_instruction_sink {
+    void *ctx;
+    int32_t (*visit)(void *ctx, const kd_instruction_info *instruction);
+} kd_instruction_sink;
+
+typedef struct kd_code_v1 {
+    int32_t (*forward)(void *ctx, uint64_t space, uint64_t va, uint32_t most, kd_instruction_sink sink,
+                       kd_read_fault *fault);
+    /* those that lead to va, in order */
+    int32_t (*backward)(void *ctx, uint64_t space, uint64_t va, uint32_t most, kd_instruction_sink sink,
+                        kd_read_fault *fault);
+} kd_code_v1;
+
+typedef struct kd_code_service {
+    uint32_t size;
+    uint32_t reserved;
+    kd_code_v1 v1;
+} kd_code_service;
 
 /* ---------------------------------------------------------------------------------------------------------------
  * What an extension gives the host

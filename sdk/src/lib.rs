@@ -29,11 +29,14 @@
 pub mod abi;
 pub mod address;
 pub mod args;
+pub mod code;
 pub mod command;
 pub mod error;
 pub mod memory;
+pub mod nt;
 pub mod output;
 pub mod session;
+pub mod stacks;
 pub mod symbols;
 pub mod target;
 pub mod types;

@@ -1,7 +1,7 @@
 //! Reading the target's memory.
 
 use crate::abi::{self, status};
-use crate::address::{Pa, Va};
+use crate::address::{Pa, Pfn, Va};
 use crate::error::{Absent, Error, Result};
 use crate::session::Session;
 
@@ -16,6 +16,16 @@ impl<'a> Memory<'a> {
     /// The address space with this directory table base.
     pub fn space(self, directory_table_base: Pa) -> Memory<'a> {
         Memory { space: directory_table_base.0, ..self }
+    }
+
+    /// The address space of a process, by its EPROCESS.
+    ///
+    /// # Errors
+    /// Where the process cannot be read.
+    pub fn of_process(self, process: Va) -> Result<Memory<'a>> {
+        let mut space = 0;
+        self.session.check(self.session.calls.space_of_process(process.0, &mut space))?;
+        Ok(Memory { space, ..self })
     }
 
     /// Fills `buffer` from `va`, all of it or an error.
@@ -42,6 +52,17 @@ impl<'a> Memory<'a> {
             (_, Some(error)) => Err(error),
             _ => Ok(()),
         }
+    }
+
+    /// Calls `visit` with the runs of frames that the dump holds, in ascending order: the first, and how many. It
+    /// says whether to go on.
+    ///
+    /// Runs can be large: read them with [`Memory::read_physical`] in pieces of a megabyte or so.
+    ///
+    /// # Errors
+    /// Where the dump has no physical memory.
+    pub fn physical_runs(&self, visit: &mut dyn FnMut(Pfn, u64) -> bool) -> Result<()> {
+        self.session.check(self.session.calls.physical_runs(&mut |first, pages| visit(Pfn(first), pages)))
     }
 
     fn outcome(&self, code: i32, fault: &abi::ReadFault, len: usize) -> Result<(usize, Option<Error>)> {
@@ -122,17 +143,5 @@ impl<'a> Memory<'a> {
         let bytes = self.bytes(va, max.min(0x1_0000))?;
         let end = bytes.iter().position(|&byte| byte == 0).unwrap_or(bytes.len());
         Ok(bytes.iter().take(end).map(|&byte| char::from(byte)).collect())
-    }
-
-    /// The text of a UNICODE_STRING structure at `va`.
-    pub fn unicode_string(&self, va: Va) -> Result<String> {
-        let length = self.u16(va)?;
-        let buffer = self.pointer(va.add(self.session.target().pointer_size().into()))?;
-        if length == 0 {
-            return Ok(String::new());
-        }
-        let bytes = self.bytes(buffer, (length & !1).into())?;
-        let units = bytes.chunks_exact(2).map(|pair| u16::from_le_bytes([pair[0], pair[1]]));
-        Ok(char::decode_utf16(units).map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER)).collect())
     }
 }

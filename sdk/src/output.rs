@@ -9,6 +9,7 @@
 //! prints `Bugcheck code 0000007E`, or `{"code":"0x7e"}` with `--json`.
 
 use crate::abi;
+use core::cell::Cell;
 use core::fmt;
 
 /// How text looks where colours are shown. Never carries meaning of its own.
@@ -232,6 +233,12 @@ impl<'a> Out<'a> {
         result
     }
 
+    /// What `body` says, each line after so many blanks.
+    pub fn indented<T>(&self, blanks: usize, body: impl FnOnce(&Out<'_>) -> T) -> T {
+        let sink = Indented { inner: self.sink, blanks, at_start: Cell::new(true) };
+        body(&Out::new(&sink))
+    }
+
     /// Text that runs `command` where the console can do that.
     pub fn link(&self, text: &str, command: &str) {
         self.sink.emit(&Event::Link { text, command });
@@ -264,6 +271,46 @@ impl<'a> Out<'a> {
             self.end_line();
         }
         self.list(key, |out| body(&Table { out: *out, columns }))
+    }
+}
+
+/// Puts blanks in front of every line that is not empty.
+struct Indented<'a> {
+    inner: &'a dyn Sink,
+    blanks: usize,
+    at_start: Cell<bool>,
+}
+
+impl Indented<'_> {
+    fn shift(&self, text: &str) -> String {
+        let mut shifted = String::with_capacity(text.len() + self.blanks);
+        for piece in text.split_inclusive('\n') {
+            if self.at_start.get() && piece != "\n" {
+                shifted.extend(core::iter::repeat_n(' ', self.blanks));
+            }
+            shifted.push_str(piece);
+            self.at_start.set(piece.ends_with('\n'));
+        }
+        shifted
+    }
+}
+
+impl Sink for Indented<'_> {
+    fn emit(&self, event: &Event<'_>) {
+        match *event {
+            Event::Text { style, text } => self.inner.emit(&Event::Text { style, text: &self.shift(text) }),
+            Event::Field { key, value, style, shown } => {
+                self.inner.emit(&Event::Field { key, value, style, shown: &self.shift(shown) });
+            }
+            Event::Link { text, command } => {
+                // The blanks are no part of what can be clicked.
+                let shifted = self.shift(text);
+                let blanks = shifted.len() - text.len();
+                Out::new(self.inner).text(shifted.get(..blanks).unwrap_or_default());
+                self.inner.emit(&Event::Link { text, command });
+            }
+            Event::Begin { .. } | Event::End | Event::Message { .. } => self.inner.emit(event),
+        }
     }
 }
 
@@ -373,6 +420,21 @@ impl Value<'_> {
 mod tests {
     use super::*;
     use std::cell::RefCell;
+
+    #[test]
+    fn lines_move_right() {
+        let log = Recorder::default();
+        Out::new(&log).indented(4, |out| {
+            out.text("a ");
+            out.name("b", "b\nc");
+            out.end_line();
+            out.end_line();
+            out.link("d", "x");
+            out.text("e");
+        });
+        // The recorder leaves out what can be clicked.
+        assert_eq!(log.0.into_inner(), "    a b\n    c\n\n    e");
+    }
 
     #[derive(Default)]
     struct Recorder(RefCell<String>);

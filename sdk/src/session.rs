@@ -1,24 +1,44 @@
 //! The host as one command sees it. Everything here is valid until the command returns.
 
-use crate::abi::{Calls, TargetInfo, status};
+use crate::abi::{Calls, TargetInfo, TypedInfo, status};
+use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::memory::Memory;
 use crate::output::{Event, Out, Sink};
+use crate::stacks::{Context, Stack};
 use crate::symbols::Symbols;
 use crate::target::Target;
-use crate::types::Types;
-use core::cell::OnceCell;
+use crate::types::{Known, Type, Types};
+use core::cell::{OnceCell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
 
 /// The host during one call.
 pub struct Session<'a> {
     pub(crate) calls: Calls<'a>,
     info: OnceCell<TargetInfo>,
+    /// Types that were asked for.
+    pub(crate) types: RefCell<HashMap<String, Rc<Known>>>,
+}
+
+/// A value and its type.
+pub struct Typed<'a> {
+    /// The number: of a structure or an array its address.
+    pub value: u64,
+    /// Where it stands in memory, if it does.
+    pub address: Option<Va>,
+    /// Bytes.
+    pub size: u64,
+    /// One of [`crate::types::kind`].
+    pub kind: u32,
+    /// Its type (for an array or a pointer: the element's); `None` for C's own types, which are in no module.
+    pub of: Option<Type<'a>>,
 }
 
 impl<'a> Session<'a> {
     /// A session on the host's callbacks.
     pub fn new(calls: Calls<'a>) -> Session<'a> {
-        Session { calls, info: OnceCell::new() }
+        Session { calls, info: OnceCell::new(), types: RefCell::default() }
     }
 
     /// The output stream.
@@ -46,6 +66,11 @@ impl<'a> Session<'a> {
         Types { session: self }
     }
 
+    /// The stack and the registers of a context.
+    pub fn stack(&self, context: Context) -> Stack<'_> {
+        Stack::new(self, context)
+    }
+
     pub(crate) fn info(&self) -> &TargetInfo {
         self.info.get_or_init(|| {
             let mut info = TargetInfo { size: size_of::<TargetInfo>() as u32, ..Default::default() };
@@ -60,6 +85,19 @@ impl<'a> Session<'a> {
         let mut value = 0;
         self.check(self.calls.evaluate(text, &mut value))?;
         Ok(value)
+    }
+
+    /// Evaluates a C++ expression to a value with its type.
+    pub fn evaluate_typed(&self, text: &str) -> Result<Typed<'_>> {
+        let mut found = TypedInfo::default();
+        self.check(self.calls.evaluate_typed(text, &mut found))?;
+        Ok(Typed {
+            value: found.value,
+            address: (found.address != 0).then_some(Va(found.address)),
+            size: found.size,
+            kind: found.kind,
+            of: (found.of.id != 0).then(|| Type::new(self, text, found.of)),
+        })
     }
 
     /// True once the user has pressed Ctrl+C. One relaxed load: ask often.

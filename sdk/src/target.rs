@@ -101,6 +101,11 @@ impl<'a> Target<'a> {
         if self.info().pointer_size == 4 { 4 } else { 8 }
     }
 
+    /// True for an address in the kernel's half of memory.
+    pub fn is_kernel(&self, va: Va) -> bool {
+        if self.pointer_size() == 4 { va.0 >= 0x8000_0000 } else { va.0 >> 56 == 0xff }
+    }
+
     /// An address as KD prints it for this target.
     pub fn show(&self, va: Va) -> String {
         va.show(self.pointer_size()).to_string()

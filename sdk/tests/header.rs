@@ -38,6 +38,15 @@ const STRUCTS: &[(&str, &str)] = &[
     ("kd_field_value", "FieldValue"),
     ("kd_output_v1", "OutputV1"),
     ("kd_control_v1", "ControlV1"),
+    ("kd_run_sink", "RunSink"),
+    ("kd_typed_info", "TypedInfo"),
+    ("kd_context_ref", "ContextRef"),
+    ("kd_frame_info", "FrameInfo"),
+    ("kd_frame_sink", "FrameSink"),
+    ("kd_stack_v1", "StackV1"),
+    ("kd_instruction_info", "InstructionInfo"),
+    ("kd_instruction_sink", "InstructionSink"),
+    ("kd_code_v1", "CodeV1"),
     ("kd_str", "RStr"),
 ];
 
@@ -69,7 +78,10 @@ layouts! {
     "kd_host_v1" HostV1 { query, last_error }
     "kd_read_fault" ReadFault { done, at, why, reserved }
     "kd_memory_service" MemoryService { size, reserved, v1 }
-    "kd_memory_v1" MemoryV1 { read_virtual, read_physical, translate, next_readable }
+    "kd_memory_v1" MemoryV1 {
+        read_virtual, read_physical, translate, next_readable, physical_runs, space_of_process
+    }
+    "kd_run_sink" RunSink { ctx, visit }
     "kd_target_info" TargetInfo {
         size, machine, pointer_size, dump_kind, target, processors, current_processor, build, major_version, present,
         bug_check, product_type, parameters, system_time, up_time, kernel_base, ps_loaded_module_list,
@@ -97,12 +109,24 @@ layouts! {
     "kd_type_service" TypeService { size, reserved, v1 }
     "kd_type_v1" TypeV1 { lookup, field, fields, name, enum_name }
     "kd_expression_service" ExpressionService { size, reserved, v1 }
-    "kd_expression_v1" ExpressionV1 { evaluate }
+    "kd_expression_v1" ExpressionV1 { evaluate, typed }
+    "kd_typed_info" TypedInfo { value, address, of, size, kind, reserved }
     "kd_field_value" FieldValue { tag, reserved, number, text }
     "kd_output_service" OutputService { size, reserved, v1 }
     "kd_output_v1" OutputV1 { begin, end, text, field, link, message }
     "kd_control_service" ControlService { size, reserved, v1 }
     "kd_control_v1" ControlV1 { progress, execute }
+    "kd_context_ref" ContextRef { kind, reserved, at, space, ip, sp, fp }
+    "kd_frame_info" FrameInfo {
+        ip, sp, fp, return_address, trap_frame, arguments, arguments_read, source, flags, reserved, site, missing
+    }
+    "kd_frame_sink" FrameSink { ctx, visit }
+    "kd_stack_service" StackService { size, reserved, v1 }
+    "kd_stack_v1" StackV1 { walk, show, register }
+    "kd_instruction_info" InstructionInfo { address, length, flow, to, flags, reserved, text, line }
+    "kd_instruction_sink" InstructionSink { ctx, visit }
+    "kd_code_service" CodeService { size, reserved, v1 }
+    "kd_code_v1" CodeV1 { forward, backward }
 }
 
 /// A field as the header spells it.

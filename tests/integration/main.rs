@@ -15,3 +15,4 @@ mod stacks;
 mod stories;
 mod symbols;
 mod transcripts;
+mod unwinding;

@@ -244,6 +244,9 @@ def overlay(lines, changes):
             blocks[-1].append(line)
         else:
             blocks.append([line])
+    # What the neighbour does not tell at all is placed from nothing.
+    names = {block[0].split()[1] for block in blocks}
+    blocks += [[f"struct {name} 0x0"] for name, change in changes.items() if change and name not in names]
     result = []
     for block in blocks:
         kind, name, *_ = block[0].split()

@@ -49,6 +49,12 @@ struct _OBJECT_DIRECTORY *ObpRootDirectoryObject;
 struct _OBJECT_TYPE *ObpTypeObjectType, *ObTypeIndexTable[80], *PsProcessType, *PsThreadType, *IoDriverObjectType;
 struct _OBJECT_TYPE *IoDeviceObjectType, *IoFileObjectType, *ObpDirectoryObjectType, *SeTokenObjectType, *ExEventObjectType;
 struct _OBJECT_TYPE *ExMutantObjectType, *MmSectionObjectType, *ExSemaphoreObjectType, *ObpSymbolicLinkObjectType;
+struct _OBJECT_TYPE *PsJobType, *ExTimerObjectType, *IoCompletionObjectType;
+LIST(PspJobList);
+#if BUILD < 6000
+LIST(KiDispatcherReadyListHead[32]); LIST(KiTimerTableListHead[256]);
+ulong KiReadySummary;
+#endif
 struct _UNICODE_STRING *KiBugCheckDriver;
 struct _ERESOURCE PsLoadedModuleResource, IopDatabaseResource, CmpRegistryLock;
 struct _KEVENT ExpWorkerEvent;
@@ -241,6 +247,14 @@ API NTSTATUS NTAPI NtWaitForSingleObject(void *handle, uchar alertable, void *ti
   __try { WORK(*(volatile int *)timeout); } __except (1) { status = 0xc0000005; }
 #endif
   WORK(status);
+  return status;
+}
+
+API NTSTATUS NTAPI NtWaitForMultipleObjects(ulong count, void **handles, int type, uchar alertable, void *timeout) {
+  void *objects[8];
+  for (ulong i = 0; i < count && i < 8; i++) ((void *volatile *)objects)[i] = handles[i];
+  NTSTATUS status = KeWaitForMultipleObjects(count, objects, type, 6, 1, alertable, timeout, 0);
+  WORK(objects[status & 7]);
   return status;
 }
 

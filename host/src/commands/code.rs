@@ -81,7 +81,7 @@ const FAR: u64 = 0x1_0000;
 const RUN_UP: u64 = 64;
 
 /// Reads and decodes, and remembers whether an image file was needed.
-struct Reader<'a> {
+pub struct Reader<'a> {
     scope: &'a Scope,
     machine: Machine,
     physical: bool,
@@ -89,7 +89,11 @@ struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    fn new(scope: &'a Scope) -> Result<Reader<'a>> {
+    /// Of the target's own machine.
+    ///
+    /// # Errors
+    /// When no dump is open.
+    pub fn new(scope: &'a Scope) -> Result<Reader<'a>> {
         let machine = scope.target()?.machine();
         Ok(Reader { scope, machine, physical: false, origin: Cell::new(Origin::Dump) })
     }
@@ -107,7 +111,16 @@ impl<'a> Reader<'a> {
         self.scope.read_code(va, into)
     }
 
-    fn decode(&self, va: Va) -> std::result::Result<Instruction, CodeBytes> {
+    /// Where the bytes of what was decoded last came from; forgets it.
+    pub fn take_origin(&self) -> Origin {
+        self.origin.take()
+    }
+
+    /// The instruction at an address, or how far its bytes went.
+    ///
+    /// # Errors
+    /// Where they are neither in the dump nor in an image file.
+    pub fn decode(&self, va: Va) -> std::result::Result<Instruction, CodeBytes> {
         let mut bytes = [0; LONGEST];
         let found = self.read(va, &mut bytes);
         let code = bytes.get(..found.done).unwrap_or_default();
@@ -351,8 +364,11 @@ fn backward(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()>
     }
 }
 
-/// The instructions that lead to `end`, at most `count`; or where code is missing.
-fn before(
+/// The instructions that lead to `end`, at most `count`.
+///
+/// # Errors
+/// Where code is missing.
+pub fn before(
     reader: &Reader<'_>,
     end: Va,
     count: u64,

@@ -9,12 +9,12 @@ use super::frames;
 use super::registers::show_registers;
 use super::stack::show_frame;
 use super::{Builtin, Call, Needs, reload};
+use crate::contexts::unreadable;
 use crate::dump::Machine;
-use crate::memory::ReadFault;
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::stack::{AddressSpace, ContextKind, ExplicitContext};
-use crate::target::{Registers, kd_fields as field, unwind::trap};
+use crate::target::{Registers, kd_fields as field};
 use kd_sdk::address::{Pa, Va};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Value};
@@ -139,10 +139,6 @@ fn options<'t>(text: &'t str, known: &[char]) -> Result<(Vec<char>, &'t str)> {
     Ok((found, rest))
 }
 
-fn unreadable(what: &str, fault: &ReadFault) -> Error {
-    Error::NotFound(format!("Unable to read {what}: {fault}"))
-}
-
 /// Makes registers current and shows them.
 fn choose(session: &mut Session, out: &Out<'_>, context: ExplicitContext) -> Result<()> {
     let registers = context.registers.clone();
@@ -169,54 +165,20 @@ fn context_record(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Resu
             .header_registers()
             .ok_or_else(|| Error::NotFound("the dump's header holds no context record".to_owned()))?
     } else {
-        read_context(&scope, at)?
+        scope.record_registers(at)?
     };
     choose(session, out, ExplicitContext { registers, kind: ContextKind::Record, at })
-}
-
-/// A `CONTEXT` of the target's machine, through the current address space.
-fn read_context(scope: &Scope, at: Va) -> Result<Registers> {
-    let machine = scope.target()?.machine();
-    let mut bytes = vec![0; crate::target::context::layout(machine).context_size];
-    scope.read(at, &mut bytes).complete().map_err(|fault| unreadable("context", &fault))?;
-    Registers::from_context(machine, &bytes)
-        .ok_or_else(|| Error::Other("Unable to convert context to canonical form".to_owned()))
-}
-
-/// Offsets of the fields of a structure of the kernel, where its types are at hand.
-fn offset(scope: &Scope, structure: &str, path: &str) -> Option<u64> {
-    let open = scope.open.as_ref()?;
-    let types = open.symbols.types(&open.target, "nt").ok()?;
-    let id = types.find(structure)?;
-    types.field(id, path).map(|field| field.offset)
 }
 
 fn trap_frame(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(call.processor)?;
     let Some(at) = address(&scope, call.args)? else { return reset(session, out) };
-    let base = scope.registers().unwrap_or_else(|_| Registers::zeroed(Machine::X64));
-    let machine = scope.target()?.machine();
-    let base = if base.machine() == machine { base } else { Registers::zeroed(machine) };
-    let read = |va: Va, into: &mut [u8]| scope.read(va, into).fault.is_none();
-    let offsets = |name: &str| offset(&scope, "_KTRAP_FRAME", name);
-    let Some(registers) = trap::registers(machine, &read, at, &base, &offsets) else {
-        let mut probe = [0; 0x190];
-        return Err(match scope.read(at, &mut probe).fault {
-            Some(fault) => unreadable("trap frame", &fault),
-            None => Error::NotFound(format!("Unable to read trap frame at {at}")),
-        });
-    };
-    if machine == Machine::X64 {
+    let registers = scope.trap_registers(at)?;
+    if scope.target()?.machine() == Machine::X64 {
         out.line("NOTE: The trap frame does not contain all registers.");
         out.line("Some register values may be zeroed or incorrect.");
     }
     choose(session, out, ExplicitContext { registers, kind: ContextKind::Trap, at })
-}
-
-fn read_number(scope: &Scope, va: Va, size: usize) -> std::result::Result<u64, ReadFault> {
-    let mut bytes = [0; 8];
-    scope.read(va, bytes.get_mut(..size).unwrap_or_default()).complete()?;
-    Ok(u64::from_le_bytes(bytes))
 }
 
 fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
@@ -243,13 +205,13 @@ fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         out.end_line();
         return Ok(());
     };
-    let (registers, note) = thread_registers(&scope, at)?;
+    let (registers, note) = scope.thread_registers(at)?;
     if flags.contains(&'p') {
         let process = scope
             .target()?
             .kd_data()
             .and_then(|data| data.offset(field::OFFSET_KTHREAD_APC_PROCESS))
-            .and_then(|offset| read_number(&scope, at.add(offset), pointer as usize).ok());
+            .and_then(|offset| scope.read_number(at.add(offset), pointer as usize).ok());
         if let Some(process) = process.filter(|process| *process != 0) {
             set_process(session, &scope, out, Va(process))?;
             follow_process(session, out, flags.contains(&'r'))?;
@@ -262,84 +224,6 @@ fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         out.line(note);
     }
     Ok(())
-}
-
-/// The registers a thread has: those of the processor it runs on, else those of the kernel's switch frame at the top of
-/// its stack; with a note where the offsets are not from types.
-fn thread_registers(scope: &Scope, at: Va) -> Result<(Registers, Option<&'static str>)> {
-    let target = scope.target()?;
-    let running = target.processors().iter().find(|processor| processor.current_thread == Some(at));
-    if let Some(found) = running.and_then(|processor| target.registers(processor.number).ok()) {
-        return Ok((found.registers, None));
-    }
-    let machine = target.machine();
-    let pointer = scope.pointer_size() as usize;
-    let typed = offset(scope, "_KTHREAD", "KernelStack");
-    let known = target.kd_data().and_then(|data| data.offset(field::OFFSET_KTHREAD_KERNEL_STACK));
-    // Debugger data blocks before Windows Server 2003 do not tell; all of those kernels are 32-bit.
-    let built_in = (machine == Machine::X86).then_some(0x28);
-    let offset_of_stack = typed.or(known).or(built_in).ok_or_else(|| {
-        Error::Unsupported(
-            "neither the kernel's types nor the debugger data block tell where a thread's stack is"
-                .to_owned(),
-        )
-    })?;
-    let read = |va: Va| read_number(scope, va, pointer);
-    let stack = read(at.add(offset_of_stack)).map_err(|fault| unreadable("thread", &fault))?;
-    let stack = Va(stack);
-    let mut registers = Registers::zeroed(machine);
-    let field_at =
-        |name: &str, built_in: u64| stack.add(offset(scope, "_KSWITCH_FRAME", name).unwrap_or(built_in));
-    let failed = |fault: ReadFault| unreadable("the thread's stack", &fault);
-    match machine {
-        Machine::X64 => {
-            let size = 0x40;
-            registers.set("rbp", read(field_at("Rbp", 0x30)).map_err(failed)?);
-            registers.set("rip", read(field_at("Return", 0x38)).map_err(failed)?);
-            registers.set("rsp", stack.add(size).0);
-            registers.set("cs", 0x10);
-            registers.set("ss", 0x18);
-        }
-        Machine::X86 => {
-            registers.set("eip", read(field_at("RetAddr", 8)).map_err(failed)?);
-            registers.set("ebp", read(stack.add(0xc)).map_err(failed)?);
-            registers.set("esp", stack.add(0xc).0);
-            registers.set("cs", 8);
-            registers.set("ss", 0x10);
-        }
-        Machine::Arm64 => {
-            // The switch frame is in the KTHREAD itself, in Windows 10 and 11 at 0x210.
-            let place = |name: &str, built_in: u64| {
-                at.add(offset(scope, "_KTHREAD", &format!("SwitchFrame.{name}")).unwrap_or(built_in))
-            };
-            registers.set("sp", stack.0);
-            let frame = (read(place("Fp", 0x220)), read(place("Return", 0x228)));
-            if let (Ok(fp), Ok(ip)) = frame
-                && target.module_at(Va(ip)).is_some()
-            {
-                registers.set("fp", fp);
-                registers.set("pc", ip);
-                registers.set("lr", ip);
-            } else {
-                // The stack is known all the same: its frames can be looked for.
-                return Ok((
-                    registers,
-                    Some("Its switch frame was not found; its stack is searched for frames"),
-                ));
-            }
-        }
-    }
-    if target.module_at(registers.ip()).is_none() {
-        // The stack is known all the same: its frames can be looked for.
-        let names = crate::target::context::layout(machine);
-        registers.set(names.ip, 0);
-        registers.set(names.sp, stack.0);
-        return Ok((registers, Some("Its switch frame was not found; its stack is searched for frames")));
-    }
-    let note = typed.is_none().then_some(
-        "Without the kernel's types: offsets from the debugger data block, the switch frame as in every known version",
-    );
-    Ok((registers, note))
 }
 
 fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
@@ -375,22 +259,9 @@ fn follow_process(session: &mut Session, out: &Out<'_>, find: bool) -> Result<()
 fn set_process(session: &mut Session, scope: &Scope, out: &Out<'_>, at: Va) -> Result<()> {
     let target = scope.target()?;
     let pointer = scope.pointer_size();
-    // Older debugger data blocks do not tell; the field has not moved since Windows XP.
-    let built_in = if pointer == 8 { 0x28 } else { 0x18 };
-    let known = target.kd_data().and_then(|data| data.offset(field::OFFSET_EPROCESS_DIRECTORY_TABLE_BASE));
-    let place = known.or_else(|| offset(scope, "_KPROCESS", "DirectoryTableBase")).unwrap_or(built_in);
-    let root = read_number(scope, at.add(place), pointer as usize)
-        .map_err(|fault| unreadable("the process", &fault))?;
-    // Low bits of the root are flags and the number of the address space.
-    let root = match target.machine() {
-        Machine::X86 => root & !0x1f,
-        _ => root & 0x000f_ffff_ffff_f000,
-    };
-    let view = match target.view().tables() {
-        Some(tables) => target.view().with_tables(&tables.with_root(Pa(root))),
-        None => target.view().clone(),
-    };
-    session.contexts.space = Some(Arc::new(AddressSpace { view, root: Pa(root), process: Some(at) }));
+    let root = scope.root_of_process(at)?;
+    let view = scope.space(root)?;
+    session.contexts.space = Some(Arc::new(AddressSpace { view, root, process: Some(at) }));
     session.last_display = Default::default();
     out.field("process", Value::Hex(at.0), &format!("Implicit process is now {}", at.show(pointer)));
     out.end_line();
@@ -457,7 +328,7 @@ fn task(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     }
     let mut registers = scope.registers().unwrap_or_else(|_| Registers::zeroed(Machine::X86));
     for (name, place) in PLACES {
-        let value = read_number(&scope, at.add(*place), 4).map_err(|fault| unreadable("the task", &fault))?;
+        let value = scope.read_number(at.add(*place), 4).map_err(|fault| unreadable("the task", &fault))?;
         registers.set(name, value);
     }
     choose(session, out, ExplicitContext { registers, kind: ContextKind::Task, at })
@@ -468,7 +339,8 @@ fn segment_base(scope: &Scope, selector: u64) -> Result<Va> {
     let table = scope.register("gdtr").ok_or_else(|| {
         Error::NotFound("the dump does not hold the processor's descriptor table".to_owned())
     })?;
-    let descriptor = read_number(scope, Va(table).add(selector & !7), 8)
+    let descriptor = scope
+        .read_number(Va(table).add(selector & !7), 8)
         .map_err(|fault| unreadable("the segment descriptor", &fault))?;
     Ok(Va(descriptor >> 16 & 0xff_ffff | descriptor >> 32 & 0xff00_0000))
 }
@@ -676,8 +548,7 @@ fn read_record(scope: &Scope, at: Va) -> Result<Record> {
     const MOST_PARAMETERS: u32 = 15;
     let pointer = scope.pointer_size() as usize;
     let number = |offset: usize, size: usize| {
-        read_number(scope, at.add(offset as u64), size)
-            .map_err(|fault| unreadable("exception record", &fault))
+        scope.read_number(at.add(offset as u64), size).map_err(|fault| unreadable("exception record", &fault))
     };
     let code = number(0, 4)? as u32;
     let flags = number(4, 4)? as u32;

@@ -5,9 +5,10 @@ use super::{Builtin, Call, Needs};
 use crate::dump::Header;
 use crate::scope::OpenTarget;
 use crate::session::Session;
-use crate::target::{Target, time, version};
+use crate::target::{Target, version};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
+use kd_sdk::nt::time;
 use kd_sdk::output::{Out, Style, Value};
 
 /// The rows of the table of commands.
@@ -103,9 +104,14 @@ pub fn print_banner(session: &Session, open: &OpenTarget, out: &Out<'_>) {
     show_version(open, out);
     out.line("Loading Kernel Symbols");
     // The kernel itself is loaded before KD starts to count.
-    out.data("modules", Value::UInt(target.modules().len() as u64));
-    dots(out, target.modules().len().saturating_sub(1));
+    let user = target.modules().iter().filter(|module| target.is_user(module.base)).count();
+    out.data("modules", Value::UInt((target.modules().len() - user) as u64));
+    dots(out, (target.modules().len() - user).saturating_sub(1));
     out.line("Loading User Symbols");
+    if user > 0 {
+        out.data("user_modules", Value::UInt(user as u64));
+        dots(out, user);
+    }
     out.line("Loading unloaded module list");
     out.data("unloaded_modules", Value::UInt(target.unloaded().len() as u64));
     dots(out, target.unloaded().len());

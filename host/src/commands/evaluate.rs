@@ -4,10 +4,11 @@ use super::{Builtin, Call, Needs};
 use crate::expr::{Evaluator, Home, TypedValue};
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::target::{float, time};
+use crate::target::float;
 use crate::typed::{self, TextStyle, Type};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
+use kd_sdk::nt::time;
 use kd_sdk::output::{Out, Style, Value};
 
 /// The rows of the table of commands.

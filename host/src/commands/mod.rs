@@ -2,14 +2,14 @@
 
 mod aliases;
 mod builtin_help;
-mod code;
+pub mod code;
 mod context;
 mod descriptors;
 mod display;
 mod dump_info;
 mod evaluate;
 mod extensions;
-mod frames;
+pub mod frames;
 mod general;
 mod lists;
 mod locals;
@@ -21,7 +21,7 @@ mod registers;
 mod reload;
 mod search;
 mod settings;
-mod stack;
+pub mod stack;
 mod symbols;
 mod systems;
 mod types;

@@ -8,9 +8,10 @@ use crate::pattern;
 use crate::scope::{OpenTarget, Scope};
 use crate::session::Session;
 use crate::symbols::{Matched, ModuleState};
-use crate::target::{Module, Origin, UnloadedModule, time};
+use crate::target::{Module, Origin, UnloadedModule};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
+use kd_sdk::nt::time;
 use kd_sdk::output::{Out, Style, Value};
 
 /// The rows of the table of commands.

@@ -49,22 +49,35 @@ pub const ROWS: &[Builtin] = &[
 
 /// What the letters after `k` ask for.
 #[derive(Clone, Copy, Default, Debug, PartialEq, Eq)]
-struct Look {
-    arguments: bool,
-    verbose: bool,
-    names_only: bool,
-    numbers: bool,
-    distances: bool,
-    links: bool,
-    raw: bool,
-    no_lines: bool,
-    parameters: Option<Parameters>,
+pub struct Look {
+    /// `b`: the places of the first arguments.
+    pub arguments: bool,
+    /// `v`: trap frames, and everything that `b` shows.
+    pub verbose: bool,
+    /// `c`: no addresses.
+    pub names_only: bool,
+    /// `n`: frame numbers.
+    pub numbers: bool,
+    /// `f`: bytes from frame to frame.
+    pub distances: bool,
+    /// `M`: frames as links.
+    pub links: bool,
+    /// `kd`: no frames at all.
+    pub raw: bool,
+    /// Source lines, unless `L`.
+    pub lines: bool,
+    /// `L`.
+    pub no_lines: bool,
+    /// `p`, `P`.
+    pub parameters: Option<Parameters>,
 }
 
 /// Where `kp` and `kP` put the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Parameters {
+pub enum Parameters {
+    /// Behind each other.
     OneLine,
+    /// Each on a line of its own.
     LineEach,
 }
 
@@ -114,8 +127,8 @@ fn stack(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     if scope.contexts.registers.as_ref().is_some_and(|context| context.kind != ContextKind::Frame) {
         out.line("  *** Stack trace for last set context - .thread/.cxr resets it");
     }
-    let lines = session.settings.shows_lines() && !look.no_lines;
-    Table { scope: &scope, out, look, pointer: scope.pointer_size() }.show(&walked, lines, count);
+    let look = Look { lines: session.settings.shows_lines(), ..look };
+    Table { scope: &scope, out, look, pointer: scope.pointer_size() }.show(&walked, count);
     if interrupted.get() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
@@ -165,6 +178,11 @@ fn set(registers: &mut Registers, values: &[(&str, u64)]) {
     }
 }
 
+/// The table of a stack, in KD's columns.
+pub fn show_frames(scope: &Scope, out: &Out<'_>, look: Look, frames: &[Frame]) {
+    Table { scope, out, look, pointer: scope.pointer_size() }.show(frames, usize::MAX);
+}
+
 /// One line for a frame with its number, as `.frame` prints it.
 pub fn show_frame(scope: &Scope, out: &Out<'_>, number: usize, row: &Row<'_>) {
     let look = Look { numbers: true, ..Look::default() };
@@ -180,7 +198,8 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    fn show(&self, frames: &[Frame], lines: bool, count: usize) {
+    fn show(&self, frames: &[Frame], count: usize) {
+        let lines = self.look.lines && !self.look.no_lines;
         self.out.line(&self.header());
         let mut before = None;
         self.out.list("frames", |out| {

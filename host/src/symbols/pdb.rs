@@ -230,6 +230,7 @@ fn frame_program(
     Ok(Some(FrameData {
         offset,
         prologue: row.prolog_size.into(),
+        is_start: row.is_function_start,
         locals: row.locals_size,
         parameters: row.params_size,
         saved: row.saved_regs_size.into(),

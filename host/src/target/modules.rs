@@ -1,4 +1,4 @@
-//! Loaded and unloaded modules of the kernel.
+//! Loaded and unloaded modules of the kernel, and the images of the process that ran at the crash.
 //!
 //! A small dump lists them itself. Elsewhere they are `KLDR_DATA_TABLE_ENTRY` records on `PsLoadedModuleList` and
 //! `UNLOADED_DRIVERS` records behind `MmUnloadedDrivers`. Source of the layouts: public symbols; they have not changed
@@ -10,8 +10,9 @@ use kd_sdk::address::Va;
 
 use super::bytes::{number_at, u16_at, u32_at};
 use super::problem::TargetProblem;
+use super::user::loader_modules;
 use super::{Target, kd_fields as field};
-use crate::dump::Driver;
+use crate::dump::{Driver, Machine};
 use crate::memory::{ReadFault, View};
 
 /// The most modules that a walk takes; Windows has some hundreds.
@@ -126,6 +127,7 @@ impl Target {
             Some(triage) if !triage.drivers.is_empty() => triage.drivers.iter().map(from_driver).collect(),
             _ => self.walk_modules(),
         };
+        modules.extend(self.crashed_process_modules());
         let kernel_base = self.kd_data().and_then(|data| data.va(field::KERN_BASE));
         let kernel = modules
             .iter()
@@ -168,6 +170,40 @@ impl Target {
             self.note(TargetProblem::ModuleList { found: modules.len(), at, fault });
         }
         modules
+    }
+
+    /// The images of the process that ran at the crash, from the loader's list in its PEB; none where user memory was
+    /// not captured.
+    fn crashed_process_modules(&self) -> Vec<Module> {
+        let walk = || {
+            let process = self.crashed_process()?;
+            let peb = process.add(self.kd_data()?.offset(field::OFFSET_EPROCESS_PEB)?);
+            let peb = self.read_pointer(peb).ok().filter(|peb| !peb.is_null())?;
+            // A program can write anything into its own list: what is no list any more ends it.
+            loader_modules(&self.view, peb, self.pointer_size() as usize).ok()
+        };
+        walk().map(|(modules, _)| modules).unwrap_or_default()
+    }
+
+    /// The process that ran on the processor that crashed.
+    pub fn crashed_process(&self) -> Option<Va> {
+        self.processors().get(self.current_processor() as usize)?.current_process
+    }
+
+    /// The process whose images are in [`Target::modules`]: at first the one that crashed.
+    pub fn user_process(&self) -> Option<Va> {
+        match &self.user {
+            Some(user) => user.process,
+            None => self.crashed_process(),
+        }
+    }
+
+    /// True for an address that belongs to programs.
+    pub fn is_user(&self, va: Va) -> bool {
+        match self.machine() {
+            Machine::X86 => va.0 < 0x8000_0000,
+            _ => va.0 >> 47 == 0,
+        }
     }
 
     /// Follows the links at `link` (0 forwards, pointer size backwards) until the head comes again.

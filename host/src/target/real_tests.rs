@@ -5,6 +5,7 @@ use std::path::Path;
 use super::rows::{self, mask};
 use super::*;
 use crate::dump::OpenOptions;
+use kd_sdk::nt::time;
 
 fn open(shared: &Path, name: &str) -> Target {
     let path = shared.join("dumps/real").join(name);

@@ -4,8 +4,9 @@
 //! without a place on the screen.
 
 use kd_sdk::address::Va;
+use kd_sdk::nt::time;
 
-use super::{Target, kd_fields as field, time};
+use super::{Target, kd_fields as field};
 use crate::dump::{DumpKind, Machine};
 
 /// The most bytes of the build lab text.

@@ -2,10 +2,12 @@
 //! service that this host does not have answers [`status::UNSUPPORTED`].
 
 use super::{
-    ControlService, ControlV1, ExceptionInfo, ExpressionService, ExpressionV1, FieldInfo, FieldSink,
-    FieldValue, Host, MAJOR, MemoryService, MemoryV1, ModuleInfo, OutputService, OutputV1, ProcessorInfo,
-    RStr, ReadFault, SymbolInfo, SymbolService, SymbolSink, SymbolV1, TaggedInfo, TargetInfo, TargetService,
-    TargetV1, TextSink, TypeRef, TypeService, TypeV1, UnloadedInfo, service, shape, status,
+    CodeService, CodeV1, ContextRef, ControlService, ControlV1, ExceptionInfo, ExpressionService,
+    ExpressionV1, FieldInfo, FieldSink, FieldValue, FrameInfo, FrameSink, Host, InstructionInfo,
+    InstructionSink, MAJOR, MemoryService, MemoryV1, ModuleInfo, OutputService, OutputV1, ProcessorInfo,
+    RStr, ReadFault, RunSink, StackService, StackV1, SymbolInfo, SymbolService, SymbolSink, SymbolV1,
+    TaggedInfo, TargetInfo, TargetService, TargetV1, TextSink, TypeRef, TypeService, TypeV1, TypedInfo,
+    UnloadedInfo, service, shape, status,
 };
 use crate::output::{Event, Severity, Shape, Value};
 use core::ffi::c_void;
@@ -23,6 +25,8 @@ pub struct Calls<'a> {
     expressions: Option<&'a ExpressionV1>,
     output: Option<&'a OutputV1>,
     control: Option<&'a ControlV1>,
+    stacks: Option<&'a StackV1>,
+    code: Option<&'a CodeV1>,
 }
 
 /// Calls a function of a service that may not be there.
@@ -64,6 +68,8 @@ impl<'a> Calls<'a> {
             expressions: service!(EXPRESSIONS, ExpressionService),
             output: service!(OUTPUT, OutputService),
             control: service!(CONTROL, ControlService),
+            stacks: service!(STACKS, StackService),
+            code: service!(CODE, CodeService),
             host,
         })
     }
@@ -101,6 +107,18 @@ impl<'a> Calls<'a> {
     /// [`MemoryV1::next_readable`].
     pub(crate) fn next_readable(&self, space: u64, va: u64, found: &mut u64) -> i32 {
         call!(self.memory.next_readable(space, va, found))
+    }
+
+    /// [`MemoryV1::physical_runs`]; `visit` says whether to go on.
+    pub(crate) fn physical_runs(&self, visit: &mut dyn FnMut(u64, u64) -> bool) -> i32 {
+        let mut visitor = Visitor::new(visit);
+        let code = call!(self.memory.physical_runs(run_sink(&mut visitor)));
+        visitor.finish(code)
+    }
+
+    /// [`MemoryV1::space_of_process`].
+    pub(crate) fn space_of_process(&self, process: u64, space: &mut u64) -> i32 {
+        call!(self.memory.space_of_process(process, space))
     }
 
     /// [`TargetV1::info`].
@@ -207,6 +225,52 @@ impl<'a> Calls<'a> {
     /// [`ExpressionV1::evaluate`].
     pub(crate) fn evaluate(&self, text: &str, value: &mut u64) -> i32 {
         call!(self.expressions.evaluate(RStr::from_str(text), value))
+    }
+
+    /// [`ExpressionV1::typed`].
+    pub(crate) fn evaluate_typed(&self, text: &str, value: &mut TypedInfo) -> i32 {
+        call!(self.expressions.typed(RStr::from_str(text), value))
+    }
+
+    /// [`StackV1::walk`]; `visit` says whether to go on.
+    pub(crate) fn walk_stack(
+        &self,
+        from: &ContextRef,
+        most: u32,
+        visit: &mut dyn FnMut(&FrameInfo<'_>) -> bool,
+    ) -> i32 {
+        let mut visitor = Visitor::new(visit);
+        let code = call!(self.stacks.walk(from, most, frame_sink(&mut visitor)));
+        visitor.finish(code)
+    }
+
+    /// [`StackV1::show`].
+    pub(crate) fn show_stack(&self, from: &ContextRef, most: u32, look: u32, indent: u32) -> i32 {
+        call!(self.stacks.show(from, most, look, indent))
+    }
+
+    /// [`StackV1::register`].
+    pub(crate) fn register_of(&self, from: &ContextRef, name: &str, value: &mut u64) -> i32 {
+        call!(self.stacks.register(from, RStr::from_str(name), value))
+    }
+
+    /// [`CodeV1::forward`], or `backward`; `visit` says whether to go on.
+    pub(crate) fn instructions(
+        &self,
+        backward: bool,
+        (space, va): (u64, u64),
+        most: u32,
+        visit: &mut dyn FnMut(&InstructionInfo<'_>) -> bool,
+        fault: &mut ReadFault,
+    ) -> i32 {
+        let mut visitor = Visitor::new(visit);
+        let sink = instruction_sink(&mut visitor);
+        let code = if backward {
+            call!(self.code.backward(space, va, most, sink, fault))
+        } else {
+            call!(self.code.forward(space, va, most, sink, fault))
+        };
+        visitor.finish(code)
     }
 
     /// [`ControlV1::progress`].
@@ -327,4 +391,37 @@ fn field_sink(visitor: &mut Visitor<VisitField<'_>>) -> FieldSink {
         unsafe { Visitor::<VisitField<'_>>::call(ctx, |visit| visit(name.as_str(), field)) }
     }
     FieldSink { ctx: (&raw mut *visitor).cast(), visit }
+}
+
+type VisitRun<'v> = &'v mut dyn FnMut(u64, u64) -> bool;
+
+/// A sink that calls the visitor; for one call.
+fn run_sink(visitor: &mut Visitor<VisitRun<'_>>) -> RunSink {
+    unsafe extern "C" fn visit(ctx: *mut c_void, first: u64, pages: u64) -> i32 {
+        // SAFETY: `ctx` is the visitor below.
+        unsafe { Visitor::<VisitRun<'_>>::call(ctx, |visit| visit(first, pages)) }
+    }
+    RunSink { ctx: (&raw mut *visitor).cast(), visit }
+}
+
+type VisitFrame<'v> = &'v mut dyn FnMut(&FrameInfo<'_>) -> bool;
+
+/// A sink that calls the visitor; for one call.
+fn frame_sink(visitor: &mut Visitor<VisitFrame<'_>>) -> FrameSink {
+    unsafe extern "C" fn visit(ctx: *mut c_void, frame: &FrameInfo<'_>) -> i32 {
+        // SAFETY: `ctx` is the visitor below.
+        unsafe { Visitor::<VisitFrame<'_>>::call(ctx, |visit| visit(frame)) }
+    }
+    FrameSink { ctx: (&raw mut *visitor).cast(), visit }
+}
+
+type VisitInstruction<'v> = &'v mut dyn FnMut(&InstructionInfo<'_>) -> bool;
+
+/// A sink that calls the visitor; for one call.
+fn instruction_sink(visitor: &mut Visitor<VisitInstruction<'_>>) -> InstructionSink {
+    unsafe extern "C" fn visit(ctx: *mut c_void, instruction: &InstructionInfo<'_>) -> i32 {
+        // SAFETY: `ctx` is the visitor below.
+        unsafe { Visitor::<VisitInstruction<'_>>::call(ctx, |visit| visit(instruction)) }
+    }
+    InstructionSink { ctx: (&raw mut *visitor).cast(), visit }
 }

@@ -16,6 +16,8 @@ use core::ffi::c_void;
 mod calls;
 mod checked;
 mod entry;
+#[cfg(test)]
+pub(crate) mod fake;
 mod proof;
 
 pub use calls::Calls;
@@ -28,7 +30,7 @@ pub const MAGIC: u64 = u64::from_le_bytes(*b"KDEXT\0\0\0");
 /// ABI major version. While it is 0 the blocks may still change with every minor version.
 pub const MAJOR: u16 = 0;
 /// ABI minor version of this SDK.
-pub const MINOR: u16 = 1;
+pub const MINOR: u16 = 2;
 /// The symbol an extension exports: `const kd_extension *kdext_entry(void)`.
 pub const ENTRY_SYMBOL: &[u8] = b"kdext_entry\0";
 
@@ -113,6 +115,10 @@ pub mod service {
     pub const OUTPUT: u32 = 6;
     /// [`super::ControlService`]
     pub const CONTROL: u32 = 7;
+    /// [`super::StackService`]
+    pub const STACKS: u32 = 8;
+    /// [`super::CodeService`]
+    pub const CODE: u32 = 9;
 }
 
 /// Events given to [`ExtensionV1::notify`]; the argument is the target's number.
@@ -310,6 +316,20 @@ pub struct MemoryV1 {
     ) -> i32,
     /// The first readable address at or after `va`.
     pub next_readable: unsafe extern "C" fn(ctx: *mut c_void, space: u64, va: u64, found: *mut u64) -> i32,
+    /// Gives the runs of frames that the dump holds to the sink, in ascending order.
+    pub physical_runs: unsafe extern "C" fn(ctx: *mut c_void, sink: RunSink) -> i32,
+    /// The root of a process's page tables: the `space` to read its memory through.
+    pub space_of_process: unsafe extern "C" fn(ctx: *mut c_void, process: u64, space: *mut u64) -> i32,
+}
+
+/// Takes runs of frames from the host; a nonzero answer ends the enumeration.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct RunSink {
+    /// Passed back as the first argument of `visit`.
+    pub ctx: *mut c_void,
+    /// Called with the first frame's number and how many follow, itself included.
+    pub visit: unsafe extern "C" fn(ctx: *mut c_void, first: u64, pages: u64) -> i32,
 }
 
 /// The machine and the crash, in numbers. A value the dump does not hold is 0; `present` tells it from a true 0.
@@ -452,7 +472,7 @@ pub struct TaggedInfo {
 
 /// Register sets for [`TargetV1::register`].
 pub mod registers {
-    /// What `r` shows.
+    /// What `r` shows: what `.cxr`, `.trap` or `.thread` chose, else the current processor's.
     pub const CURRENT: u32 = 0;
     /// The context record in the dump header.
     pub const HEADER: u32 = 1;
@@ -658,6 +678,26 @@ service!(
 pub struct ExpressionV1 {
     /// Evaluates `text` as the prompt would.
     pub evaluate: unsafe extern "C" fn(ctx: *mut c_void, text: RStr<'_>, value: *mut u64) -> i32,
+    /// Evaluates a C++ expression to a value with its type.
+    pub typed: unsafe extern "C" fn(ctx: *mut c_void, text: RStr<'_>, value: *mut TypedInfo) -> i32,
+}
+
+/// A value and its type.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Default)]
+pub struct TypedInfo {
+    /// The number: of a structure or an array its address.
+    pub value: u64,
+    /// Where it stands in memory; 0 where it is in a register or nowhere.
+    pub address: u64,
+    /// Its type (for an array or a pointer: the element's). `id` is 0 for C's own types, which are in no module.
+    pub of: TypeRef,
+    /// Bytes.
+    pub size: u64,
+    /// One of [`kind`].
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
 }
 
 /// Tags of [`FieldValue`].
@@ -756,4 +796,232 @@ pub struct ControlV1 {
     pub progress: unsafe extern "C" fn(ctx: *mut c_void, done: u64, total: u64, label: RStr<'_>),
     /// Runs a command line and gives its plain text to `output`.
     pub execute: unsafe extern "C" fn(ctx: *mut c_void, line: RStr<'_>, output: TextSink) -> i32,
+}
+
+/// Kinds of [`ContextRef`].
+pub mod context {
+    /// What `r` and `k` show.
+    pub const CURRENT: u32 = 0;
+    /// Processor `at`.
+    pub const PROCESSOR: u32 = 1;
+    /// The context record in the dump's header.
+    pub const HEADER: u32 = 2;
+    /// The CONTEXT record at the address `at`.
+    pub const RECORD: u32 = 3;
+    /// The KTRAP_FRAME at the address `at`.
+    pub const TRAP: u32 = 4;
+    /// The thread whose ETHREAD is at the address `at`.
+    pub const THREAD: u32 = 5;
+    /// Just an instruction pointer, a stack pointer and a frame pointer.
+    pub const VALUES: u32 = 6;
+}
+
+/// Registers that stand somewhere in the target.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy, Default)]
+pub struct ContextRef {
+    /// One of [`context`].
+    pub kind: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The processor, or the address of the record, frame or thread.
+    pub at: u64,
+    /// The address space to read through: a directory table base, or 0 for the current one.
+    pub space: u64,
+    /// Instruction pointer, for [`context::VALUES`].
+    pub ip: u64,
+    /// Stack pointer, for [`context::VALUES`].
+    pub sp: u64,
+    /// Frame pointer, for [`context::VALUES`].
+    pub fp: u64,
+}
+
+/// How a frame was found, in [`FrameInfo::source`].
+pub mod frame_source {
+    /// Its registers are those that the walk began with.
+    pub const CONTEXT: u32 = 0;
+    /// By unwind data.
+    pub const UNWIND: u32 = 1;
+    /// By unwind data, some from an image file.
+    pub const UNWIND_IMAGE_FILE: u32 = 2;
+    /// By frame data of the symbols (x86).
+    pub const FRAME_DATA: u32 = 3;
+    /// By the chain of frame pointers.
+    pub const FRAME_POINTER: u32 = 4;
+    /// The function it called has no frame of its own.
+    pub const LEAF: u32 = 5;
+    /// It was interrupted: by a trap frame or a machine frame.
+    pub const TRAP: u32 = 6;
+    /// A return address found on the stack; it may be stale.
+    pub const SCAN: u32 = 7;
+}
+
+/// Bits of [`FrameInfo::flags`].
+pub mod frame_flag {
+    /// `ip` is the instruction that ran, not the one after a call.
+    pub const EXACT: u32 = 1;
+    /// A function that the compiler put into its caller: no frame of its own.
+    pub const INLINE: u32 = 2;
+}
+
+/// A frame of a stack.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct FrameInfo<'a> {
+    /// Where it stands; of callers the return address.
+    pub ip: u64,
+    /// Stack pointer: KD's Child-SP.
+    pub sp: u64,
+    /// Frame pointer: on x86 KD's ChildEBP.
+    pub fp: u64,
+    /// Where it returns to; 0 at the end and where that is not known.
+    pub return_address: u64,
+    /// The trap frame it made; 0 if none.
+    pub trap_frame: u64,
+    /// The words at the places of its first arguments.
+    pub arguments: [u64; 4],
+    /// Bits: which of `arguments` could be read.
+    pub arguments_read: u32,
+    /// One of [`frame_source`].
+    pub source: u32,
+    /// Bits of [`frame_flag`].
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// The place of `ip` as `k` names it.
+    pub site: RStr<'a>,
+    /// Why its caller was not found from unwind data; empty where it was.
+    pub missing: RStr<'a>,
+}
+
+/// Takes frames from the host; a nonzero answer ends the enumeration.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct FrameSink {
+    /// Passed back as the first argument of `visit`.
+    pub ctx: *mut c_void,
+    /// Called for each frame.
+    pub visit: unsafe extern "C" fn(ctx: *mut c_void, frame: &FrameInfo<'_>) -> i32,
+}
+
+/// What a table of frames shows: bits for [`StackV1::show`], named for the letters of `k`.
+pub mod look {
+    /// `b`: the words at the places of the first arguments.
+    pub const ARGUMENTS: u32 = 1;
+    /// `v`: trap frames; Child-SP beside the arguments.
+    pub const VERBOSE: u32 = 2;
+    /// `c`: names only.
+    pub const NAMES_ONLY: u32 = 4;
+    /// `n`: frame numbers.
+    pub const NUMBERS: u32 = 8;
+    /// `f`: bytes from frame to frame.
+    pub const DISTANCES: u32 = 16;
+}
+
+service!(
+    /// Stacks.
+    StackService,
+    StackV1
+);
+
+/// First block of [`StackService`]. What the user looks at stays what it is.
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct StackV1 {
+    /// Gives the frames of a stack to the sink, innermost first, at most `most`.
+    pub walk:
+        unsafe extern "C" fn(ctx: *mut c_void, from: *const ContextRef, most: u32, sink: FrameSink) -> i32,
+    /// Shows a stack as `k` does, in the command's own output: bits of [`look`], each line after `indent` blanks.
+    pub show: unsafe extern "C" fn(
+        ctx: *mut c_void,
+        from: *const ContextRef,
+        most: u32,
+        look: u32,
+        indent: u32,
+    ) -> i32,
+    /// A register by its name.
+    pub register: unsafe extern "C" fn(
+        ctx: *mut c_void,
+        from: *const ContextRef,
+        name: RStr<'_>,
+        value: *mut u64,
+    ) -> i32,
+}
+
+/// How an instruction passes control on, in [`InstructionInfo::flow`].
+pub mod flow {
+    /// To the next instruction.
+    pub const NEXT: u32 = 0;
+    /// To `to`; 0 where it is in a register or in memory.
+    pub const JUMP: u32 = 1;
+    /// To `to` or to the next instruction.
+    pub const BRANCH: u32 = 2;
+    /// To `to` and back; 0 where it is in a register or in memory.
+    pub const CALL: u32 = 3;
+    /// Back to the caller.
+    pub const RETURN: u32 = 4;
+    /// Nowhere: no valid instruction.
+    pub const STOP: u32 = 5;
+}
+
+/// An instruction.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct InstructionInfo<'a> {
+    /// Where it stands.
+    pub address: u64,
+    /// Bytes.
+    pub length: u32,
+    /// One of [`flow`].
+    pub flow: u32,
+    /// Where it leads besides the next instruction.
+    pub to: u64,
+    /// Bits: 1 some of its bytes came from an image file.
+    pub flags: u32,
+    /// Zero.
+    pub reserved: u32,
+    /// `mov     qword ptr [rsp+8],rcx`
+    pub text: RStr<'a>,
+    /// As `u` shows it: address, bytes, text.
+    pub line: RStr<'a>,
+}
+
+/// Takes instructions from the host; a nonzero answer ends the enumeration.
+#[repr(C)]
+#[derive(StableAbi, Clone, Copy)]
+pub struct InstructionSink {
+    /// Passed back as the first argument of `visit`.
+    pub ctx: *mut c_void,
+    /// Called for each instruction.
+    pub visit: unsafe extern "C" fn(ctx: *mut c_void, instruction: &InstructionInfo<'_>) -> i32,
+}
+
+service!(
+    /// Code.
+    CodeService,
+    CodeV1
+);
+
+/// First block of [`CodeService`]. `space` is as for [`MemoryV1`].
+#[repr(C)]
+#[derive(StableAbi)]
+pub struct CodeV1 {
+    /// Gives instructions from `va` on to the sink, at most `most`.
+    pub forward: unsafe extern "C" fn(
+        ctx: *mut c_void,
+        space: u64,
+        va: u64,
+        most: u32,
+        sink: InstructionSink,
+        fault: *mut ReadFault,
+    ) -> i32,
+    /// Gives the instructions that lead to `va` to the sink, in order, at most `most`.
+    pub backward: unsafe extern "C" fn(
+        ctx: *mut c_void,
+        space: u64,
+        va: u64,
+        most: u32,
+        sink: InstructionSink,
+        fault: *mut ReadFault,
+    ) -> i32,
 }

@@ -49,7 +49,7 @@ macro_rules! blocks {
     };
 }
 
-blocks!(host_blocks, "The blocks that the host fills.", 9,
+blocks!(host_blocks, "The blocks that the host fills.", 11,
     "host.v1" => HostV1,
     "memory.v1" => MemoryV1,
     "target.v1" => TargetV1,
@@ -59,6 +59,8 @@ blocks!(host_blocks, "The blocks that the host fills.", 9,
     "expressions.v1" => ExpressionV1,
     "output.v1" => OutputV1,
     "control.v1" => ControlV1,
+    "stacks.v1" => StackV1,
+    "code.v1" => CodeV1,
 );
 
 blocks!(extension_blocks, "The blocks that an extension fills.", 1, "extension.v1" => ExtensionV1);

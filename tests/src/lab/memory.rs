@@ -80,6 +80,11 @@ impl PhysicalMemory {
         self.frames.entry(pfn.0).or_insert_with(|| Frame { owner, bytes: Box::new([0; PAGE]) });
     }
 
+    /// Takes back a frame's contents: it is free again, but not handed out.
+    pub fn release(&mut self, pfn: Pfn) {
+        self.frames.remove(&pfn.0);
+    }
+
     /// The contents of a frame, if it has any.
     pub fn frame(&self, pfn: Pfn) -> Option<&[u8; PAGE]> {
         self.frames.get(&pfn.0).map(|f| &*f.bytes)

@@ -4,13 +4,21 @@
 //! is in [`World::truth`]; where to find it is in the fields. Layouts come from [`super::layout`] only.
 
 mod crash;
+mod fields;
+mod files;
 mod objects;
 mod pages;
 mod parts;
+mod requests;
+mod scheduler;
+mod security;
+mod society;
 mod stories;
 mod story;
 mod truth;
 mod user;
+mod vads;
+mod waits;
 
 pub use parts::physical_memory_descriptor;
 pub use story::Story;
@@ -197,6 +205,7 @@ pub struct World {
     pub debugger_data: Vec<u8>,
     pool: Va,
     objects: objects::Objects,
+    files: files::Files,
     spaces: Vec<AddressSpace>,
     /// Images of the program and of the system's user half.
     pub user_images: Vec<Image>,
@@ -235,6 +244,7 @@ impl World {
             threads: Vec::new(),
             facts: serde_json::Map::new(),
             objects: objects::Objects::default(),
+            files: files::Files::default(),
             spaces: Vec::new(),
             user_images: Vec::new(),
             stack_limits: Vec::new(),
@@ -353,7 +363,7 @@ impl World {
     }
 
     /// Writes an integer, pointer or bit field, if this generation has it; larger fields get zeros behind the value.
-    fn set(&mut self, base: Va, path: &str, value: u64) {
+    pub(in crate::lab) fn set(&mut self, base: Va, path: &str, value: u64) {
         let generation = self.options.generation;
         let Some(offset) = generation.find(path) else { return };
         let (width, bits) = generation.place(path);

@@ -4,10 +4,14 @@
 
 use super::*;
 
-table!(MEMORY, MemoryService, MemoryV1 { read_virtual, read_physical, translate, next_readable });
+table!(
+    MEMORY,
+    MemoryService,
+    MemoryV1 { read_virtual, read_physical, translate, next_readable, physical_runs, space_of_process }
+);
 
 /// The address space with this directory table base; 0: the current one, `.process` included.
-fn space_of(bridge: &Bridge, root: u64) -> Result<View, Failure> {
+pub(super) fn space_of(bridge: &Bridge, root: u64) -> Result<View, Failure> {
     let target = &bridge.open()?.target;
     let view = bridge.scope.view().unwrap_or_else(|| target.view());
     let Some(tables) = view.tables().filter(|_| root != 0) else { return Ok(view.clone()) };
@@ -23,7 +27,13 @@ fn space_of(bridge: &Bridge, root: u64) -> Result<View, Failure> {
 }
 
 /// Reports an absence; the status of the call.
-unsafe fn faulted(bridge: &Bridge, place: *mut abi::ReadFault, done: u64, at: u64, why: Absent) -> Outcome {
+pub(super) unsafe fn faulted(
+    bridge: &Bridge,
+    place: *mut abi::ReadFault,
+    done: u64,
+    at: u64,
+    why: Absent,
+) -> Outcome {
     bridge.last_fault.set(Some((at, why)));
     let fault = abi::ReadFault { done, at, why: why.to_abi(), reserved: 0 };
     // SAFETY: the caller's place.
@@ -106,4 +116,29 @@ unsafe extern "C" fn next_readable(ctx: Ctx, space: u64, va: u64, found: *mut u6
             }
         })
     }
+}
+
+unsafe extern "C" fn physical_runs(ctx: Ctx, sink: abi::RunSink) -> i32 {
+    // SAFETY: as above; the sink is the extension's.
+    unsafe {
+        guard(ctx, |bridge| {
+            let physical = bridge.open()?.target.dump().physical().ok_or_else(|| {
+                Failure(status::UNSUPPORTED, "a small dump has no physical memory".to_owned())
+            })?;
+            for run in physical.runs() {
+                if bridge.interrupted() {
+                    return Err(Failure(status::INTERRUPTED, String::new()));
+                }
+                if (sink.visit)(sink.ctx, run.first.0, run.pages) != 0 {
+                    break;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+unsafe extern "C" fn space_of_process(ctx: Ctx, process: u64, space: *mut u64) -> i32 {
+    // SAFETY: as above.
+    unsafe { guard(ctx, |bridge| put(space, bridge.scope.root_of_process(Va(process))?.0)) }
 }

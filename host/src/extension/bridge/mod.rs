@@ -6,6 +6,7 @@
 use super::worker::Shared;
 use crate::memory::{Absent, ReadFault, View};
 use crate::scope::{OpenTarget, Scope};
+use crate::stack::AddressSpace;
 use crate::symbols::{Field, Kind, ModuleTypes, SymbolError, TypeId};
 use crate::target::version;
 use kd_sdk::abi::{self, RStr, status};
@@ -17,6 +18,7 @@ use std::ffi::c_void;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 /// A service's static table: its block holds the functions of these names.
 macro_rules! table {
@@ -29,8 +31,10 @@ macro_rules! table {
     };
 }
 
+mod code;
 mod memory;
 mod output;
+mod stacks;
 mod symbols;
 mod target;
 
@@ -62,6 +66,17 @@ impl From<SymbolError> for Failure {
             | SymbolError::NotFoundAnywhere { .. }
             | SymbolError::NoType { .. } => status::NOT_FOUND,
             _ => status::NO_SYMBOLS,
+        };
+        Failure(code, error.to_string())
+    }
+}
+
+impl From<kd_sdk::error::Error> for Failure {
+    fn from(error: kd_sdk::error::Error) -> Failure {
+        // Addresses are only said in words here; the status of a fault is for reads.
+        let code = match error.status() {
+            status::UNREADABLE => status::NOT_FOUND,
+            code => code,
         };
         Failure(code, error.to_string())
     }
@@ -181,6 +196,21 @@ fn text_for_command(text: &str) -> RStr<'static> {
     unsafe { RStr::from_raw_parts(text.as_ptr(), text.len()) }
 }
 
+/// The number of a kind of type in the ABI.
+fn kind_number(kind: Kind) -> u32 {
+    match kind {
+        Kind::Uint => abi::kind::UINT,
+        Kind::Int => abi::kind::INT,
+        Kind::Float => abi::kind::FLOAT,
+        Kind::Pointer => abi::kind::POINTER,
+        Kind::Struct => abi::kind::STRUCT,
+        Kind::Array => abi::kind::ARRAY,
+        Kind::Enum => abi::kind::ENUM,
+        Kind::Bits => abi::kind::BITS,
+        Kind::Other => abi::kind::OTHER,
+    }
+}
+
 impl Bridge {
     /// A bridge for one command.
     pub fn new(shared: Arc<Shared>, scope: Scope) -> Bridge {
@@ -211,6 +241,21 @@ impl Bridge {
         self.scope.open().map_err(|error| Failure(status::UNSUPPORTED, error.to_string()))
     }
 
+    fn interrupted(&self) -> bool {
+        self.shared.interrupt.load(Ordering::Relaxed) != 0
+    }
+
+    /// The scope with another address space; 0: as it is.
+    fn scope_in(&self, root: u64) -> Result<Cow<'_, Scope>, Failure> {
+        if root == 0 {
+            return Ok(Cow::Borrowed(&self.scope));
+        }
+        let mut scope = self.scope.clone();
+        let view = memory::space_of(self, root)?;
+        scope.contexts.space = Some(Arc::new(AddressSpace { view, root: Pa(root), process: None }));
+        Ok(Cow::Owned(scope))
+    }
+
     fn emit(&self, event: &Event<'_>) -> Outcome {
         self.shared.emit(event);
         Ok(())
@@ -238,17 +283,7 @@ impl Bridge {
         abi::FieldInfo {
             offset: field.offset,
             size: field.size,
-            kind: match field.kind {
-                Kind::Uint => abi::kind::UINT,
-                Kind::Int => abi::kind::INT,
-                Kind::Float => abi::kind::FLOAT,
-                Kind::Pointer => abi::kind::POINTER,
-                Kind::Struct => abi::kind::STRUCT,
-                Kind::Array => abi::kind::ARRAY,
-                Kind::Enum => abi::kind::ENUM,
-                Kind::Bits => abi::kind::BITS,
-                Kind::Other => abi::kind::OTHER,
-            },
+            kind: kind_number(field.kind),
             bit_position: field.bit_position,
             bit_length: field.bit_length,
             count: u32::try_from(field.count).unwrap_or(u32::MAX),
@@ -269,6 +304,8 @@ unsafe extern "C" fn query(_: Ctx, id: u32, min_size: u32) -> *const c_void {
         abi::service::EXPRESSIONS => table(&symbols::EXPRESSIONS, min_size),
         abi::service::OUTPUT => table(&output::OUTPUT, min_size),
         abi::service::CONTROL => table(&output::CONTROL, min_size),
+        abi::service::STACKS => table(&stacks::STACKS, min_size),
+        abi::service::CODE => table(&code::CODE, min_size),
         _ => std::ptr::null(),
     }
 }

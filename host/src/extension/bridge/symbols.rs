@@ -3,6 +3,8 @@
 #![allow(unsafe_code)]
 
 use super::*;
+use crate::expr::{Evaluated, Home};
+use crate::typed::Type;
 
 table!(SYMBOLS, SymbolService, SymbolV1 { at, by_name, each });
 
@@ -118,7 +120,7 @@ unsafe extern "C" fn enum_name(ctx: Ctx, id: u64, value: i64, sink: abi::TextSin
     }
 }
 
-table!(EXPRESSIONS, ExpressionService, ExpressionV1 { evaluate });
+table!(EXPRESSIONS, ExpressionService, ExpressionV1 { evaluate, typed });
 
 unsafe extern "C" fn evaluate(ctx: Ctx, text: RStr<'_>, value: *mut u64) -> i32 {
     // SAFETY: as above.
@@ -128,4 +130,38 @@ unsafe extern "C" fn evaluate(ctx: Ctx, text: RStr<'_>, value: *mut u64) -> i32 
             put(value, found.map_err(|error| Failure(status::INVALID, error.to_string()))?)
         })
     }
+}
+
+unsafe extern "C" fn typed(ctx: Ctx, text: RStr<'_>, value: *mut abi::TypedInfo) -> i32 {
+    // SAFETY: as above.
+    unsafe {
+        guard(ctx, |bridge| {
+            let found = bridge.scope.evaluate_typed(&said(text)?)?;
+            put(value, typed_info(bridge, &found)?)
+        })
+    }
+}
+
+fn typed_info(bridge: &Bridge, found: &Evaluated) -> Result<abi::TypedInfo, Failure> {
+    let of = &found.value.ty;
+    let address = match found.value.home {
+        Home::Memory { va, .. } => va.0,
+        _ => 0,
+    };
+    let value = if of.is_struct() {
+        address
+    } else {
+        found.number(&bridge.scope).map_err(|error| Failure(status::INVALID, error.to_string()))?
+    };
+    let kind = match of {
+        Type::Scalar(scalar) => scalar.kind,
+        Type::Named(types, id) => types.kind(*id),
+        Type::Pointer(..) => Kind::Pointer,
+        Type::Array(..) => Kind::Array,
+    };
+    let named = match of.element().unwrap_or(of) {
+        Type::Named(types, id) => bridge.keep_type(Arc::clone(types), *id),
+        _ => abi::TypeRef::default(),
+    };
+    Ok(abi::TypedInfo { value, address, of: named, size: of.size(), kind: kind_number(kind), reserved: 0 })
 }

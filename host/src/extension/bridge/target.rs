@@ -158,13 +158,16 @@ unsafe extern "C" fn register(ctx: Ctx, set: u32, name: RStr<'_>, value: *mut u6
         guard(ctx, |bridge| {
             let target = &bridge.open()?.target;
             let name = said(name)?.to_ascii_lowercase();
-            let found = if set == abi::registers::HEADER {
-                target.header_registers().and_then(|registers| registers.get(&name))
-            } else if name.starts_with('$') {
-                bridge.scope.register(&name)
-            } else {
-                let found = target.registers(bridge.scope.processor);
-                found.map_err(|error| not_found(crate::chained(&error)))?.registers.get(&name)
+            let found = match set {
+                abi::registers::HEADER => {
+                    target.header_registers().and_then(|registers| registers.get(&name))
+                }
+                _ if name.starts_with('$') => bridge.scope.register(&name),
+                abi::registers::PROCESSOR => {
+                    let found = target.registers(bridge.scope.processor);
+                    found.map_err(|error| not_found(crate::chained(&error)))?.registers.get(&name)
+                }
+                _ => bridge.scope.registers()?.get(&name),
             };
             match found {
                 Some(found) => put(value, found),

@@ -4,9 +4,11 @@
 //! descriptions of the object manager.
 
 use super::{Story, World};
+use crate::lab::memory::Owner;
+use crate::lab::paging::Size;
 use kd_sdk::address::{PAGE_SIZE, Va};
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What the builder remembers of objects and pool.
 #[derive(Default)]
@@ -35,7 +37,8 @@ static KINDS: &[(&str, &str, &[u8; 4])] = &[
     ("Token", "SeTokenObjectType", b"Toke"), ("Process", "PsProcessType", b"Proc"), ("Thread", "PsThreadType", b"Thre"),
     ("Event", "ExEventObjectType", b"Even"), ("Mutant", "ExMutantObjectType", b"Muta"), ("Semaphore", "ExSemaphoreObjectType", b"Sema"),
     ("Section", "MmSectionObjectType", b"Sect"), ("Driver", "IoDriverObjectType", b"Driv"), ("Device", "IoDeviceObjectType", b"Devi"),
-    ("File", "IoFileObjectType", b"File"),
+    ("File", "IoFileObjectType", b"File"), ("Job", "PsJobType", b"Job "), ("Timer", "ExTimerObjectType", b"Time"),
+    ("IoCompletion", "IoCompletionObjectType", b"IoCo"),
 ];
 
 impl World {
@@ -146,7 +149,9 @@ impl World {
             self.write_string(body.add(generation.at("_OBJECT_TYPE.Name")), name);
             self.set(body, "_OBJECT_TYPE.Index", index as u64 + 2);
             self.set(body, "_OBJECT_TYPE.Key", u64::from(u32::from_le_bytes(*tag)));
-            self.write_pointer(self.nt(variable), body.0);
+            if let Some(variable) = self.variable(variable) {
+                self.write_pointer(variable, body.0);
+            }
             let step = generation.machine.pointer_size() as u64;
             self.write_pointer(self.nt("ObTypeIndexTable").add((index as u64 + 2) * step), body.0);
         }
@@ -156,6 +161,17 @@ impl World {
         for name in ["Device", "Driver", "ObjectTypes", "BaseNamedObjects"] {
             self.named_object(&format!(r"\{name}"), "Directory", "_OBJECT_DIRECTORY", 0);
         }
+        for (name, body, _) in self.objects.kinds.clone() {
+            let directory = self.directory(r"\ObjectTypes");
+            self.enter(directory, name, body);
+            self.objects.named.push((format!(r"\ObjectTypes\{name}"), "Type".into(), body));
+            let size = generation.at("_OBJECT_HEADER_NAME_INFO");
+            self.set(Va(self.header_of(body).0 - size), "_OBJECT_HEADER_NAME_INFO.Directory", directory.0);
+        }
+    }
+
+    fn directory(&self, path: &str) -> Va {
+        self.objects.directories.iter().find(|d| d.0 == path).expect("a directory").1
     }
 
     /// Writes how many objects of each kind there are.
@@ -174,10 +190,19 @@ impl World {
     pub(super) fn named_object(&mut self, path: &str, kind: &str, structure: &str, more: u64) -> Va {
         let (parent, name) = path.rsplit_once('\\').expect("a path");
         let parent = if parent.is_empty() { r"\" } else { parent };
-        let directory = self.objects.directories.iter().find(|d| d.0 == parent).expect("a directory").1;
+        let directory = self.directory(parent);
         let size = self.options.generation.at(structure) + more;
         let body = self.new_object(kind, size, Some((name, directory)));
-        // The directory's hash table chains entries.
+        self.enter(directory, name, body);
+        if kind == "Directory" {
+            self.objects.directories.push((path.into(), body));
+        }
+        self.objects.named.push((path.into(), kind.into(), body));
+        body
+    }
+
+    /// Enters an object into a directory: its hash table chains entries.
+    fn enter(&mut self, directory: Va, name: &str, body: Va) {
         let mut hash = 0u32;
         for c in name.to_ascii_uppercase().encode_utf16() {
             hash = hash.wrapping_add((hash << 1).wrapping_add(hash >> 1)).wrapping_add(u32::from(c));
@@ -190,11 +215,6 @@ impl World {
         self.set(entry, "_OBJECT_DIRECTORY_ENTRY.Object", body.0);
         self.set(entry, "_OBJECT_DIRECTORY_ENTRY.HashValue", u64::from(hash));
         self.write_pointer(bucket, entry.0);
-        if kind == "Directory" {
-            self.objects.directories.push((path.into(), body));
-        }
-        self.objects.named.push((path.into(), kind.into(), body));
-        body
     }
 
     /// Makes a handle table of `(handle, what the entry points to, access)`.
@@ -205,17 +225,22 @@ impl World {
         let per_page = PAGE_SIZE / size;
         let table = self.pool_block(b"Obtb", generation.at("_HANDLE_TABLE"));
         let pages = entries.iter().map(|e| e.0 / 4 / per_page + 1).max().unwrap_or(1);
-        let leaves: Vec<Va> = (0..pages).map(|_| self.pool_block(b"Obtb", PAGE_SIZE)).collect();
-        let code = if pages == 1 {
-            leaves[0].0
-        } else {
-            assert!(pages <= PAGE_SIZE / step, "a table of three levels");
-            let middle = self.pool_block(b"Obtb", PAGE_SIZE);
-            for (index, leaf) in leaves.iter().enumerate() {
-                self.write_pointer(middle.add(index as u64 * step), leaf.0);
+        let used: BTreeSet<u64> = entries.iter().map(|e| e.0 / 4 / per_page).collect();
+        let leaves = self.leaves(pages, &used);
+        let (mut level, mut tables) = (0, leaves.clone());
+        while tables.len() > 1 {
+            level += 1;
+            let mut above = Vec::new();
+            for row in tables.chunks((PAGE_SIZE / step) as usize) {
+                let page = self.pool_block(b"Obtb", PAGE_SIZE);
+                let bytes: Vec<u8> =
+                    row.iter().flat_map(|t| t.0.to_le_bytes().into_iter().take(step as usize)).collect();
+                self.write(page, &bytes);
+                above.push(page);
             }
-            middle.0 | 1
-        };
+            tables = above;
+        }
+        let code = tables[0].0 | level;
         for &(handle, object, access) in entries {
             let index = handle / 4;
             let entry = leaves[(index / per_page) as usize].add(index % per_page * size);
@@ -242,6 +267,32 @@ impl World {
         let links = table.add(generation.at("_HANDLE_TABLE.HandleTableList"));
         self.append(self.nt("HandleTableListHead"), links);
         table
+    }
+
+    /// The pages of a handle table. Those without open handles look the same: many of them share one frame.
+    fn leaves(&mut self, pages: u64, used: &BTreeSet<u64>) -> Vec<Va> {
+        if pages <= 64 {
+            return (0..pages).map(|_| self.pool_block(b"Obtb", PAGE_SIZE)).collect();
+        }
+        self.end_pool_page();
+        let first = self.pool;
+        self.pool = first.add(pages * PAGE_SIZE);
+        self.objects.big.push((first, *b"Obtb", pages * PAGE_SIZE));
+        let count = self.objects.tags.entry(*b"Obtb").or_default();
+        count.0 += 1;
+        count.1 += pages * PAGE_SIZE;
+        let empty = self.memory.allocate(Owner::Kernel);
+        (0..pages)
+            .map(|page| {
+                let va = first.add(page * PAGE_SIZE);
+                if used.contains(&page) {
+                    self.map_range(va, PAGE_SIZE);
+                } else {
+                    self.system.map(&mut self.memory, va, empty, Size::Small, Owner::Kernel);
+                }
+                va
+            })
+            .collect()
     }
 
     /// The header of an object.

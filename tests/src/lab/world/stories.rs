@@ -1,6 +1,7 @@
 //! What happens in each story, on top of the system that all have.
 
 use super::story::{SYSTEM, WAITS};
+use super::user::PROGRAM;
 use super::{Story, World};
 use crate::lab::layout::Machine;
 use crate::lab::stack::{Call, Place};
@@ -12,7 +13,7 @@ const READS: [&str; 3] = ["NtfsFsdRead", "NtfsCommonRead", "NtfsAcquireExclusive
 
 impl World {
     pub(super) fn happen(&mut self) {
-        let program = self.process_at("faultapp.exe", 0x1a8c, 0x258, self.user.root);
+        let program = self.process_at("faultapp.exe", PROGRAM, 0x258, self.user.root);
         let devices = self.devices();
         self.resources();
         let story = self.options.story;
@@ -35,6 +36,12 @@ impl World {
             Story::Idle | Story::Deadlock | Story::ErrorLog => self.asked_for(program),
             _ => self.fault(program, devices),
         }
+        self.start_queues();
+        self.society();
+        self.waiting_threads();
+        self.requests(devices);
+        self.open_handles();
+        self.finish_threads();
         if story == Story::Hostile {
             self.vandalise();
         }
@@ -280,7 +287,7 @@ impl World {
         let thread = self.add_thread(program, 0x1a8c, 0x1a90, "KeBugCheckEx");
         let cpu = self.give_stack(thread, 0x1a90, &chain);
         self.set(thread, "_KTHREAD.TrapFrame", cpu.trap_frame);
-        self.environment(program, thread);
+        self.program_environment(program, thread);
         self.thread = thread;
         self.stack = *self.stack_limits.last().expect("the stack just made");
         self.crash.code = 0x161; // LIVE_SYSTEM_DUMP
@@ -310,7 +317,7 @@ impl World {
         let thread = self.add_thread(program, 0x1a8c, 0x1a90, "KeBugCheckEx");
         let mut cpu = self.give_stack(thread, 0x1a90, &chain);
         self.set(thread, "_KTHREAD.TrapFrame", cpu.trap_frame);
-        self.environment(program, thread);
+        self.program_environment(program, thread);
         let freed = if machine == Machine::X86 { 0x9c66_3010 } else { 0xffff_ac0f_6661_3010 };
         cpu.registers[cpu.fault_base] = freed - 4; // `Value` of the sensor
         let fault = cpu.clone();

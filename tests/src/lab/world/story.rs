@@ -166,7 +166,7 @@ impl World {
             let idles = [("nt", "KiIdleLoop", Place::Calls), ("nt", "PoIdle", Place::Calls)];
             // The second processor was interrupted and runs a deferred call; the third is in a function without frame.
             let then: &[Call] = match index {
-                1 if self.options.generation.machine != Machine::Arm64 => &[
+                1 => &[
                     ("nt", "PpmIdleExecuteTransition", Place::Body),
                     ("nt", "KiDpcInterrupt", Place::Calls),
                     ("nt", "KiDispatchInterrupt", Place::Calls),
@@ -322,6 +322,9 @@ impl World {
         let cpu = self.give_stack(thread, id, chain);
         let generation = self.options.generation;
         self.set(thread, "_KTHREAD.KernelStack", cpu.sp);
+        // On arm64 the switch itself saves into the thread: where its caller goes on, and its frame.
+        self.set(thread, "_KTHREAD.SwitchFrame.Fp", cpu.registers[29]);
+        self.set(thread, "_KTHREAD.SwitchFrame.Return", cpu.registers[30]);
         self.set(thread, "_KTHREAD.State", 5);
         self.set(thread, "_KTHREAD.WaitReason", reason);
         self.set(thread, "_KTHREAD.WaitTime", 0x1234);

@@ -1,6 +1,6 @@
-//! Windows times as text: FILETIME and time stamps to civil dates, in the words of KD's banner.
+//! Windows times as text, in KD's words: FILETIMEs, link time stamps, spans of time, clock ticks.
 //!
-//! A FILETIME counts 100 ns since 1601-01-01 UTC. Days become dates by the era arithmetic of the proleptic Gregorian
+//! A FILETIME counts 100 ns since 1601-01-01 UTC; clock ticks count interrupts of `KeMaximumIncrement` × 100 ns. Days become dates by the era arithmetic of the proleptic Gregorian
 //! calendar (400 years are 146097 days).
 
 use std::fmt;
@@ -115,6 +115,38 @@ pub fn up_time(up_time: u64) -> String {
     )
 }
 
+/// A span of time as `!process` and `!thread` have it: `00:01:11.344`; days are in the hours. `span` is in units of
+/// 100 ns.
+pub fn elapsed(span: u64) -> String {
+    let seconds = span / PER_SECOND;
+    format!(
+        "{:02}:{:02}:{:02}.{:03}",
+        seconds / 3600,
+        seconds / 60 % 60,
+        seconds % 60,
+        span % PER_SECOND / 10_000
+    )
+}
+
+/// Units of 100 ns in clock ticks, where a tick is `increment` units (`KeMaximumIncrement`).
+pub fn of_ticks(ticks: u64, increment: u64) -> u64 {
+    ticks.saturating_mul(increment)
+}
+
+/// The time since a tick as `!thread` shows it behind `Ticks:`, `(0:00:00:01.921)`: days, hours, minutes, seconds.
+/// `span` is in units of 100 ns.
+pub fn waited(span: u64) -> String {
+    let seconds = span / PER_SECOND;
+    format!(
+        "({}:{:02}:{:02}:{:02}.{:03})",
+        seconds / 86_400,
+        seconds / 3600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+        span % PER_SECOND / 10_000
+    )
+}
+
 /// A `TimeDateStamp` (seconds since 1970) as a FILETIME.
 pub fn file_time_of_stamp(stamp: u32) -> u64 {
     (u64::from(stamp) + UNIX_EPOCH) * PER_SECOND
@@ -146,6 +178,15 @@ mod tests {
         assert_eq!(time_stamp(0x6C31A20E), "Sat Jul 10 04:01:18 2027 (6C31A20E)");
         assert_eq!(time_stamp(0xFE185FA8), "***** Invalid (FE185FA8)");
         assert_eq!(time_stamp(0), "unavailable (00000000)");
+    }
+
+    #[test]
+    fn spans_of_time() {
+        assert_eq!(elapsed(713_440_000), "00:01:11.344");
+        assert_eq!(elapsed(100 * 3600 * PER_SECOND), "100:00:00.000");
+        assert_eq!(waited(of_ticks(123, 156_250)), "(0:00:00:01.921)");
+        assert_eq!(waited((86_400 + 3661) * PER_SECOND), "(1:01:01:01.000)");
+        elapsed(of_ticks(u64::MAX, u64::MAX));
     }
 
     #[test]
