@@ -164,10 +164,12 @@ fn tables_that_do_not_fit_are_refused() {
     let built = |version: String| {
         format!("odd was built for extension ABI {version}, {speaks}; rebuild it with the SDK of this kd")
     };
+    let other_major = built(format!("{}.{minor}", major + 1));
+    let other_minor = built(format!("{major}.{next}"));
     let newer = format!("odd needs extension ABI {major}.{next} or newer, {speaks}");
     let cases = [
-        ("major", built(format!("{}.{minor}", major + 1)).as_str()),
-        ("minor", built(format!("{major}.{next}")).as_str()),
+        ("major", other_major.as_str()),
+        ("minor", other_minor.as_str()),
         ("newer", newer.as_str()),
         ("layout", "block expressions.v1 differs ("),
         ("magic", "(it does not begin with KDEXT)"),

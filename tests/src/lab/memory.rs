@@ -49,6 +49,11 @@ impl PhysicalMemory {
         &self.ram
     }
 
+    /// The lowest frame that may still be free.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Takes the next free frame, filled with zeros.
     pub fn allocate(&mut self, owner: Owner) -> Pfn {
         let pfn = self.reserve(1, 1);

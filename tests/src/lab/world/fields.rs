@@ -41,13 +41,6 @@ impl World {
         (value != 0).then_some(Va(value))
     }
 
-    /// A variable that only some kernels have.
-    pub(super) fn variable(&self, name: &str) -> Option<Va> {
-        let image = self.image("nt");
-        let found = image.symbols.iter().find(|s| s.name == name)?;
-        Some(Va(image.base + u64::from(found.rva)))
-    }
-
     /// Takes an entry out of its list.
     pub(super) fn unlink(&mut self, entry: Va) {
         let blink = self.options.generation.at("_LIST_ENTRY.Blink");

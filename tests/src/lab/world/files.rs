@@ -131,7 +131,7 @@ impl World {
     }
 
     /// The section of a file: control area, segment, one subsection behind the control area, prototype entries.
-    pub(super) fn section(&mut self, path: &str, pages: u64, image: bool) -> Section {
+    pub(super) fn mapped_file(&mut self, path: &str, pages: u64, image: bool) -> Section {
         if let Some(known) = self.files.sections.get(path) {
             return *known;
         }

@@ -1,26 +1,17 @@
-//! Pool blocks with headers, objects with headers and names, directories, handle tables.
+//! Objects with headers and names, directories, handle tables.
 //!
 //! Facts: the structures in the layout tables; how Windows 10 hides type indices and packs handle entries, from public
 //! descriptions of the object manager.
 
 use super::{Story, World};
-use crate::lab::memory::Owner;
-use crate::lab::paging::Size;
 use kd_sdk::address::{PAGE_SIZE, Va};
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
 
-/// What the builder remembers of objects and pool.
+/// What the builder remembers of objects.
 #[derive(Default)]
 pub(super) struct Objects {
     /// Name and type object of each kind of object; the index is the place plus two.
     kinds: Vec<(&'static str, Va, u32)>,
-    /// Size of the block before the next one, zero at the start of a page.
-    previous: u64,
-    /// Allocations of a page and more: address, tag, bytes.
-    pub big: Vec<(Va, [u8; 4], u64)>,
-    /// Allocations and bytes of each tag.
-    pub tags: BTreeMap<[u8; 4], (u64, u64)>,
     /// Directories: path and object.
     pub directories: Vec<(String, Va)>,
     /// Named objects: path, kind, body.
@@ -42,59 +33,6 @@ static KINDS: &[(&str, &str, &[u8; 4])] = &[
 ];
 
 impl World {
-    /// Takes a zeroed block of nonpaged pool with a header; a page and more without.
-    pub(super) fn pool_block(&mut self, tag: &[u8; 4], size: u64) -> Va {
-        let generation = self.options.generation;
-        let header = generation.at("_POOL_HEADER");
-        let unit = header;
-        let total = (size.max(1) + header).next_multiple_of(unit);
-        let count = self.objects.tags.entry(*tag).or_default();
-        count.0 += 1;
-        count.1 += if total > PAGE_SIZE { size.next_multiple_of(PAGE_SIZE) } else { total };
-        if total > PAGE_SIZE {
-            self.end_pool_page();
-            let va = self.pool;
-            let bytes = size.next_multiple_of(PAGE_SIZE);
-            self.map_range(va, bytes);
-            self.pool = va.add(bytes);
-            self.objects.big.push((va, *tag, bytes));
-            return va;
-        }
-        let room = self.pool.0.next_multiple_of(PAGE_SIZE) - self.pool.0;
-        if room < total {
-            self.end_pool_page();
-        }
-        if self.pool.page_offset() == 0 {
-            self.map_range(self.pool, PAGE_SIZE);
-            self.objects.previous = 0;
-        }
-        let va = self.pool;
-        // Nonpaged and in use; XP counts types from one.
-        let kind = if generation.build < 6000 { 5 } else { 2 };
-        self.write_pool_header(va, tag, total, kind);
-        self.pool = va.add(total);
-        va.add(header)
-    }
-
-    /// Fills what is left of the page with a free block.
-    fn end_pool_page(&mut self) {
-        let room = self.pool.0.next_multiple_of(PAGE_SIZE) - self.pool.0;
-        if room != 0 {
-            self.write_pool_header(self.pool, b"Free", room, 0);
-            self.pool = self.pool.add(room);
-        }
-        self.objects.previous = 0;
-    }
-
-    fn write_pool_header(&mut self, va: Va, tag: &[u8; 4], total: u64, kind: u64) {
-        let unit = self.options.generation.at("_POOL_HEADER");
-        self.set(va, "_POOL_HEADER.PreviousSize", self.objects.previous / unit);
-        self.set(va, "_POOL_HEADER.BlockSize", total / unit);
-        self.set(va, "_POOL_HEADER.PoolType", kind);
-        self.set(va, "_POOL_HEADER.PoolTag", u64::from(u32::from_le_bytes(*tag)));
-        self.objects.previous = total;
-    }
-
     /// Makes an object and returns its body. A sample has no objects: there it is only memory.
     pub(super) fn new_object(&mut self, kind: &str, size: u64, name: Option<(&str, Va)>) -> Va {
         if self.options.story == Story::Sample {
@@ -132,7 +70,10 @@ impl World {
     /// Makes a type object for each kind, and the root directory.
     pub(super) fn make_kinds(&mut self) {
         let generation = self.options.generation;
-        self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
+        // Before, kernels have no such variable; the built ones keep it zero.
+        if generation.build >= 10240 {
+            self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
+        }
         let size = generation.at("_OBJECT_TYPE");
         for (index, &(name, variable, tag)) in KINDS.iter().enumerate() {
             let body = self.new_object("Type", size, Some((name, Va(0))));
@@ -225,8 +166,7 @@ impl World {
         let per_page = PAGE_SIZE / size;
         let table = self.pool_block(b"Obtb", generation.at("_HANDLE_TABLE"));
         let pages = entries.iter().map(|e| e.0 / 4 / per_page + 1).max().unwrap_or(1);
-        let used: BTreeSet<u64> = entries.iter().map(|e| e.0 / 4 / per_page).collect();
-        let leaves = self.leaves(pages, &used);
+        let leaves = self.leaves(pages);
         let (mut level, mut tables) = (0, leaves.clone());
         while tables.len() > 1 {
             level += 1;
@@ -269,30 +209,13 @@ impl World {
         table
     }
 
-    /// The pages of a handle table. Those without open handles look the same: many of them share one frame.
-    fn leaves(&mut self, pages: u64, used: &BTreeSet<u64>) -> Vec<Va> {
+    /// The pages of a handle table; many stand in one block.
+    fn leaves(&mut self, pages: u64) -> Vec<Va> {
         if pages <= 64 {
             return (0..pages).map(|_| self.pool_block(b"Obtb", PAGE_SIZE)).collect();
         }
-        self.end_pool_page();
-        let first = self.pool;
-        self.pool = first.add(pages * PAGE_SIZE);
-        self.objects.big.push((first, *b"Obtb", pages * PAGE_SIZE));
-        let count = self.objects.tags.entry(*b"Obtb").or_default();
-        count.0 += 1;
-        count.1 += pages * PAGE_SIZE;
-        let empty = self.memory.allocate(Owner::Kernel);
-        (0..pages)
-            .map(|page| {
-                let va = first.add(page * PAGE_SIZE);
-                if used.contains(&page) {
-                    self.map_range(va, PAGE_SIZE);
-                } else {
-                    self.system.map(&mut self.memory, va, empty, Size::Small, Owner::Kernel);
-                }
-                va
-            })
-            .collect()
+        let first = self.pool_block(b"Obtb", pages * PAGE_SIZE);
+        (0..pages).map(|page| first.add(page * PAGE_SIZE)).collect()
     }
 
     /// The header of an object.

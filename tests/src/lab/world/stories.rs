@@ -31,7 +31,9 @@ impl World {
         if story == Story::Wow64 {
             self.narrow(program);
         }
-        self.memory_counters();
+        self.varied_pool();
+        self.page_files();
+        self.fill_memory();
         match story {
             Story::Idle | Story::Deadlock | Story::ErrorLog => self.asked_for(program),
             _ => self.fault(program, devices),
@@ -249,31 +251,6 @@ impl World {
             }));
         }
         self.facts.insert("error_log".into(), list.into());
-    }
-
-    /// The counters of memory, in pages, where they are variables of their own.
-    fn memory_counters(&mut self) {
-        let pressed = self.options.story == Story::MemoryPressure;
-        let leaked = self.options.story == Story::Leak;
-        let pages: u64 = self.memory.ram().iter().map(|r| r.count).sum();
-        let counters = [
-            ("MmAvailablePages", if pressed { 37 } else { pages / 2 }),
-            ("MmResidentAvailablePages", if pressed { 12 } else { pages * 3 / 4 }),
-            ("MmTotalCommitLimit", pages * 2),
-            ("MmTotalCommittedPages", if pressed { pages * 2 - 1 } else { pages / 2 }),
-            ("MmPeakCommitment", if pressed { pages * 2 } else { pages * 2 / 3 }),
-            ("MmSharedCommit", 0x123),
-            ("MmDriverCommit", 0x45),
-            ("MmProcessCommit", 0x67),
-            ("MmPagedPoolCommit", 0x89),
-            ("MmMaximumNonPagedPoolInBytes", if leaked { 0x20_0000 } else { pages * 4096 / 4 }),
-            ("MmSizeOfPagedPoolInBytes", 0x1000_0000),
-        ];
-        for (name, value) in counters {
-            self.write_pointer(self.nt(name), value);
-        }
-        let text = counters.iter().map(|&(n, v)| (n.to_owned(), v.into())).collect::<serde_json::Map<_, _>>();
-        self.facts.insert("counters".into(), text.into());
     }
 
     /// A debugger asked for the dump while the program was in its request: no fault.

@@ -44,7 +44,7 @@ impl World {
         let table = generation.find("_EPROCESS.VadRoot.BalancedRoot").is_some();
         let above = if table { root_at } else { Va(0) };
         let mut levels = vec![0; nodes.len()];
-        let (root, depth) = self.tree(&nodes, above, 1, &mut levels);
+        let (root, depth) = self.vad_tree(&nodes, above, 1, &mut levels);
         if table {
             self.set(root_at, "_MM_AVL_TABLE.BalancedRoot.u1.Parent", root_at.0);
             self.set(root_at, "_MM_AVL_TABLE.BalancedRoot.RightChild", root.0);
@@ -105,7 +105,7 @@ impl World {
         ];
         self.fill(vad, "_MMVAD_SHORT", &fields);
         let (Backing::Image(path) | Backing::Data(path)) = &range.backing else { return vad };
-        let section = self.section(path, range.size / PAGE_SIZE, image);
+        let section = self.mapped_file(path, range.size / PAGE_SIZE, image);
         let last = section.prototypes.add((section.pages - 1) * self.system.scheme.entry_size());
         let fields = [
             ("Subsection", section.subsection.0),
@@ -122,7 +122,7 @@ impl World {
     }
 
     /// Hangs nodes, in ascending order, under a parent; returns their root and its height.
-    fn tree(&mut self, nodes: &[Va], parent: Va, level: u64, levels: &mut [u64]) -> (Va, u64) {
+    fn vad_tree(&mut self, nodes: &[Va], parent: Va, level: u64, levels: &mut [u64]) -> (Va, u64) {
         if nodes.is_empty() {
             return (Va(0), 0);
         }
@@ -130,8 +130,8 @@ impl World {
         let node = nodes[middle];
         levels[middle] = level;
         let (before, rest) = levels.split_at_mut(middle);
-        let (left, left_height) = self.tree(&nodes[..middle], node, level + 1, before);
-        let (right, right_height) = self.tree(&nodes[middle + 1..], node, level + 1, &mut rest[1..]);
+        let (left, left_height) = self.vad_tree(&nodes[..middle], node, level + 1, before);
+        let (right, right_height) = self.vad_tree(&nodes[middle + 1..], node, level + 1, &mut rest[1..]);
         let balance = right_height.wrapping_sub(left_height) & 3;
         self.fill(node, "_MMVAD_SHORT", &[("LeftChild", left.0), ("RightChild", right.0)]);
         self.fill(node, "_MMVAD_SHORT.VadNode", &[("Left", left.0), ("Right", right.0)]);

@@ -228,7 +228,6 @@ impl World {
         for page in (low.0..high.0).step_by(PAGE_SIZE as usize) {
             let at = Va(page);
             if let Some(pa) = self.system.translate(&self.memory, at) {
-                self.mapped.remove(&pa.pfn().0);
                 self.memory.release(pa.pfn());
             }
             let leaf = Leaf::PageFile { file: 0, page: 0x900 + (page >> 12 & 0xff) };
