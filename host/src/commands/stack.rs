@@ -64,20 +64,18 @@ pub struct Look {
     pub links: bool,
     /// `kd`: no frames at all.
     pub raw: bool,
-    /// Source lines, unless `L`.
-    pub lines: bool,
-    /// `L`.
+    /// `L`: no source lines.
     pub no_lines: bool,
-    /// `p`, `P`.
+    /// `p`, `P`: parameters.
     pub parameters: Option<Parameters>,
 }
 
 /// Where `kp` and `kP` put the parameters.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Parameters {
-    /// Behind each other.
+    /// Behind the name.
     OneLine,
-    /// Each on a line of its own.
+    /// On a line each.
     LineEach,
 }
 
@@ -127,8 +125,8 @@ fn stack(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     if scope.contexts.registers.as_ref().is_some_and(|context| context.kind != ContextKind::Frame) {
         out.line("  *** Stack trace for last set context - .thread/.cxr resets it");
     }
-    let look = Look { lines: session.settings.shows_lines(), ..look };
-    Table { scope: &scope, out, look, pointer: scope.pointer_size() }.show(&walked, count);
+    let lines = session.settings.shows_lines() && !look.no_lines;
+    show_frames(&scope, out, look, &walked, lines, count);
     if interrupted.get() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
@@ -179,8 +177,9 @@ fn set(registers: &mut Registers, values: &[(&str, u64)]) {
 }
 
 /// The table of a stack, in KD's columns.
-pub fn show_frames(scope: &Scope, out: &Out<'_>, look: Look, frames: &[Frame]) {
-    Table { scope, out, look, pointer: scope.pointer_size() }.show(frames, usize::MAX);
+/// At most `count` rows, with source lines if `lines`.
+pub fn show_frames(scope: &Scope, out: &Out<'_>, look: Look, frames: &[Frame], lines: bool, count: usize) {
+    Table { scope, out, look, pointer: scope.pointer_size() }.show(frames, lines, count);
 }
 
 /// One line for a frame with its number, as `.frame` prints it.
@@ -198,8 +197,7 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    fn show(&self, frames: &[Frame], count: usize) {
-        let lines = self.look.lines && !self.look.no_lines;
+    fn show(&self, frames: &[Frame], lines: bool, count: usize) {
         self.out.line(&self.header());
         let mut before = None;
         self.out.list("frames", |out| {

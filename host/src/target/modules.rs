@@ -178,7 +178,7 @@ impl Target {
         let walk = || {
             let process = self.crashed_process()?;
             let peb = process.add(self.kd_data()?.offset(field::OFFSET_EPROCESS_PEB)?);
-            let peb = self.read_pointer(peb).ok().filter(|peb| !peb.is_null())?;
+            let peb = self.read_pointer(peb).ok().filter(|peb| !peb.is_null() && self.is_user(*peb))?;
             // A program can write anything into its own list: what is no list any more ends it.
             loader_modules(&self.view, peb, self.pointer_size() as usize).ok()
         };

@@ -6,7 +6,9 @@
 //!
 //! [`Session`]: crate::session::Session
 
+pub mod directory;
 pub mod error_log;
+pub mod io;
 pub mod list;
 pub mod lock;
 pub mod object;

@@ -38,7 +38,7 @@ const IO_TYPE_VPB: u64 = 10;
 
 impl World {
     /// The device of the volume and its VPB.
-    fn volume(&mut self) -> [Va; 2] {
+    pub(super) fn volume(&mut self) -> [Va; 2] {
         if let Some(known) = self.files.volume {
             return known;
         }
@@ -80,6 +80,12 @@ impl World {
         self.facts.insert("volume".into(), text);
         self.files.volume = Some([device, vpb]);
         [device, vpb]
+    }
+
+    /// A driver object that no image belongs to.
+    pub(super) fn volume_driver(&mut self) -> Va {
+        let [device, _] = self.volume();
+        Va(self.get(device, "_DEVICE_OBJECT.DriverObject").unwrap_or(0))
     }
 
     /// The volume is mounted by a file system's device.
