@@ -167,8 +167,6 @@ fn tables_that_do_not_fit_are_refused() {
     let other_major = built(format!("{}.{minor}", major + 1));
     let other_minor = built(format!("{major}.{next}"));
     let newer = format!("odd needs extension ABI {major}.{next} or newer, {speaks}");
-    let (other_major, other_minor) =
-        (built(format!("{}.{minor}", major + 1)), built(format!("{major}.{next}")));
     let cases = [
         ("major", other_major.as_str()),
         ("minor", other_minor.as_str()),
