@@ -12,6 +12,7 @@ mod lab;
 mod locks;
 mod microsoft;
 mod oracles;
+mod process;
 mod program;
 mod real;
 mod sdk;
