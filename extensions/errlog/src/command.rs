@@ -2,7 +2,7 @@
 
 use crate::model::Names;
 use kd_sdk::nt::error_log::{self, Entry};
-use kd_sdk::nt::{io, irp, status, string, time};
+use kd_sdk::nt::{io, status, string, time};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -180,8 +180,7 @@ impl Page<'_> {
     fn request(&self, entry: &Entry) {
         let out = self.out;
         let major = entry.major_function;
-        let name = irp::major_name(major.into());
-        let name = name.as_deref();
+        let name = io::major_name(major);
         self.label("Request");
         out.data("major_name", name.map_or(Value::Null, Value::Text));
         let shown = name.map_or(format!("major function {major:x}"), |name| format!("{name} ({major:x})"));

@@ -3,7 +3,7 @@
 use crate::locks::{plain, problems, symbol};
 use kd_sdk::nt::directory::Directories;
 use kd_sdk::nt::object::Objects;
-use kd_sdk::nt::{io, irp, string};
+use kd_sdk::nt::{io, string};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::types::Type;
@@ -199,7 +199,7 @@ impl<'a> View<'a> {
             out.line("Dispatch routines:");
             for major in 0..28u8 {
                 let routine = self.session.memory().pointer(table.add(u64::from(major) * pointer))?;
-                let name = format!("[{major:02x}] {}", irp::major_name(major.into()).unwrap_or_default());
+                let name = format!("[{major:02x}] {}", io::major_name(major).unwrap_or("?"));
                 self.routine(&name, routine, &mut wrong);
             }
             Ok::<(), Error>(())

@@ -1,4 +1,4 @@
-//! The I/O manager: driver and device objects by name, I/O control codes.
+//! The I/O manager: driver and device objects by name, requests by the names of wdm.h.
 //!
 //! The offsets used here have not changed since NT, so that drivers have names without symbols too; the type word at
 //! the start of an object is checked before anything is believed.
@@ -58,6 +58,41 @@ pub fn driver_of(session: &Session<'_>, at: Va) -> Result<Va> {
     session.memory().pointer(at.add(8))
 }
 
+/// `IRP_MJ_READ`.
+pub fn major_name(code: u8) -> Option<&'static str> {
+    const NAMES: [&str; 28] = [
+        "IRP_MJ_CREATE",
+        "IRP_MJ_CREATE_NAMED_PIPE",
+        "IRP_MJ_CLOSE",
+        "IRP_MJ_READ",
+        "IRP_MJ_WRITE",
+        "IRP_MJ_QUERY_INFORMATION",
+        "IRP_MJ_SET_INFORMATION",
+        "IRP_MJ_QUERY_EA",
+        "IRP_MJ_SET_EA",
+        "IRP_MJ_FLUSH_BUFFERS",
+        "IRP_MJ_QUERY_VOLUME_INFORMATION",
+        "IRP_MJ_SET_VOLUME_INFORMATION",
+        "IRP_MJ_DIRECTORY_CONTROL",
+        "IRP_MJ_FILE_SYSTEM_CONTROL",
+        "IRP_MJ_DEVICE_CONTROL",
+        "IRP_MJ_INTERNAL_DEVICE_CONTROL",
+        "IRP_MJ_SHUTDOWN",
+        "IRP_MJ_LOCK_CONTROL",
+        "IRP_MJ_CLEANUP",
+        "IRP_MJ_CREATE_MAILSLOT",
+        "IRP_MJ_QUERY_SECURITY",
+        "IRP_MJ_SET_SECURITY",
+        "IRP_MJ_POWER",
+        "IRP_MJ_SYSTEM_CONTROL",
+        "IRP_MJ_DEVICE_CHANGE",
+        "IRP_MJ_QUERY_QUOTA",
+        "IRP_MJ_SET_QUOTA",
+        "IRP_MJ_PNP",
+    ];
+    NAMES.get(usize::from(code)).copied()
+}
+
 /// The parts of an I/O control code: `device 22, function 801, METHOD_BUFFERED, FILE_ANY_ACCESS`.
 pub fn control_code(code: u32) -> String {
     let method = ["METHOD_BUFFERED", "METHOD_IN_DIRECT", "METHOD_OUT_DIRECT", "METHOD_NEITHER"];
@@ -78,6 +113,9 @@ mod tests {
 
     #[test]
     fn codes_have_names() {
+        assert_eq!(major_name(14), Some("IRP_MJ_DEVICE_CONTROL"));
+        assert_eq!(major_name(27), Some("IRP_MJ_PNP"));
+        assert_eq!(major_name(28), None);
         assert_eq!(control_code(0x0022_2004), "device 22, function 801, METHOD_BUFFERED, FILE_ANY_ACCESS");
         assert_eq!(
             control_code(u32::MAX),
