@@ -13,6 +13,9 @@ const MOST_CONTENDED: usize = 10;
 const MOST_DESCRIBED: usize = 1000;
 const MOST_FRAMES: u32 = 50;
 
+/// Problems that are shown to people.
+const MOST_PROBLEMS: usize = 20;
+
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 struct Options {
@@ -92,11 +95,18 @@ pub fn thread_data(out: &Out<'_>, facts: &ThreadFacts) {
 /// What was said to be wrong.
 pub fn problems(out: &Out<'_>, indent: &str, list: &[String]) {
     out.list("problems", |out| {
-        for problem in list {
-            out.styled_field("", Value::Text(problem), Style::Bad, &format!("{indent}*** {problem}"));
-            out.end_line();
+        for (index, problem) in list.iter().enumerate() {
+            if index < MOST_PROBLEMS {
+                out.styled_field("", Value::Text(problem), Style::Bad, &format!("{indent}*** {problem}"));
+                out.end_line();
+            } else {
+                out.data("", Value::Text(problem));
+            }
         }
     });
+    if list.len() > MOST_PROBLEMS {
+        out.line(&format!("{indent}*** and {} more", list.len() - MOST_PROBLEMS));
+    }
 }
 
 struct View<'a> {

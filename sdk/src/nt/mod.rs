@@ -25,6 +25,7 @@ pub mod status;
 pub mod string;
 pub mod thread;
 pub mod time;
+pub mod timer;
 pub mod token;
 pub mod tree;
 pub mod vad;
