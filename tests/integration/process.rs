@@ -399,16 +399,18 @@ impl Case {
 
     fn check_processors(&self) {
         let what = &self.what;
-        let queues = list(&self.answers.data("!ready 0")["queues"]);
-        let mut found: Vec<_> = queues
-            .iter()
-            .flat_map(|queue| list(&queue["threads"]))
-            .map(|thread| number(&thread["address"]))
-            .collect();
         let mut wanted: Vec<_> = self.facts("ready").iter().map(|ready| number(&ready["thread"])).collect();
-        found.sort_unstable();
-        wanted.sort_unstable();
-        assert_eq!(found, wanted, "{what}");
+        if wanted.is_empty() {
+            // The layout of arm64 does not tell where the queues are.
+            assert!(self.answers.record("!ready 0")["messages"].to_string().contains("neither"), "{what}");
+        } else {
+            let queues = list(&self.answers.data("!ready 0")["queues"]);
+            let threads = queues.iter().flat_map(|queue| list(&queue["threads"]));
+            let mut found: Vec<_> = threads.map(|thread| number(&thread["address"])).collect();
+            found.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(found, wanted, "{what}");
+        }
         let running = list(&self.answers.data("!running -i")["running"]);
         let prcbs: Vec<_> = running.iter().map(|row| number(&row["prcb"])).collect();
         let wanted: Vec<_> = list(&self.truth["processors"]).iter().map(|p| number(&p["prcb"])).collect();
