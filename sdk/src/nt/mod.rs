@@ -6,8 +6,14 @@
 //!
 //! [`Session`]: crate::session::Session
 
+pub mod heap;
 pub mod list;
+pub mod memory;
 pub mod object;
+pub mod pagefile;
+pub mod pfn;
+pub mod pool;
+pub mod section;
 pub mod string;
 pub mod time;
 pub mod tree;
