@@ -38,14 +38,19 @@ pub fn ca(session: &Session<'_>, args: &str) -> Result<()> {
     let out = session.out();
     if flags & ONE_LINE != 0 {
         let width = if session.target().pointer_size() == 4 { 8 } else { 17 };
-        out.styled(Style::Heading, &format!("{:width$}  {:>8} {:>8} {:>6}  name", "Control", "Pfns", "Views", "Users"));
+        out.styled(
+            Style::Heading,
+            &format!("{:width$}  {:>8} {:>8} {:>6}  name", "Control", "Pfns", "Views", "Users"),
+        );
         out.end_line();
     }
     out.list("areas", |out| -> Result<()> {
         for at in found {
             session.check_interrupt()?;
             match sections.area(at) {
-                Ok(area) if !every || wanted(&area, flags) => out.record("", |out| show(session, out, &sections, &area, flags))?,
+                Ok(area) if !every || wanted(&area, flags) => {
+                    out.record("", |out| show(session, out, &sections, &area, flags))?
+                }
                 Ok(_) => {}
                 Err(error) if every => out.line(&format!("{}  {error}", session.target().show(at))),
                 Err(error) => return Err(error),
@@ -89,14 +94,28 @@ fn name(out: &Out<'_>, sections: &Sections<'_>, area: &ControlArea) {
     }
 }
 
-fn show(session: &Session<'_>, out: &Out<'_>, sections: &Sections<'_>, area: &ControlArea, flags: u64) -> Result<()> {
+fn show(
+    session: &Session<'_>,
+    out: &Out<'_>,
+    sections: &Sections<'_>,
+    area: &ControlArea,
+    flags: u64,
+) -> Result<()> {
     let address = |va: Va| session.target().show(va);
     out.data("control_area", Value::Hex(area.at.0));
     if flags & ONE_LINE != 0 {
         out.link(&address(area.at), &format!("!ca {:x}", area.at.0));
-        out.field("pfn_references", Value::UInt(area.pfn_references), &format!("  {:>8}", area.pfn_references));
+        out.field(
+            "pfn_references",
+            Value::UInt(area.pfn_references),
+            &format!("  {:>8}", area.pfn_references),
+        );
         out.field("mapped_views", Value::UInt(area.mapped_views), &format!(" {:>8}", area.mapped_views));
-        out.field("user_references", Value::UInt(area.user_references), &format!(" {:>6}  ", area.user_references));
+        out.field(
+            "user_references",
+            Value::UInt(area.user_references),
+            &format!(" {:>6}  ", area.user_references),
+        );
         name(out, sections, area);
         out.end_line();
         return Ok(());
@@ -106,14 +125,22 @@ fn show(session: &Session<'_>, out: &Out<'_>, sections: &Sections<'_>, area: &Co
     let number = |key, label: &str, value: u64| {
         out.field(key, Value::UInt(value), &format!("  {label:<16}{value:>17x}"));
     };
-    out.field("segment", Value::Hex(area.segment.0), &format!("  {:<16}{:>17}", "Segment", address(area.segment)));
+    out.field(
+        "segment",
+        Value::Hex(area.segment.0),
+        &format!("  {:<16}{:>17}", "Segment", address(area.segment)),
+    );
     out.end_line();
     number("section_references", "Section Ref", area.section_references);
     number("pfn_references", "Pfn Ref", area.pfn_references);
     number("mapped_views", "Mapped Views", area.mapped_views);
     out.end_line();
     number("user_references", "User Ref", area.user_references);
-    out.field("waiting", Value::Hex(area.waiting.0), &format!("  {:<16}{:>17x}", "WaitForDel", area.waiting.0));
+    out.field(
+        "waiting",
+        Value::Hex(area.waiting.0),
+        &format!("  {:<16}{:>17x}", "WaitForDel", area.waiting.0),
+    );
     number("flushes", "Flush Count", area.flushes);
     out.end_line();
     out.data("file_object", Value::Hex(area.file.0));
@@ -123,7 +150,11 @@ fn show(session: &Session<'_>, out: &Out<'_>, sections: &Sections<'_>, area: &Co
     number("modified_writes", "ModWriteCount", area.modified_writes);
     number("system_views", "System Views", area.system_views);
     out.end_line();
-    out.field("flags", Value::Hex(area.flags), &format!("  Flags ({:x}) {} ", area.flags, area.flag_names.join(" ")));
+    out.field(
+        "flags",
+        Value::Hex(area.flags),
+        &format!("  Flags ({:x}) {} ", area.flags, area.flag_names.join(" ")),
+    );
     out.list("flag_names", |out| area.flag_names.iter().for_each(|flag| out.data("", Value::Text(flag))));
     out.end_line();
     out.text("      ");
@@ -136,7 +167,10 @@ fn show(session: &Session<'_>, out: &Out<'_>, sections: &Sections<'_>, area: &Co
         subsections(session, out, sections, area)?;
     }
     if flags & VIEWS != 0 {
-        out.line(&format!("Views: {} mapped, of them {} of the cache; this kernel keeps no list of them", area.mapped_views, area.system_views));
+        out.line(&format!(
+            "Views: {} mapped, of them {} of the cache; this kernel keeps no list of them",
+            area.mapped_views, area.system_views
+        ));
     }
     Ok(())
 }
@@ -160,7 +194,10 @@ fn segment(session: &Session<'_>, out: &Out<'_>, area: &ControlArea) {
             out.field("committed", Value::UInt(committed), &format!("  Committed       {committed:>17x}"));
             out.end_line();
             if back != area.at {
-                out.styled(Style::Bad, &format!("  it leads to the control area at {}", session.target().show(back)));
+                out.styled(
+                    Style::Bad,
+                    &format!("  it leads to the control area at {}", session.target().show(back)),
+                );
                 out.end_line();
             }
         }
@@ -168,7 +205,12 @@ fn segment(session: &Session<'_>, out: &Out<'_>, area: &ControlArea) {
     }
 }
 
-fn subsections(session: &Session<'_>, out: &Out<'_>, sections: &Sections<'_>, area: &ControlArea) -> Result<()> {
+fn subsections(
+    session: &Session<'_>,
+    out: &Out<'_>,
+    sections: &Sections<'_>,
+    area: &ControlArea,
+) -> Result<()> {
     let (found, stopped) = sections.subsections(area)?;
     out.list("subsections", |out| {
         for (index, one) in found.iter().enumerate() {
@@ -177,12 +219,32 @@ fn subsections(session: &Session<'_>, out: &Out<'_>, sections: &Sections<'_>, ar
                 let at = session.target().show(one.at);
                 out.field("address", Value::Hex(one.at.0), &format!("Subsection {}. @ {at}", index + 1));
                 out.end_line();
-                out.field("base", Value::Hex(one.base.0), &format!("  Base Pte        {:>17}", session.target().show(one.base)));
-                out.field("entries", Value::UInt(one.entries), &format!("  Ptes In Subsect {:>17x}", one.entries));
-                out.field("protection", Value::UInt(one.protection), &format!("  Protection      {:>17x}", one.protection));
+                out.field(
+                    "base",
+                    Value::Hex(one.base.0),
+                    &format!("  Base Pte        {:>17}", session.target().show(one.base)),
+                );
+                out.field(
+                    "entries",
+                    Value::UInt(one.entries),
+                    &format!("  Ptes In Subsect {:>17x}", one.entries),
+                );
+                out.field(
+                    "protection",
+                    Value::UInt(one.protection),
+                    &format!("  Protection      {:>17x}", one.protection),
+                );
                 out.end_line();
-                out.field("start_sector", Value::UInt(one.start), &format!("  Starting Sector {:>17x}", one.start));
-                out.field("sectors", Value::UInt(one.sectors), &format!("  Number Of Sect  {:>17x}", one.sectors));
+                out.field(
+                    "start_sector",
+                    Value::UInt(one.start),
+                    &format!("  Starting Sector {:>17x}", one.start),
+                );
+                out.field(
+                    "sectors",
+                    Value::UInt(one.sectors),
+                    &format!("  Number Of Sect  {:>17x}", one.sectors),
+                );
                 out.end_line();
             });
         }

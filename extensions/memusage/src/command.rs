@@ -46,7 +46,10 @@ pub fn memusage(session: &Session<'_>, args: &str) -> Result<()> {
     }
     match counted.interrupted {
         Some(done) => {
-            out.warning(&format!("interrupted after {done} of {} frames: the numbers are partial", database.frames()));
+            out.warning(&format!(
+                "interrupted after {done} of {} frames: the numbers are partial",
+                database.frames()
+            ));
             Err(Error::Interrupted)
         }
         None => Ok(()),
@@ -112,7 +115,12 @@ impl Names {
         match owner {
             Owner::Area(area) => {
                 let name = self.0.entry(area).or_insert_with(|| area_name(session, owners, area));
-                Name { kind: name.kind, shown: name.shown.clone(), name: name.name.clone(), path: name.path.clone() }
+                Name {
+                    kind: name.kind,
+                    shown: name.shown.clone(),
+                    name: name.name.clone(),
+                    path: name.path.clone(),
+                }
             }
             Owner::PageFileSection => plain("page_file_section", "Page File Section".to_owned(), ""),
             Owner::Process(number) => {
@@ -181,7 +189,15 @@ fn table(session: &Session<'_>, owners: &mut Owners<'_>, usage: &HashMap<Owner, 
     })
 }
 
-fn row(session: &Session<'_>, out: &Out<'_>, owners: &Owners<'_>, owner: Owner, usage: &Usage, name: &Name, width: usize) {
+fn row(
+    session: &Session<'_>,
+    out: &Out<'_>,
+    owners: &Owners<'_>,
+    owner: Owner,
+    usage: &Usage,
+    name: &Name,
+    width: usize,
+) {
     match owner {
         Owner::Area(area) => {
             out.data("control_area", Value::Hex(area.0));

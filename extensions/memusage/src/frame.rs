@@ -33,16 +33,28 @@ fn show(session: &Session<'_>, database: &Database<'_>, frame: &Frame) {
     // Frames on lists have a link where others count.
     match frame.state {
         Some(State::Active | State::Transition) => {
-            out.field("share_count", Value::UInt(frame.share), &format!("  blink / share count {}", wide(frame.share)));
+            out.field(
+                "share_count",
+                Value::UInt(frame.share),
+                &format!("  blink / share count {}", wide(frame.share)),
+            );
         }
-        _ => out.field("blink", Value::Hex(frame.blink), &format!("  blink / share count {}", wide(frame.blink))),
+        _ => out.field(
+            "blink",
+            Value::Hex(frame.blink),
+            &format!("  blink / share count {}", wide(frame.blink)),
+        ),
     }
     out.text("  pteaddress ");
     out.data("pte", Value::Hex(frame.pte.0));
     out.link(&show(frame.pte), &format!("!pte {:x}", frame.pte.0));
     out.end_line();
 
-    out.field("references", Value::UInt(frame.references), &format!("    reference count {:04X}", frame.references));
+    out.field(
+        "references",
+        Value::UInt(frame.references),
+        &format!("    reference count {:04X}", frame.references),
+    );
     if let Some(used) = frame.used_entries {
         out.field("used_entries", Value::UInt(used), &format!("    used entry count  {used:04X}"));
     }

@@ -76,9 +76,14 @@ fn tops(session: &Session<'_>, root: Pa) -> Vec<Pfn> {
     let mut found = vec![root.pfn()];
     let mut table = [0; 32];
     let pae = session.types().find("nt!_MMPTE").is_ok_and(|of| of.size() == 8);
-    if session.target().machine() == Machine::X86 && pae && session.memory().read_physical(root, &mut table).is_ok() {
+    if session.target().machine() == Machine::X86
+        && pae
+        && session.memory().read_physical(root, &mut table).is_ok()
+    {
         let entries = table.as_chunks::<8>().0.iter().map(|entry| u64::from_le_bytes(*entry));
-        found.extend(entries.filter(|entry| entry & 1 != 0).map(|entry| Pa(entry & 0x000f_ffff_ffff_f000).pfn()));
+        found.extend(
+            entries.filter(|entry| entry & 1 != 0).map(|entry| Pa(entry & 0x000f_ffff_ffff_f000).pfn()),
+        );
     }
     found
 }
@@ -106,9 +111,11 @@ impl<'a> Owners<'a> {
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => refused.push(format!("processes: {error}")),
         }
-        let sections = Sections::new(session).inspect_err(|error| refused.push(format!("files: {error}"))).ok();
+        let sections =
+            Sections::new(session).inspect_err(|error| refused.push(format!("files: {error}"))).ok();
         let root = Pfn(session.target().directory_table_base().0 / kd_sdk::address::PAGE_SIZE);
-        let window = database.window(root).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
+        let window =
+            database.window(root).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
         let mut modules: Vec<_> = session.target().modules().filter(|module| module.size != 0).collect();
         modules.sort_by_key(|module| module.base);
         Ok(Owners {

@@ -98,14 +98,17 @@ pub fn scan(
                             }
                             count_state(&layout, entry, &mut counted.states);
                             let state = layout.state(entry);
-                            let Some(state) = state.filter(|state| !matches!(state, State::Zeroed | State::Free | State::Bad)) else {
+                            let Some(state) = state
+                                .filter(|state| !matches!(state, State::Zeroed | State::Free | State::Bad))
+                            else {
                                 continue;
                             };
                             if only_held && state != State::ModifiedNoWrite {
                                 continue;
                             }
                             let (owner, table) = owners.of(&layout, Pfn(pfn), entry)?;
-                            if owner == Owner::Dangling && matches!(state, State::Active | State::Transition) {
+                            if owner == Owner::Dangling && matches!(state, State::Active | State::Transition)
+                            {
                                 let charged = layout.charged.is_some_and(|slot| slot.get(entry) != 0);
                                 counted.states.dangling[usize::from(!charged)] += 1;
                             }

@@ -25,7 +25,9 @@ pub fn vm(session: &Session<'_>, args: &str) -> Result<()> {
     let args = args.trim();
     let flags = if args.is_empty() { 0 } else { session.evaluate(args)? };
     if flags & !KNOWN != 0 {
-        return Err(Error::Usage(format!("flags {flags:#x}: only bits 1, 2, 4, 8, 0x10 and 0x20 have a meaning")));
+        return Err(Error::Usage(format!(
+            "flags {flags:#x}: only bits 1, 2, 4, 8, 0x10 and 0x20 have a meaning"
+        )));
     }
     let out = session.out();
     out.styled(Style::Heading, "*** Virtual Memory Usage ***");
@@ -141,7 +143,9 @@ fn page_file(out: &Out<'_>, file: &PageFile) {
     out.data("address", Value::Hex(file.at.0));
     match &file.name {
         Ok(name) => out.field("name", Value::Text(name), &format!("\tPage File: {name}")),
-        Err(error) => out.field("name", Value::Null, &format!("\tPage File: No Name for Paging File ({error})")),
+        Err(error) => {
+            out.field("name", Value::Null, &format!("\tPage File: No Name for Paging File ({error})"))
+        }
     }
     let what = match (file.swap, file.store) {
         (true, _) => "  (swap file of sleeping programs)",
@@ -153,8 +157,16 @@ fn page_file(out: &Out<'_>, file: &PageFile) {
     out.field("current_kb", Value::UInt(kb(file.size)), &format!("\t   Current: {:>10} Kb", kb(file.size)));
     out.field("free_kb", Value::UInt(kb(file.free)), &format!("  Free Space: {:>10} Kb", kb(file.free)));
     out.end_line();
-    out.field("minimum_kb", Value::UInt(kb(file.minimum)), &format!("\t   Minimum: {:>10} Kb", kb(file.minimum)));
-    out.field("maximum_kb", Value::UInt(kb(file.maximum)), &format!("  Maximum:    {:>10} Kb", kb(file.maximum)));
+    out.field(
+        "minimum_kb",
+        Value::UInt(kb(file.minimum)),
+        &format!("\t   Minimum: {:>10} Kb", kb(file.minimum)),
+    );
+    out.field(
+        "maximum_kb",
+        Value::UInt(kb(file.maximum)),
+        &format!("  Maximum:    {:>10} Kb", kb(file.maximum)),
+    );
     out.data("peak_kb", Value::UInt(kb(file.peak)));
     out.end_line();
 }
@@ -167,7 +179,8 @@ fn paged_pools(session: &Session<'_>) {
     else {
         return;
     };
-    let count = memory::variable(session, "ExpNumberOfPagedPools").and_then(|va| session.memory().u32(va).ok());
+    let count =
+        memory::variable(session, "ExpNumberOfPagedPools").and_then(|va| session.memory().u32(va).ok());
     let count = u64::from(count.unwrap_or(0));
     if count > MOST_PAGED_POOLS {
         out.warning(&format!("nt!ExpNumberOfPagedPools says {count}; {MOST_PAGED_POOLS} are shown"));
@@ -199,7 +212,12 @@ fn warnings(session: &Session<'_>, numbers: &Numbers) {
         for warning in summary::judge(numbers) {
             out.record("", |out| {
                 out.data("about", Value::Text(warning.about));
-                out.styled_field("text", Value::Text(&warning.text), Style::Bad, &format!("\t***** {}: see ", warning.text));
+                out.styled_field(
+                    "text",
+                    Value::Text(&warning.text),
+                    Style::Bad,
+                    &format!("\t***** {}: see ", warning.text),
+                );
                 out.link(warning.next, warning.next);
                 out.end_line();
             });

@@ -39,7 +39,8 @@ pub fn sessions(session: &Session<'_>) -> Result<()> {
     out.styled(Style::Heading, "\tTerminal Server Memory Usage By Session:");
     out.end_line();
     let (charges, _) = memory::charges(session)?;
-    let mut spaces: Vec<Va> = charges.iter().map(|charge| charge.session).filter(|va| !va.is_null()).collect();
+    let mut spaces: Vec<Va> =
+        charges.iter().map(|charge| charge.session).filter(|va| !va.is_null()).collect();
     spaces.sort_unstable();
     spaces.dedup();
     if spaces.is_empty() {
@@ -64,7 +65,11 @@ fn one_session(session: &Session<'_>, out: &Out<'_>, of: &kd_sdk::types::Type<'_
     let number = |path: &str| read.get(path).ok().flatten();
     let id = number("SessionId");
     out.field("session", id.map_or(Value::Null, Value::UInt), "");
-    out.line(&format!("\tSession ID {} @ {}:", id.map_or("?".to_owned(), |id| id.to_string()), session.target().show(space)));
+    out.line(&format!(
+        "\tSession ID {} @ {}:",
+        id.map_or("?".to_owned(), |id| id.to_string()),
+        session.target().show(space)
+    ));
     out.field("processes", Value::UInt(count as u64), &format!("\t   Processes: {count}"));
     out.end_line();
     for (key, label, paths) in [
@@ -137,7 +142,8 @@ pub fn page_file_writes(session: &Session<'_>) -> Result<()> {
                     plain(number("ModifiedPagefilePages")),
                     plain(number("ModifiedNoWritePages")),
                 ];
-                let cells: Vec<(Value<'_>, &str)> = cells.iter().map(|(value, text)| (*value, text.as_str())).collect();
+                let cells: Vec<(Value<'_>, &str)> =
+                    cells.iter().map(|(value, text)| (*value, text.as_str())).collect();
                 table.row(&cells);
             }
             Ok(())
@@ -150,7 +156,8 @@ fn write_log(session: &Session<'_>, size: u64) -> Result<(Va, u64, u64)> {
     let memory = session.memory();
     if let Some(ring) = memory::variable(session, "MiPageFileTraces") {
         // The array's length is not in public symbols; the index wraps at a power of two.
-        let newest = memory::variable(session, "MiPageFileTraceIndex").map(|va| memory.u32(va)).transpose()?;
+        let newest =
+            memory::variable(session, "MiPageFileTraceIndex").map(|va| memory.u32(va)).transpose()?;
         let count = 32;
         return Ok((ring, count, u64::from(newest.unwrap_or(0)) % count));
     }
@@ -181,7 +188,11 @@ pub fn kernel_va(session: &Session<'_>) -> Result<()> {
     };
     let names = session.types().find("nt!_MI_SYSTEM_VA_TYPE").ok();
     let step = u64::from(session.target().pointer_size());
-    let unit = if session.target().pointer_size() == 4 { "page directory entries" } else { "top-level or 2 MB units" };
+    let unit = if session.target().pointer_size() == 4 {
+        "page directory entries"
+    } else {
+        "top-level or 2 MB units"
+    };
     out.list("kernel_va", |out| {
         for index in 0..u64::from(entries) {
             let Ok(count) = session.memory().pointer(counts.add(index * step)) else { break };
@@ -189,7 +200,8 @@ pub fn kernel_va(session: &Session<'_>) -> Result<()> {
             if count.0 == 0 || name.is_none() && names.is_some() {
                 continue;
             }
-            let name = name.map_or(format!("type {index}"), |name| name.trim_start_matches("MiVa").to_owned());
+            let name =
+                name.map_or(format!("type {index}"), |name| name.trim_start_matches("MiVa").to_owned());
             out.record("", |out| {
                 out.field("type", Value::Text(&name), &format!("\t{name:<28}"));
                 out.field("count", Value::UInt(count.0), &format!(" {:>11} {unit}", count.0));
@@ -204,7 +216,9 @@ pub fn kernel_va(session: &Session<'_>) -> Result<()> {
 /// Stretches of addresses that are assigned for good.
 fn regions(session: &Session<'_>, state: Option<Va>, of: Option<&kd_sdk::types::Type<'_>>) {
     let out = session.out();
-    let (Some(state), Some(field)) = (state, of.and_then(|of| of.field("Vs.SystemVaRegions"))) else { return };
+    let (Some(state), Some(field)) = (state, of.and_then(|of| of.field("Vs.SystemVaRegions"))) else {
+        return;
+    };
     let Ok(one) = session.types().find("nt!_MI_SYSTEM_VA_ASSIGNMENT") else { return };
     if field.kind != kind::ARRAY {
         return;
@@ -218,7 +232,9 @@ fn regions(session: &Session<'_>, state: Option<Va>, of: Option<&kd_sdk::types::
                 continue;
             }
             let name = names.as_ref().and_then(|of| of.enum_name(index as i64));
-            let name = name.map_or(format!("region {index}"), |name| name.trim_start_matches("AssignedRegion").to_owned());
+            let name = name.map_or(format!("region {index}"), |name| {
+                name.trim_start_matches("AssignedRegion").to_owned()
+            });
             out.record("", |out| {
                 out.field("region", Value::Text(&name), &format!("\t{name:<28}"));
                 out.field("base", Value::Hex(base.0), &format!(" {}", session.target().show(base)));
@@ -247,7 +263,9 @@ pub fn threads(session: &Session<'_>, servants: bool, owners: bool) -> Result<()
                 })?;
             }
             if shown == 0 {
-                out.line("\tno thread of the System process has a function of the memory manager on its stack");
+                out.line(
+                    "\tno thread of the System process has a function of the memory manager on its stack",
+                );
             }
         }
         if owners {
@@ -256,8 +274,12 @@ pub fn threads(session: &Session<'_>, servants: bool, owners: bool) -> Result<()
             out.end_line();
             shown = 0;
             let of = memory::kernel_type(session, "_ETHREAD")?;
-            let locks: Vec<String> =
-                of.fields()?.into_iter().map(|(name, _)| name).filter(|name| name.starts_with("Owns")).collect();
+            let locks: Vec<String> = of
+                .fields()?
+                .into_iter()
+                .map(|(name, _)| name)
+                .filter(|name| name.starts_with("Owns"))
+                .collect();
             let locks: Vec<&String> = locks.iter().filter(|name| name.contains("WorkingSet")).collect();
             if locks.is_empty() {
                 out.line("\tthreads of this kernel do not tell which working set they own");
@@ -280,11 +302,17 @@ pub fn threads(session: &Session<'_>, servants: bool, owners: bool) -> Result<()
 }
 
 /// The threads of a process; a list that goes wild is told and left.
-fn each_thread(session: &Session<'_>, charge: &Charge, visit: &mut dyn FnMut(Va) -> Result<()>) -> Result<()> {
+fn each_thread(
+    session: &Session<'_>,
+    charge: &Charge,
+    visit: &mut dyn FnMut(Va) -> Result<()>,
+) -> Result<()> {
     let process = memory::kernel_type(session, "_EPROCESS")?;
     let thread = memory::kernel_type(session, "_ETHREAD")?;
     let head = process.at(charge.process).address("ThreadListHead")?;
-    for found in list::ring(session.memory(), head).of(thread.offset("ThreadListEntry")?).at_most(MOST_THREADS) {
+    for found in
+        list::ring(session.memory(), head).of(thread.offset("ThreadListEntry")?).at_most(MOST_THREADS)
+    {
         match found {
             Ok(va) => visit(va)?,
             Err(Error::Interrupted) => return Err(Error::Interrupted),

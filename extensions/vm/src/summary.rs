@@ -80,7 +80,9 @@ impl Row {
         let mut failed = None;
         for &(counter, unit) in self.counters {
             match counter.read(session) {
-                Ok(Some(value)) => return Ok(Some(if matches!(unit, Bytes) { value / PAGE_SIZE } else { value })),
+                Ok(Some(value)) => {
+                    return Ok(Some(if matches!(unit, Bytes) { value / PAGE_SIZE } else { value }));
+                }
                 Ok(None) => {}
                 Err(error) => failed = failed.or(Some(error)),
             }
@@ -144,25 +146,42 @@ pub fn judge(numbers: &Numbers) -> Vec<Warning> {
         // It is signed: overcommitted systems are below zero.
         let signed = resident as i64;
         if signed < 100 {
-            say("resident_available_pages", format!("{signed} resident available pages: memory cannot be locked any more"), "!memusage 8");
+            say(
+                "resident_available_pages",
+                format!("{signed} resident available pages: memory cannot be locked any more"),
+                "!memusage 8",
+            );
         }
     }
     for (about, used, most, name, next) in [
-        ("nonpaged_pool_usage", "nonpaged_pool_usage", "nonpaged_pool_maximum", "nonpaged pool", "!poolused 2"),
+        (
+            "nonpaged_pool_usage",
+            "nonpaged_pool_usage",
+            "nonpaged_pool_maximum",
+            "nonpaged pool",
+            "!poolused 2",
+        ),
         ("paged_pool_usage", "paged_pool_usage", "paged_pool_maximum", "paged pool", "!poolused 4"),
     ] {
         if let (Some(used), Some(most)) = (numbers.get(used), numbers.get(most))
             && most != 0
             && percent(used, most) > 80
         {
-            say(about, format!("{name} is at {} % of its maximum: {used} of {most} pages", percent(used, most)), next);
+            say(
+                about,
+                format!("{name} is at {} % of its maximum: {used} of {most} pages", percent(used, most)),
+                next,
+            );
         }
     }
     if let (Some(committed), Some(limit)) = (numbers.get("committed_pages"), numbers.get("commit_limit"))
         && limit != 0
         && percent(committed, limit) > 90
     {
-        let text = format!("commitment is at {} % of the limit: {committed} of {limit} pages", percent(committed, limit));
+        let text = format!(
+            "commitment is at {} % of the limit: {committed} of {limit} pages",
+            percent(committed, limit)
+        );
         say("committed_pages", text, "!vm");
     }
     if let Some((size, free)) = numbers.page_files
@@ -174,7 +193,11 @@ pub fn judge(numbers: &Numbers) -> Vec<Warning> {
     if let Some(free) = numbers.get("free_system_ptes")
         && free < 1000
     {
-        say("free_system_ptes", format!("only {free} system PTEs are free: mapping memory fails"), "!sysptes");
+        say(
+            "free_system_ptes",
+            format!("only {free} system PTEs are free: mapping memory fails"),
+            "!sysptes",
+        );
     }
     found
 }
@@ -203,8 +226,13 @@ mod tests {
         numbers.page_files = Some((100, 9));
         let found = judge(&numbers);
         let about: Vec<&str> = found.iter().map(|warning| warning.about).collect();
-        let wanted =
-            ["available_pages", "resident_available_pages", "nonpaged_pool_usage", "committed_pages", "page_files"];
+        let wanted = [
+            "available_pages",
+            "resident_available_pages",
+            "nonpaged_pool_usage",
+            "committed_pages",
+            "page_files",
+        ];
         assert_eq!(about, wanted);
         assert!(found[1].text.starts_with("-5 "), "{}", found[1].text);
         assert_eq!(judge(&Numbers::default()), []);

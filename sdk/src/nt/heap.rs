@@ -149,8 +149,10 @@ impl<'a> Heaps<'a> {
         }
         // Session pool: each session's heap, seen from its processes.
         if let Ok((charges, _)) = memory::charges(session) {
-            let heap_state = session.types().find("nt!_MM_SESSION_SPACE").ok().and_then(|of| of.field("HeapState"));
-            let paged = session.types().find("nt!_EX_HEAP_SESSION_STATE").ok().and_then(|of| of.field("PagedHeap"));
+            let heap_state =
+                session.types().find("nt!_MM_SESSION_SPACE").ok().and_then(|of| of.field("HeapState"));
+            let paged =
+                session.types().find("nt!_EX_HEAP_SESSION_STATE").ok().and_then(|of| of.field("PagedHeap"));
             if let (Some(heap_state), Some(paged)) = (heap_state, paged) {
                 let mut sessions: Vec<Va> = charges.iter().map(|charge| charge.session).collect();
                 sessions.sort_unstable();
@@ -245,7 +247,9 @@ impl<'a> Heaps<'a> {
             let range = self.descriptor(&bytes, first).map(|d| d.range(segment, first, context.shift));
             return match range {
                 Some(Some(range)) if va.0 - range.start.0 < range.size => Ok(Some((*context, range))),
-                _ => Err(Error::Other(format!("the segment at {segment}: the descriptors do not tell what {va} is in"))),
+                _ => Err(Error::Other(format!(
+                    "the segment at {segment}: the descriptors do not tell what {va} is in"
+                ))),
             };
         }
         Ok(None)
@@ -277,12 +281,16 @@ impl<'a> Heaps<'a> {
     ///
     /// # Errors
     /// What `visit` says, and Ctrl+C.
-    pub fn each_range(&mut self, visit: &mut dyn FnMut(&Heaps<'a>, &Context, &PageRange) -> Result<()>) -> Result<()> {
+    pub fn each_range(
+        &mut self,
+        visit: &mut dyn FnMut(&Heaps<'a>, &Context, &PageRange) -> Result<()>,
+    ) -> Result<()> {
         let of = memory::kernel_type(self.session, "_HEAP_SEG_CONTEXT")?;
         let head = of.offset("SegmentListHead")?;
         let link = self.types.segment.offset("ListEntry")?;
         for context in self.contexts.clone() {
-            let segments = list::ring(self.session.memory(), context.at.add(head)).of(link).at_most(MOST_SEGMENTS);
+            let segments =
+                list::ring(self.session.memory(), context.at.add(head)).of(link).at_most(MOST_SEGMENTS);
             for segment in segments {
                 let segment = match segment {
                     Ok(segment) => segment,
@@ -293,7 +301,10 @@ impl<'a> Heaps<'a> {
                     }
                 };
                 if !self.is_segment(&context, segment) {
-                    self.refused.push(format!("{segment} in the list of segments of {}: its signature is wrong", context.heap));
+                    self.refused.push(format!(
+                        "{segment} in the list of segments of {}: its signature is wrong",
+                        context.heap
+                    ));
                     continue;
                 }
                 if let Err(error) = self.ranges_of(&context, segment, visit) {
@@ -332,7 +343,12 @@ impl<'a> Heaps<'a> {
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn blocks(&self, range: &PageRange, buffer: &mut Vec<u8>, visit: &mut dyn FnMut(Block)) -> Result<Option<Corruption>> {
+    pub fn blocks(
+        &self,
+        range: &PageRange,
+        buffer: &mut Vec<u8>,
+        visit: &mut dyn FnMut(Block),
+    ) -> Result<Option<Corruption>> {
         if matches!(range.what, What::Free | What::Pages) {
             return Ok(None);
         }
@@ -355,7 +371,13 @@ impl<'a> Heaps<'a> {
         Block { at, size, previous, allocated, tag: tag.unwrap_or(super::pool::Tag(0)), place }
     }
 
-    fn chunks(&self, start: Va, bytes: &[u8], size: u64, visit: &mut dyn FnMut(Block)) -> Result<Option<Corruption>> {
+    fn chunks(
+        &self,
+        start: Va,
+        bytes: &[u8],
+        size: u64,
+        visit: &mut dyn FnMut(Block),
+    ) -> Result<Option<Corruption>> {
         let of = &self.types.chunk;
         let unit = of.size().max(8);
         let bits = of.require("Sizes.HeaderBits")?;
@@ -366,13 +388,20 @@ impl<'a> Heaps<'a> {
         let total = head.field("Size").and_then(|field| field_number(&field, bytes)).unwrap_or(0);
         let signature = head.field("Signature").and_then(|field| field_number(&field, bytes)).unwrap_or(0);
         if (total ^ signature ^ 0x2bed) & 0x7fff != 0 {
-            return wrong(0, format!("the subsegment's size {total:#x} and signature {signature:#x} do not belong together"));
+            return wrong(
+                0,
+                format!(
+                    "the subsegment's size {total:#x} and signature {signature:#x} do not belong together"
+                ),
+            );
         }
         let mut at = head.size().next_multiple_of(unit);
         let end = size.min(at + total * unit);
         let mut previous = 0;
         while at < end {
-            let Some(raw) = bytes.get(at as usize..).and_then(|rest| rest.get(..unit as usize)) else { break };
+            let Some(raw) = bytes.get(at as usize..).and_then(|rest| rest.get(..unit as usize)) else {
+                break;
+            };
             let mut plain = [0u8; 32];
             let Some(plain) = plain.get_mut(..unit as usize) else { break };
             plain.copy_from_slice(raw);
@@ -383,10 +412,16 @@ impl<'a> Heaps<'a> {
             let bytes_of = number(&length) * unit;
             let told = number(&before) * unit;
             if bytes_of == 0 || at + bytes_of > size {
-                return wrong(at, format!("a chunk of {bytes_of:#x} bytes does not fit: {:#x} are left", size - at));
+                return wrong(
+                    at,
+                    format!("a chunk of {bytes_of:#x} bytes does not fit: {:#x} are left", size - at),
+                );
             }
             if told != previous {
-                return wrong(at, format!("it says the chunk before it has {told:#x} bytes, that one says {previous:#x}"));
+                return wrong(
+                    at,
+                    format!("it says the chunk before it has {told:#x} bytes, that one says {previous:#x}"),
+                );
             }
             let block = bytes.get((at + unit) as usize..).unwrap_or_default();
             let place = Place::Chunk;
@@ -397,7 +432,13 @@ impl<'a> Heaps<'a> {
         Ok(None)
     }
 
-    fn slots(&self, start: Va, bytes: &[u8], size: u64, visit: &mut dyn FnMut(Block)) -> Result<Option<Corruption>> {
+    fn slots(
+        &self,
+        start: Va,
+        bytes: &[u8],
+        size: u64,
+        visit: &mut dyn FnMut(Block),
+    ) -> Result<Option<Corruption>> {
         let of = &self.types.slots;
         let number = |path: &str| of.field(path).and_then(|field| field_number(&field, bytes));
         let hidden = number("BlockOffsets.EncodedData").unwrap_or(0);
@@ -406,7 +447,9 @@ impl<'a> Heaps<'a> {
         let count = number("BlockCount").unwrap_or(0);
         let bitmap = of.offset("BlockBitmap")?;
         if each == 0 || first < bitmap || first + each.saturating_mul(count) > size {
-            let what = format!("{count:#x} slots of {each:#x} bytes from {first:#x} on do not fit into {size:#x} bytes");
+            let what = format!(
+                "{count:#x} slots of {each:#x} bytes from {first:#x} on do not fit into {size:#x} bytes"
+            );
             return Ok(Some(Corruption { at: start, what }));
         }
         for index in 0..count {
@@ -458,7 +501,10 @@ mod tests {
     #[test]
     fn descriptors_tell_ranges() {
         let range = |flags, units| Descriptor { flags, units, unused: 0x10 }.range(Va(0x10_0000), 4, 12);
-        assert_eq!(range(3, 2), Some(PageRange { start: Va(0x10_4000), size: 0x2000, unused: 0x10, what: What::Pages }));
+        assert_eq!(
+            range(3, 2),
+            Some(PageRange { start: Va(0x10_4000), size: 0x2000, unused: 0x10, what: What::Pages })
+        );
         assert_eq!(range(0xb, 4).map(|r| r.what), Some(What::Slots));
         assert_eq!(range(0xf, 16).map(|r| r.what), Some(What::Chunks));
         assert_eq!(range(2, 16).map(|r| r.what), Some(What::Free));

@@ -144,7 +144,9 @@ impl Counter {
         let name = |place: &Place| match place {
             Variable(name, _) | Narrow(name) => format!("nt!{name}"),
             Field(variable, _, path) => format!("nt!{variable}.{path}"),
-            DebuggerData(offset) | DebuggerData32(offset) => format!("offset {offset:#x} of the debugger data block"),
+            DebuggerData(offset) | DebuggerData32(offset) => {
+                format!("offset {offset:#x} of the debugger data block")
+            }
         };
         self.places().iter().map(name).collect::<Vec<_>>().join(", ")
     }
@@ -166,7 +168,9 @@ impl Counter {
                     let of = session.types().find(&format!("nt!{of}")).ok().filter(|of| of.has(path));
                     of.and_then(|of| variable(session, name).map(|va| of.at(va).u64(path)))
                 }
-                DebuggerData(offset) => told(session, offset).map(|va| memory.pointer(va).map(|value| value.0)),
+                DebuggerData(offset) => {
+                    told(session, offset).map(|va| memory.pointer(va).map(|value| value.0))
+                }
                 DebuggerData32(offset) => told(session, offset).map(|va| memory.u32(va).map(u64::from)),
             };
             if let Some(value) = found {
@@ -204,7 +208,9 @@ pub fn told(session: &Session<'_>, kd_offset: u32) -> Option<Va> {
 pub fn pointer_variable(session: &Session<'_>, name: &str, kd_offset: Option<u32>) -> Result<Va> {
     match variable(session, name).or_else(|| told(session, kd_offset?)) {
         Some(va) => session.memory().pointer(va),
-        None => Err(Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}"))),
+        None => {
+            Err(Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}")))
+        }
     }
 }
 
@@ -213,8 +219,9 @@ pub fn pointer_variable(session: &Session<'_>, name: &str, kd_offset: Option<u32
 /// # Errors
 /// Where it is not, its name and how to get symbols.
 pub fn needed(session: &Session<'_>, name: &str) -> Result<Va> {
-    variable(session, name)
-        .ok_or_else(|| Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}")))
+    variable(session, name).ok_or_else(|| {
+        Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}"))
+    })
 }
 
 /// A type of the kernel.
@@ -223,7 +230,9 @@ pub fn needed(session: &Session<'_>, name: &str) -> Result<Va> {
 /// Where it is missing, which one and how to get it.
 pub fn kernel_type<'a>(session: &'a Session<'a>, name: &str) -> Result<Type<'a>> {
     session.types().find(&format!("nt!{name}")).map_err(|error| match error {
-        Error::NoSymbols(why) => Error::NoSymbols(format!("the type nt!{name} is needed: {why}; {HOW_TO_GET_SYMBOLS}")),
+        Error::NoSymbols(why) => {
+            Error::NoSymbols(format!("the type nt!{name} is needed: {why}; {HOW_TO_GET_SYMBOLS}"))
+        }
         Error::NotFound(why) => Error::NoSymbols(format!("this kernel's symbols have no nt!{name}: {why}")),
         other => other,
     })
@@ -266,7 +275,8 @@ pub fn charges(session: &Session<'_>) -> Result<(Vec<Charge>, Option<Error>)> {
         head if session.target().pointer_size() == 4 => Va(head & 0xffff_ffff),
         head => Va(head),
     };
-    let links = list::ring(session.memory(), head).of(of.offset("ActiveProcessLinks")?).at_most(MOST_PROCESSES);
+    let links =
+        list::ring(session.memory(), head).of(of.offset("ActiveProcessLinks")?).at_most(MOST_PROCESSES);
     let (mut found, mut stopped) = (Vec::new(), None);
     for process in links {
         match process.and_then(|va| charge(&of, va)) {
@@ -289,7 +299,11 @@ fn charge(of: &Type<'_>, process: Va) -> Result<Charge> {
         id: read.u64("UniqueProcessId")?,
         name: name.chars().take(15).collect(),
         commit: first(&["CommitCharge"]).unwrap_or(0),
-        working_set: first(&["Vm.Instance.WorkingSetSize", "Vm.WorkingSetSize", "Vm.Instance.WorkingSetLeafSize"]),
+        working_set: first(&[
+            "Vm.Instance.WorkingSetSize",
+            "Vm.WorkingSetSize",
+            "Vm.Instance.WorkingSetLeafSize",
+        ]),
         private: first(&["NumberOfPrivatePages", "PrivatePageCount"]),
         roots: roots.map(|root| Pa(root & 0x000f_ffff_ffff_ffe0)).filter(|root| root.0 != 0).collect(),
         session: session_of(&read),

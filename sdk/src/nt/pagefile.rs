@@ -42,10 +42,15 @@ pub fn page_files(session: &Session<'_>) -> Result<Vec<Result<PageFile>>> {
     let of = memory::kernel_type(session, "_MMPAGING_FILE")?;
     let array = array(session)?;
     let count = Counter::NumberOfPagingFiles.read(session)?.ok_or_else(|| {
-        Error::NoSymbols(format!("the number of page files is not known: none of {}", Counter::NumberOfPagingFiles.sought()))
+        Error::NoSymbols(format!(
+            "the number of page files is not known: none of {}",
+            Counter::NumberOfPagingFiles.sought()
+        ))
     })?;
     if count > MOST_PAGE_FILES {
-        return Err(Error::Other(format!("{count} page files cannot be: Windows has at most {MOST_PAGE_FILES}")));
+        return Err(Error::Other(format!(
+            "{count} page files cannot be: Windows has at most {MOST_PAGE_FILES}"
+        )));
     }
     let (memory, step) = (session.memory(), u64::from(session.target().pointer_size()));
     let one = |number: u64| -> Result<PageFile> {

@@ -183,11 +183,15 @@ impl Layout {
     pub fn of(of: &Type<'_>) -> Result<Layout> {
         let size = usize::try_from(of.size()).unwrap_or(0);
         if !(16..=0x100).contains(&size) {
-            return Err(Error::NoSymbols(format!("{} of {size} bytes is no entry of a PFN database", of.name())));
+            return Err(Error::NoSymbols(format!(
+                "{} of {size} bytes is no entry of a PFN database",
+                of.name()
+            )));
         }
         let find = |paths: &[&str]| paths.iter().find_map(|path| Slot::new(&of.field(path)?, size));
         let need = |paths: &[&str]| {
-            find(paths).ok_or_else(|| Error::NoSymbols(format!("{} has no field {}", of.name(), paths.join(" or "))))
+            find(paths)
+                .ok_or_else(|| Error::NoSymbols(format!("{} has no field {}", of.name(), paths.join(" or "))))
         };
         Ok(Layout {
             size,
@@ -332,7 +336,8 @@ impl<'a> Database<'a> {
             let entry = memory::kernel_type(self.session, "_MMPTE")?.size();
             return Ok(TableWindow { base: Va(0xc000_0000), entry, bits: 32 });
         }
-        let told = memory::variable(self.session, "MmPteBase").and_then(|va| self.session.memory().pointer(va).ok());
+        let told =
+            memory::variable(self.session, "MmPteBase").and_then(|va| self.session.memory().pointer(va).ok());
         let base = match told.filter(|base| target.is_kernel(*base)) {
             Some(base) => base,
             // The root is mapped by an entry of its own: the index repeats at every level.
@@ -341,7 +346,11 @@ impl<'a> Database<'a> {
         if !target.is_kernel(base) {
             return Err(Error::Other(format!("page tables cannot appear at {base}")));
         }
-        Ok(TableWindow { base, entry: 8, bits: if base.0 & 0x00ff_0000_0000_0000 == 0x00ff_0000_0000_0000 { 48 } else { 57 } })
+        Ok(TableWindow {
+            base,
+            entry: 8,
+            bits: if base.0 & 0x00ff_0000_0000_0000 == 0x00ff_0000_0000_0000 { 48 } else { 57 },
+        })
     }
 
     /// Reads the whole database in large pieces, in ascending order.
@@ -400,7 +409,9 @@ pub fn physical_memory(session: &Session<'_>) -> Result<Vec<(Pfn, u64)>> {
         let (first, pages) = run.split_at(width);
         let (first, pages) = (number(first), number(pages));
         if pages == 0 || first < end || first.checked_add(pages).is_none_or(|after| after > MOST_FRAMES) {
-            return Err(Error::Other(format!("the physical memory block at {block} has a run of {pages:#x} frames at {first:#x}")));
+            return Err(Error::Other(format!(
+                "the physical memory block at {block} has a run of {pages:#x} frames at {first:#x}"
+            )));
         }
         end = first + pages;
         runs.push((Pfn(first), pages));

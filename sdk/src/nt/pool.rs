@@ -191,7 +191,11 @@ impl HeaderLayout {
     /// are asked where there are any.
     pub fn of(session: &Session<'_>) -> HeaderLayout {
         let narrow = session.target().pointer_size() == 4;
-        let mut layout = HeaderLayout { unit: if narrow { 8 } else { 16 }, size_bits: if narrow { 9 } else { 8 }, in_use: 2 };
+        let mut layout = HeaderLayout {
+            unit: if narrow { 8 } else { 16 },
+            size_bits: if narrow { 9 } else { 8 },
+            in_use: 2,
+        };
         if let Ok(of) = session.types().find("nt!_POOL_HEADER") {
             layout.unit = of.size().clamp(8, 32);
             if let Some(size) = of.field("BlockSize") {
@@ -279,7 +283,12 @@ pub struct Corruption {
 
 /// Hands the blocks of a page, from its start, to `visit`; ends with what is wrong, if anything is. `bytes` may be
 /// shorter than a page: what follows is then not known.
-pub fn walk_page(layout: &HeaderLayout, page: Va, bytes: &[u8], visit: &mut dyn FnMut(Block)) -> Option<Corruption> {
+pub fn walk_page(
+    layout: &HeaderLayout,
+    page: Va,
+    bytes: &[u8],
+    visit: &mut dyn FnMut(Block),
+) -> Option<Corruption> {
     let (mut at, mut before) = (0u64, 0u64);
     let wrong = |at: u64, what: String| Some(Corruption { at: page.add(at), what });
     while at < PAGE_SIZE {
@@ -288,7 +297,10 @@ pub fn walk_page(layout: &HeaderLayout, page: Va, bytes: &[u8], visit: &mut dyn 
         if header.previous != before {
             return wrong(
                 at,
-                format!("it says the block before it has {:#x} bytes, that one says {before:#x}", header.previous),
+                format!(
+                    "it says the block before it has {:#x} bytes, that one says {before:#x}",
+                    header.previous
+                ),
             );
         }
         if header.size == 0 {
@@ -336,7 +348,8 @@ pub fn big_allocations(session: &Session<'_>) -> Result<(Vec<Big>, Option<Error>
     let count = memory::pointer_variable(session, "PoolBigPageTableSize", None)?.0;
     let (va, key) = (of.require("Va")?, of.require("Key")?);
     let (bytes, pages, kind) = (of.field("NumberOfBytes"), of.field("NumberOfPages"), of.field("PoolType"));
-    let number = |entry: &[u8], field: &crate::abi::FieldInfo| crate::types::field_number(field, entry).unwrap_or(0);
+    let number =
+        |entry: &[u8], field: &crate::abi::FieldInfo| crate::types::field_number(field, entry).unwrap_or(0);
     let mut list = Vec::new();
     let missing = each_entry(session, &of, table, count, &mut |entry| {
         let address = number(entry, &va);
@@ -404,7 +417,9 @@ fn each_entry(
         }
     }
     if refused {
-        missing = Some(Error::Other(format!("the table at {table} claims more than {MOST_ENTRIES} entries; the rest is not read")));
+        missing = Some(Error::Other(format!(
+            "the table at {table} claims more than {MOST_ENTRIES} entries; the rest is not read"
+        )));
     }
     Ok(missing)
 }
@@ -480,9 +495,11 @@ pub fn trackers(session: &Session<'_>, of_session: bool) -> Result<(Vec<Tracked>
         }
     }
     let key = of.require("Key")?;
-    let fields = ["NonPagedAllocs", "NonPagedFrees", "NonPagedBytes", "PagedAllocs", "PagedFrees", "PagedBytes"];
+    let fields =
+        ["NonPagedAllocs", "NonPagedFrees", "NonPagedBytes", "PagedAllocs", "PagedFrees", "PagedBytes"];
     let fields: Vec<_> = fields.iter().map(|path| of.require(path)).collect::<Result<_>>()?;
-    let widths: Vec<u64> = fields.iter().map(|field| if field.size >= 8 { u64::MAX } else { 0xffff_ffff }).collect();
+    let widths: Vec<u64> =
+        fields.iter().map(|field| if field.size >= 8 { u64::MAX } else { 0xffff_ffff }).collect();
     let mut sums: HashMap<Tag, [u64; 6]> = HashMap::new();
     let mut missing = Vec::new();
     for (table, count) in tables {
@@ -602,8 +619,14 @@ mod tests {
 
     #[test]
     fn patterns_of_tags() {
-        let matches = |pattern: &str, tag: &str| Pattern::parse(pattern).unwrap().matches(Tag::from_text(tag));
-        assert!(matches("Irp", "Irp ") && matches("Nt*", "NtfF") && matches("?o?k", "Wo1k") && matches("*", "abcd"));
+        let matches =
+            |pattern: &str, tag: &str| Pattern::parse(pattern).unwrap().matches(Tag::from_text(tag));
+        assert!(
+            matches("Irp", "Irp ")
+                && matches("Nt*", "NtfF")
+                && matches("?o?k", "Wo1k")
+                && matches("*", "abcd")
+        );
         assert!(!matches("irp", "Irp ") && !matches("Nt", "NtfF"));
         assert!(Pattern::parse("Irp").unwrap().matches(Tag(Tag::from_text("Irp").0 | Tag::PROTECTED)));
         assert!(Pattern::parse("toolong").is_err() && Pattern::parse("").is_err());

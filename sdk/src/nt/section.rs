@@ -152,7 +152,9 @@ impl<'a> Sections<'a> {
     pub fn area_of(&self, subsection: Va) -> Result<Va> {
         let area = self.subsection.at(subsection).pointer("ControlArea")?;
         if !self.session.target().is_kernel(area) {
-            return Err(Error::Other(format!("the subsection at {subsection} leads to a control area at {area}")));
+            return Err(Error::Other(format!(
+                "the subsection at {subsection} leads to a control area at {area}"
+            )));
         }
         Ok(area)
     }
@@ -166,7 +168,11 @@ impl<'a> Sections<'a> {
         let read = self.area.at(at).snapshot()?;
         let segment = read.pointer("Segment")?;
         if !target.is_kernel(segment) {
-            return Err(Error::NotFound(format!("{} is no control area: its segment is {}", target.show(at), target.show(segment))));
+            return Err(Error::NotFound(format!(
+                "{} is no control area: its segment is {}",
+                target.show(at),
+                target.show(segment)
+            )));
         }
         let first = |paths: &[&str]| self.area.any(paths).and_then(|path| read.u64(path).ok()).unwrap_or(0);
         let flags = read.u64("u.LongFlags")?;
@@ -262,7 +268,8 @@ impl<'a> Sections<'a> {
         while !at.is_null() {
             self.session.check_interrupt()?;
             if !seen.insert(at) || found.len() >= MOST_SUBSECTIONS {
-                let error = format!("the subsections of {} do not end: {at} comes again or is one too many", area.at);
+                let error =
+                    format!("the subsections of {} do not end: {at} comes again or is one too many", area.at);
                 return Ok((found, Some(Error::Other(error))));
             }
             match self.subsection(at) {
