@@ -1,11 +1,12 @@
 //! What commands look at: one target, one processor. A cheap copy of it goes to the thread of every extension
 //! command, so that nothing a command reads can change under it.
 
+use crate::dump::Machine;
 use crate::expr::{self, Evaluator, ExprError};
 use crate::memory::{ReadOutcome, View};
 use crate::stack::Contexts;
 use crate::symbols::{self, Hit, Images, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
-use crate::target::{Registers, Target};
+use crate::target::{Registers, Target, kd_fields};
 use crate::typed;
 use kd_sdk::address::{PAGE_SIZE, Pa, Va};
 use kd_sdk::error::{Error, Result};
@@ -19,9 +20,9 @@ pub struct OpenTarget {
     /// The machine.
     pub target: Target,
     /// Its symbols.
-    pub symbols: Symbols,
+    pub symbols: Arc<Symbols>,
     /// Its modules' image files, for what the dump does not hold.
-    pub images: Images,
+    pub images: Arc<Images>,
 }
 
 /// What a user sets and expressions read.
@@ -31,15 +32,20 @@ pub struct Variables {
     pub t: [u64; expr::USER_REGISTERS],
     /// `$exp`: the value of the last expression that was shown.
     pub exp: u64,
+    /// `$extret`: the element that `!list` is at.
+    pub extret: u64,
+    /// `ss`: what names are looked for with that are not found.
+    pub suffix: Option<char>,
     /// The evaluator of expressions that do not say which.
     pub evaluator: Evaluator,
 }
 
 impl Variables {
-    /// `$t0` to `$t19`, `$exp`.
+    /// `$t0` to `$t19`, `$exp`, `$extret`.
     pub fn get(&self, name: &str) -> Option<u64> {
         match expr::user_register(name) {
             Some(index) => self.t.get(index).copied(),
+            None if name == "$extret" => Some(self.extret),
             None => (name == "$exp").then_some(self.exp),
         }
     }
@@ -152,7 +158,15 @@ impl Scope {
             Some("pcrb" | "prcb") => target.processors().get(self.processor as usize)?.prcb.map(|va| va.0),
             Some("ptrsize") => Some(target.pointer_size().into()),
             Some("pagesize") => Some(PAGE_SIZE),
-            Some("frame") => Some(0),
+            Some("frame") => Some(self.contexts.frame as u64),
+            Some("ra") => {
+                let caller =
+                    self.stack_from(self.local_frame().ok()?.registers.clone(), 1, &|| false).ok()?;
+                caller.first().map(|frame| frame.return_address.0)
+            }
+            Some("scopeip") => Some(self.local_frame().ok()?.registers.ip().0),
+            Some("pcr") => self.processor_region(),
+            Some("exentry") => self.entry_point(),
             Some("eventip") => Some(target.registers(target.current_processor()).ok()?.registers.ip().0),
             Some("retreg") => ["rax", "eax", "x0"].iter().find_map(|name| self.registers().ok()?.get(name)),
             Some("retreg64") => {
@@ -180,10 +194,41 @@ impl Scope {
         }
     }
 
-    /// A field of at most 8 bytes of the kernel structure that a pseudo-register points to.
-    fn kernel_field(&self, base: &str, of: &str, path: &str) -> Option<u64> {
+    /// The processor's control region, which holds its control block.
+    fn processor_region(&self) -> Option<u64> {
         let open = self.open.as_ref()?;
-        let base = self.register(base)?;
+        let block = open.target.processors().get(self.processor as usize)?.prcb?;
+        let types = open.symbols.types(&open.target, "nt").ok();
+        let typed = types.and_then(|types| {
+            let region = types.find("_KPCR")?;
+            ["Prcb", "PrcbData"].iter().find_map(|field| types.field(region, field))
+        });
+        // On x64 and x86 it has not moved since the first version.
+        let known = match open.target.machine() {
+            Machine::X64 => Some(0x180),
+            Machine::X86 => Some(0x120),
+            Machine::Arm64 => None,
+        };
+        Some(block.0.wrapping_sub(typed.map(|field| field.offset).or(known)?))
+    }
+
+    /// Where the program of the current process begins: the entry point in the header of its image.
+    fn entry_point(&self) -> Option<u64> {
+        let base = Va(self.kernel_field("$peb", "_PEB", "ImageBaseAddress")?);
+        let number = |va: Va, size| expr::Context::read(self, va, size).ok();
+        let headers = base.add(number(base.add(0x3c), 4)?);
+        let entry = number(headers.add(0x28), 4)?;
+        (number(headers, 4)? == 0x4550).then_some(base.add(entry).0)
+    }
+
+    /// A field of at most 8 bytes of the kernel structure that a pseudo-register points to.
+    pub fn kernel_field(&self, base: &str, of: &str, path: &str) -> Option<u64> {
+        self.field_at(self.register(base)?, of, path)
+    }
+
+    /// A field of at most 8 bytes of a structure of the kernel at an address.
+    fn field_at(&self, base: u64, of: &str, path: &str) -> Option<u64> {
+        let open = self.open.as_ref()?;
         let types = open.symbols.types(&open.target, "nt").ok()?;
         let field = types.field(types.find(of)?, path)?;
         expr::Context::read(self, Va(base.wrapping_add(field.offset)), u32::try_from(field.size).ok()?).ok()
@@ -197,6 +242,39 @@ impl Scope {
             Ok(()) => (buffer.len(), None),
             Err((done, why)) => (done, Some(why)),
         }
+    }
+
+    /// Reads a pointer of the target.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub fn read_pointer(&self, va: Va) -> Result<Va> {
+        let mut bytes = [0; 8];
+        let place = bytes.get_mut(..self.pointer_size() as usize).unwrap_or_default();
+        match self.read(va, place).fault {
+            Some(fault) => Err(Error::Unreadable { at: fault.at, why: fault.why }),
+            None => Ok(Va(u64::from_le_bytes(bytes))),
+        }
+    }
+
+    /// The PEB of the current process.
+    pub fn process_peb(&self) -> Option<Va> {
+        self.register("$peb").map(Va).or_else(|| {
+            let open = self.open.as_ref()?;
+            let offset = open.target.kd_data()?.offset(kd_fields::OFFSET_EPROCESS_PEB)?;
+            self.read_pointer(Va(self.register("$proc")?).add(offset)).ok().filter(|peb| !peb.is_null())
+        })
+    }
+
+    /// The 32-bit PEB of the current process, where a 64-bit system runs a 32-bit program.
+    pub fn narrow_peb(&self) -> Option<Va> {
+        let field = |name| self.kernel_field("$proc", "_EPROCESS", name).filter(|value| *value != 0);
+        // Since Windows 10 the process points to a record that has the PEB, before to the PEB itself.
+        let told = match field("WoW64Process") {
+            Some(record) => self.field_at(record, "_EWOW64PROCESS", "Peb"),
+            None => field("Wow64Process"),
+        };
+        told.filter(|peb| *peb != 0).map(Va)
     }
 
     /// What stands at an address.
@@ -254,7 +332,10 @@ impl expr::Context for Scope {
             (!name.contains('!')).then(|| open.symbols.module_named(&open.target, name).ok()).flatten();
         match module.and_then(|index| open.target.modules().get(index)) {
             Some(module) => Some(module.base.0),
-            None => open.symbols.find(&open.target, name).ok().map(|va| va.0),
+            None => {
+                let find = |name: &str| open.symbols.find(&open.target, name).ok().map(|va| va.0);
+                find(name).or_else(|| find(&format!("{name}{}", self.variables.suffix?)))
+            }
         }
     }
 
@@ -352,7 +433,7 @@ impl ModuleSource for Target {
     }
 
     fn read(&self, va: Va, into: &mut [u8]) -> bool {
-        Target::read(self, va, into).fault.is_none()
+        self.read_image(va, into)
     }
 
     fn kernel_hints(&self) -> KernelHints {

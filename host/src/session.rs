@@ -10,7 +10,7 @@ use crate::extension::worker::{self, Ended, Main, Work};
 use crate::scope::{OpenTarget, Scope, Variables};
 use crate::stack::{Contexts, ExplicitContext};
 use crate::symbols::{Images, Patience, Servers, SymbolPath, Symbols, Watch};
-use crate::target::Target;
+use crate::target::{Module, Target, UserSpace};
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
 use kd_sdk::address::Va;
@@ -44,12 +44,19 @@ pub struct Settings {
     pub symbol_options: u32,
     /// `!sym noisy`.
     pub noisy: bool,
-    /// `.lines`.
-    pub source_lines: bool,
     /// The short analysis at load.
     pub analyze_at_load: bool,
     /// `.kframes`: frames that `k` shows.
     pub stack_frames: usize,
+    /// What `rm`, `so`, `sq` set.
+    pub kept: commands::Kept,
+}
+
+impl Settings {
+    /// Whether `k` and `ln` show source lines.
+    pub fn shows_lines(&self) -> bool {
+        self.symbol_options & commands::LOAD_LINES != 0
+    }
 }
 
 /// Everything there is while kd runs.
@@ -80,6 +87,8 @@ pub struct Session {
     pub last_display: LastDisplay,
     /// Where `u` goes on.
     pub last_code: Option<Va>,
+    /// What `#` looked for.
+    pub last_instruction: Option<String>,
     /// What the user chose to look at in place of the processor's own.
     pub contexts: Contexts,
     sequence: u64,
@@ -114,9 +123,9 @@ impl Session {
                 source_path: options.source_path(environment),
                 symbol_options: options.symbol_options,
                 noisy: options.symbol_options & commands::NOISY != 0,
-                source_lines: true,
                 analyze_at_load: !environment.no_bugcheck_analysis,
                 stack_frames: crate::target::unwind::DEFAULT_FRAMES,
+                kept: commands::Kept::default(),
             },
             aliases: Aliases::default(),
             program: Program::default(),
@@ -126,6 +135,7 @@ impl Session {
             },
             last_display: LastDisplay::default(),
             last_code: None,
+            last_instruction: None,
             contexts: Contexts::default(),
             sequence: 0,
             nesting: 0,
@@ -192,8 +202,8 @@ impl Session {
         let open = Arc::new(OpenTarget {
             number: self.next_number,
             target,
-            symbols: Symbols::new(self.parsed_symbol_path()),
-            images: Images::new(self.image_search_path()),
+            symbols: Arc::new(Symbols::new(self.parsed_symbol_path())),
+            images: Arc::new(Images::new(self.image_search_path())),
         });
         open.symbols.set_image_path(SymbolPath::parse(&self.settings.image_path));
         open.symbols.accept_other_builds(self.settings.symbol_options & commands::LOAD_ANYTHING != 0);
@@ -212,6 +222,21 @@ impl Session {
                 open.symbols.load(&open.target, index);
             }
         }
+    }
+
+    /// Gives the current target other modules beside the kernel's; those of a process are seen through `user`.
+    pub fn put_modules(&mut self, others: Vec<Module>, user: Option<UserSpace>) {
+        let Some(open) = self.current_target() else { return };
+        let open = OpenTarget {
+            number: open.number,
+            target: open.target.with_modules(others, user),
+            symbols: Arc::clone(&open.symbols),
+            images: Arc::clone(&open.images),
+        };
+        if let Some(place) = self.targets.get_mut(self.current) {
+            *place = Arc::new(open);
+        }
+        self.notify(event::SYMBOLS_CHANGED);
     }
 
     /// The symbol path, with the servers that this run asks.
@@ -297,7 +322,7 @@ impl Session {
     /// Makes registers the ones that commands look at; `None` for the processor's own.
     pub fn set_registers(&mut self, context: Option<ExplicitContext>) {
         self.contexts.registers = context.map(Arc::new);
-        self.contexts.frame = 0;
+        (self.contexts.frame, self.contexts.local) = (0, None);
         self.last_code = None;
     }
 
@@ -311,6 +336,7 @@ impl Session {
             // A processor prefix asks for what ran on it, even on the current one.
             contexts: Contexts {
                 registers: self.contexts.registers.clone().filter(|_| processor.is_none()),
+                local: self.contexts.local.clone().filter(|_| processor.is_none()),
                 ..self.contexts.clone()
             },
         };
@@ -509,9 +535,6 @@ impl Session {
     /// Runs `!word args`. Extensions that decline (`CONTINUE_SEARCH`) pass the command on to the next one.
     pub fn run_extension(&mut self, word: &str, args: &str, out: &Out<'_>) -> Result<()> {
         let name = CommandName::parse(word);
-        if name.extension.is_none() && name.command.eq_ignore_ascii_case("sym") {
-            return commands::noise(self, args, out);
-        }
         if name.command.eq_ignore_ascii_case("help") {
             self.load_own_extensions();
             return commands::extension_help(self, name.extension, args, out);

@@ -57,6 +57,23 @@ pub struct Contexts {
     pub space: Option<Arc<AddressSpace>>,
     /// The number of the current frame.
     pub frame: usize,
+    /// The frame whose variables are looked at, where `.frame` chose one.
+    pub local: Option<Arc<LocalFrame>>,
+}
+
+/// What variables are looked up in.
+#[derive(Clone, Debug)]
+pub struct LocalFrame {
+    /// The registers in the frame.
+    pub registers: Registers,
+    /// The instruction that was running.
+    pub at: Va,
+    /// How many calls in line deep; more than there are means the innermost.
+    pub level: usize,
+    /// False for a caller, whose volatile registers are lost.
+    pub exact: bool,
+    /// Where its first argument's place on the stack is, where the stack was walked.
+    pub arguments: Option<Va>,
 }
 
 /// Code of one place: how many bytes, whose they are, and what stopped the reading in the dump.
@@ -88,12 +105,33 @@ impl Scope {
         Ok(unwind::walk(&code, start, most))
     }
 
+    /// What variables are looked up in: the frame that the user chose, else the current context.
+    ///
+    /// # Errors
+    /// When there are no registers.
+    pub fn local_frame(&self) -> Result<Arc<LocalFrame>> {
+        if let Some(local) = &self.contexts.local {
+            return Ok(Arc::clone(local));
+        }
+        let registers = self.registers()?;
+        let (at, exact) = (registers.ip(), true);
+        let arguments =
+            self.stack_from(registers.clone(), 1, &|| false)?.first().map(|frame| frame.arguments);
+        Ok(Arc::new(LocalFrame { at, registers, level: usize::MAX, exact, arguments }))
+    }
+
     /// Runs `work` with what unwinding sees.
     ///
     /// # Errors
     /// When no dump is open.
     pub fn with_code<T>(&self, work: impl FnOnce(&dyn CodeView) -> T) -> Result<T> {
         Ok(work(&ScopeCode { scope: self, open: self.open()?, stop: &|| false }))
+    }
+
+    /// What 32-bit symbols say about the frame of the function at an address.
+    pub fn frame_data(&self, va: Va) -> Option<FrameData> {
+        let open = self.open.as_ref()?;
+        open.symbols.frame_data(&open.target, va)
     }
 
     /// Reads code: from the dump, and where it ends from the module's image file.
@@ -152,6 +190,12 @@ impl CodeView for ScopeCode<'_> {
     }
 
     fn module_at(&self, va: Va) -> Option<ModuleRange> {
+        // The images of one process mean nothing in the address space of another.
+        let own = self.target().user_process();
+        let other = self.scope.contexts.space.as_ref().is_some_and(|space| space.process != own);
+        if other && self.target().is_user(va) {
+            return None;
+        }
         let index = self.target().module_index_at(va)?;
         let module = self.target().modules().get(index)?;
         Some(ModuleRange { base: module.base, size: module.size, index })

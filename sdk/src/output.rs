@@ -303,7 +303,11 @@ impl Sink for Indented<'_> {
                 self.inner.emit(&Event::Field { key, value, style, shown: &self.shift(shown) });
             }
             Event::Link { text, command } => {
-                self.inner.emit(&Event::Link { text: &self.shift(text), command });
+                // The blanks are no part of what can be clicked.
+                let shifted = self.shift(text);
+                let blanks = shifted.len() - text.len();
+                Out::new(self.inner).text(shifted.get(..blanks).unwrap_or_default());
+                self.inner.emit(&Event::Link { text, command });
             }
             Event::Begin { .. } | Event::End | Event::Message { .. } => self.inner.emit(event),
         }
@@ -426,8 +430,10 @@ mod tests {
             out.end_line();
             out.end_line();
             out.link("d", "x");
+            out.text("e");
         });
-        assert_eq!(log.0.into_inner(), "    a b\n    c\n\n    d");
+        // The recorder leaves out what can be clicked.
+        assert_eq!(log.0.into_inner(), "    a b\n    c\n\n    e");
     }
 
     #[derive(Default)]

@@ -60,8 +60,8 @@ fn reads(bencher: Bencher<'_, '_>, kind: Kind, size: u64, count: u64) {
     let open = OpenTarget {
         number: 0,
         target: Target::open(support::open(&file)),
-        symbols: Symbols::new(SymbolPath::parse("")),
-        images: Images::new(SymbolPath::parse("")),
+        symbols: Symbols::new(SymbolPath::parse("")).into(),
+        images: Images::new(SymbolPath::parse("")).into(),
     };
     let scope = Scope { open: Some(Arc::new(open)), ..Scope::default() };
     let block = world.nt("KdDebuggerDataBlock");

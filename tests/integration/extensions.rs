@@ -1,6 +1,7 @@
 //! Extensions and the border to them, on the real program: loading, replacing, refusing, panicking, Ctrl+C, memory.
 //! The libraries that misbehave are in `tests/extensions`.
 
+use kd_sdk::abi;
 use kd_tests::kd_exe;
 use std::env::consts::{DLL_PREFIX, DLL_SUFFIX};
 use std::io::{BufRead, BufReader, Write};
@@ -158,16 +159,18 @@ fn a_library_without_the_entry_point_is_refused() {
 
 #[test]
 fn tables_that_do_not_fit_are_refused() {
+    let (major, minor) = (abi::MAJOR, abi::MINOR);
+    let (next, speaks) = (minor + 1, format!("this kd speaks {major}.{minor}"));
+    let built = |version: String| {
+        format!("odd was built for extension ABI {version}, {speaks}; rebuild it with the SDK of this kd")
+    };
+    let other_major = built(format!("{}.{minor}", major + 1));
+    let other_minor = built(format!("{major}.{next}"));
+    let newer = format!("odd needs extension ABI {major}.{next} or newer, {speaks}");
     let cases = [
-        (
-            "major",
-            "odd was built for extension ABI 1.1, this kd speaks 0.1; rebuild it with the SDK of this kd",
-        ),
-        (
-            "minor",
-            "odd was built for extension ABI 0.2, this kd speaks 0.1; rebuild it with the SDK of this kd",
-        ),
-        ("newer", "odd needs extension ABI 0.2 or newer, this kd speaks 0.1"),
+        ("major", other_major.as_str()),
+        ("minor", other_minor.as_str()),
+        ("newer", newer.as_str()),
         ("layout", "block expressions.v1 differs ("),
         ("magic", "(it does not begin with KDEXT)"),
         ("null", "(the pointer is null or crooked)"),
@@ -530,7 +533,14 @@ fn an_extension_in_c() {
     assert!(said.contains("Machine:   x64\nBug check: "), "{said}");
     let stack = said.lines().find_map(|line| line.strip_prefix("Stack:     ")).expect(&said);
     assert_eq!(stack.len(), 16 + 16 * 3, "{said}");
-    assert!(said.contains("chello: image 1.0, API 0.1, built by a C compiler\n"), "{said}");
+    assert!(
+        said.contains(&format!(
+            "chello: image 1.0, API {}.{}, built by a C compiler\n",
+            abi::MAJOR,
+            abi::MINOR
+        )),
+        "{said}"
+    );
     assert!(said.contains("Unloading chello extension"), "{said}");
     let said = run(&["--json"]);
     let record = said.lines().find(|line| line.contains("\"command\":\"!chello\"")).expect(&said);

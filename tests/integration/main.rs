@@ -3,10 +3,12 @@
 
 mod bad_input;
 mod dump_kinds;
+mod errlog;
 mod extensions;
 mod kd_dump;
 mod kernels;
 mod lab;
+mod locks;
 mod microsoft;
 mod program;
 mod real;
@@ -15,3 +17,4 @@ mod stacks;
 mod stories;
 mod symbols;
 mod transcripts;
+mod unwinding;

@@ -10,23 +10,18 @@ use kd_tests::lab::layout::{GENERATIONS, Generation, Machine};
 use kd_tests::lab::world::{Options, StackFrame, Story, Thread, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 
-/// The kinds in which a story is tried on a generation: the crash in all, others in two by turns, so that each kind meets
-/// each story. `KD_LAB=all` tries all.
-fn kinds(story: usize, generation: usize, machine: Machine) -> Vec<Kind> {
-    let possible: Vec<Kind> =
-        Kind::ALL.into_iter().filter(|&k| machine != Machine::X86 || (k as u32) < 8).collect();
-    if std::env::var("KD_LAB").is_ok_and(|v| v == "all") || Story::ALL[story].0 == Story::CrashInDriver {
-        return possible;
-    }
-    let turn = story * 3 + generation;
-    vec![possible[turn % possible.len()], possible[(turn + possible.len() / 2) % possible.len()]]
+/// The kinds that a machine has.
+fn kinds(machine: Machine) -> impl Iterator<Item = Kind> {
+    Kind::ALL.into_iter().filter(move |&k| machine != Machine::X86 || (k as u32) < 8)
 }
 
 /// Opens a session on a dump with the symbols of `store`.
-fn session(path: &Path, store: &Path) -> Session {
+pub fn session(path: &Path, store: &Path) -> Session {
     let arguments = ["-y".into(), store.to_str().unwrap().into()];
     let Ok(Request::Run(options)) = cli::parse(arguments) else { panic!("the arguments are good") };
     let ui = Ui::with_streams(UiOptions::default(), false, Box::new(io::sink()), Box::new(io::sink()));
@@ -36,22 +31,38 @@ fn session(path: &Path, store: &Path) -> Session {
     session
 }
 
+/// The table world × machine × generation × kind: every row is opened and compared; those that fail are told.
 #[test]
 fn every_story_of_every_generation() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("dump");
-    let mut rows = 0;
-    for (number, g) in GENERATIONS.iter().enumerate() {
-        for (place, (story, name)) in Story::ALL.into_iter().enumerate() {
+    let all: Vec<_> = GENERATIONS.iter().flat_map(|g| Story::ALL.map(|story| (g, story))).collect();
+    let next = AtomicUsize::new(0);
+    let (rows, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("dump");
+        while let Some(&(g, (story, name))) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
             let world = World::build(Options::of(g.name, story));
-            for kind in kinds(place, number, g.machine) {
-                writer::write(&world, kind, &path).unwrap();
-                check(&world, kind, &path, &format!("{} {name} {kind:?}", g.name));
-                rows += 1;
+            for kind in kinds(g.machine) {
+                let what = format!("{} {name} {kind:?}", g.name);
+                let row = || {
+                    writer::write(&world, kind, &path).unwrap();
+                    check(&world, kind, &path, &what);
+                };
+                if catch_unwind(AssertUnwindSafe(row)).is_err() {
+                    failed.lock().unwrap().push(what);
+                }
+                rows.fetch_add(1, Ordering::Relaxed);
             }
         }
-    }
-    assert!(rows > 150, "{rows} dumps");
+    };
+    std::thread::scope(|scope| {
+        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+            scope.spawn(work);
+        }
+    });
+    let (rows, failed) = (rows.into_inner(), failed.into_inner().unwrap());
+    assert!(failed.is_empty(), "{} of {rows} rows:\n{}", failed.len(), failed.join("\n"));
+    assert_eq!(rows, Story::ALL.len() * GENERATIONS.iter().map(|g| kinds(g.machine).count()).sum::<usize>());
 }
 
 fn check(world: &World, kind: Kind, path: &Path, what: &str) {
@@ -71,8 +82,11 @@ fn check(world: &World, kind: Kind, path: &Path, what: &str) {
         assert_eq!(target.problems(), [], "{what}");
     }
     let modules = target.modules();
-    assert_eq!(modules.len(), world.images.len(), "{what}");
     let mut images: Vec<_> = world.images.iter().collect();
+    if sees_program(world, kind) {
+        images.extend(&world.user_images);
+    }
+    assert_eq!(modules.len(), images.len(), "{what}");
     images.sort_by_key(|i| i.base);
     for (found, wanted) in modules.iter().zip(images) {
         assert_eq!(found.image, wanted.name, "{what}");
@@ -103,14 +117,13 @@ fn check(world: &World, kind: Kind, path: &Path, what: &str) {
     }
 }
 
-/// What part of a stack a dump can tell: without user memory, up to the program's frames.
-fn visible<'a>(world: &World, stack: &'a [StackFrame], user: bool) -> &'a [StackFrame] {
-    let start = world.options.generation.system_start().0;
-    let kernel = stack.iter().take_while(|f| f.pc >= start).count();
-    if user { stack } else { &stack[..kernel] }
+/// The program's images are known: its memory is in the dump, and the debugger data block tells where its PEB is, which
+/// XP's does not.
+fn sees_program(world: &World, kind: Kind) -> bool {
+    !kind.kernel_only() && kind != Kind::Triage && world.options.generation.kdbg_size >= 0x2c0
 }
 
-/// The stacks of running and waiting threads, walked by kd, are those that were laid.
+/// The stacks of running and waiting threads, walked by kd, are those that were laid, down to the program's first frame.
 #[test]
 fn stacks_are_walked_as_they_were_laid() {
     let folder = tempfile::tempdir().unwrap();
@@ -130,50 +143,50 @@ fn stacks_are_walked_as_they_were_laid() {
             let runs = |t: &&Thread| t.stack.first().is_some_and(|f| (f.pc, f.sp) == (pc, sp));
             let thread = world.threads.iter().find(runs).unwrap();
             let name = format!("{} processor {}", g.name, processor.number);
-            compare(g, &world, &session, &thread.stack, &name, &mut wrong);
+            compare(g, &session, &thread.stack, &name, &mut wrong);
             walked += 1;
         }
         session.set_processor(0);
         for thread in world.threads.iter().filter(|t| t.state == 5) {
-            // What the scheduler of arm64 leaves on a stack is not public.
-            if g.machine == Machine::Arm64 {
-                continue;
-            }
             session.execute_line(&format!(".thread {:#x}", thread.ethread.0));
             let name = format!("{} thread {:x}", g.name, thread.id);
-            compare(g, &world, &session, &thread.stack, &name, &mut wrong);
+            compare(g, &session, &thread.stack, &name, &mut wrong);
             walked += 1;
         }
     }
     assert!(wrong.is_empty(), "{} of {walked} stacks:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-fn compare(
-    g: &Generation,
-    world: &World,
-    session: &Session,
-    truth: &[StackFrame],
-    name: &str,
-    wrong: &mut Vec<String>,
-) {
+fn compare(g: &Generation, session: &Session, truth: &[StackFrame], name: &str, wrong: &mut Vec<String>) {
     let frames = session.scope(None).unwrap().stack(100).unwrap();
     let wide = g.machine.pointer_size() == 8;
     let mask = if wide { u64::MAX } else { u64::from(u32::MAX) };
-    let wanted = visible(world, truth, false);
-    for (index, frame) in wanted.iter().enumerate() {
+    for (index, frame) in truth.iter().enumerate() {
         let found = frames.get(index).map(|f| (f.ip.0 & mask, f.sp.0 & mask));
         // x86 walks by frame pointers: there only the program counter is exact.
         let good = found.is_some_and(|(ip, sp)| ip == frame.pc && (!wide || sp == frame.sp));
         if !good {
             wrong.push(format!(
                 "{name}: frame {index} of {}: {} at {:#x} {:#x}, found {found:x?}",
-                wanted.len(),
+                truth.len(),
                 frame.symbol,
                 frame.pc,
                 frame.sp
             ));
             return;
         }
+        let module = frame.symbol.split('!').next().unwrap_or_default();
+        let found = session.scope(None).unwrap().name_of(frames[index].ip).map(|hit| hit.to_string());
+        if !found.as_ref().is_some_and(|name| name.starts_with(module))
+            && (g.kdbg_size >= 0x2c0 || frame.pc >= g.system_start().0)
+        {
+            wrong.push(format!("{name}: frame {index} is {found:?}, not {}", frame.symbol));
+        }
+    }
+    let behind =
+        frames.get(truth.len()).filter(|_| truth.last().is_some_and(|f| f.symbol.starts_with("ntdll")));
+    if let Some(frame) = behind {
+        wrong.push(format!("{name}: a frame behind the last: {}", frame.ip));
     }
 }
 

@@ -59,7 +59,12 @@ for generation; do
     /entry:$(entry DriverEntry 8) "obj/nt.lib"
   image faultdrv faultdrv.sys faultdrv.pdb "Example Devices" "Sensor driver" $native \
     /entry:$(entry DriverEntry 8) "obj/nt.lib"
-  image ntdll ntdll.dll ntdll.pdb "Microsoft Corporation" "NT Layer DLL" /dll /subsystem:console \
+  calls=
+  if [ $machine = x86 ]; then
+    clang$suffix $flags -c "$here/calls-x86.S" -o "obj/calls.obj"
+    calls=obj/calls.obj
+  fi
+  image ntdll ntdll.dll ntdll.pdb "Microsoft Corporation" "NT Layer DLL" $calls /dll /subsystem:console \
     /entry:$(entry DllMain 12) /implib:"obj/ntdll.lib"
   image faultapp faultapp.exe faultapp.pdb "Example Devices" "Sensor viewer" /subsystem:console \
     /entry:$(entry WinMainCRTStartup 4) "obj/ntdll.lib"

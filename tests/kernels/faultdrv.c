@@ -7,9 +7,14 @@ static struct EXTENSION *Device;
 
 NOINLINE void NTAPI SelectChannel(ulong channel) { Sink += channel; }
 
+static __inline __attribute__((always_inline)) ulong SensorValue(struct SENSOR *from) {
+  ulong read = *(volatile ulong *)&from->Value;
+  Sink += read;
+  return read;
+}
 NOINLINE ulong NTAPI ReadSensor(struct SENSOR *sensor, ulong channel) {
   SelectChannel(channel);
-  ulong value = *(volatile ulong *)&sensor->Value;
+  ulong value = SensorValue(sensor);
   Sink += channel;
   return value + channel;
 }

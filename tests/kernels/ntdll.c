@@ -4,8 +4,7 @@ static volatile uptr LdrpSink;
 #if defined(__x86_64__)
 #define STUB(name, number) __asm__(".globl " #name "\n" #name ":\n movq %rcx, %r10\n movl $" #number ", %eax\n syscall\n retq\n .section .drectve,\"yn\"\n .ascii \" /export:" #name "\"\n .text\n")
 #elif defined(__i386__)
-#define STUB(name, number) __asm__(".globl _" #name "\n_" #name ":\n movl $" #number ", %eax\n calll _KiFastSystemCall\n retl $0x28\n .section .drectve,\"yn\"\n .ascii \" /export:_" #name "\"\n .text\n")
-__asm__(".globl _KiFastSystemCall\n_KiFastSystemCall:\n movl %esp, %edx\n sysenter\n.globl _KiFastSystemCallRet\n_KiFastSystemCallRet:\n retl\n");
+#define STUB(name, number) // in calls-x86.S
 #else
 #define STUB(name, number) __asm__(".globl " #name "\n" #name ":\n svc #" #number "\n ret\n .section .drectve,\"yn\"\n .ascii \" /export:" #name "\"\n .text\n")
 #endif

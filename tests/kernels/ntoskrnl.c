@@ -21,34 +21,59 @@ char NtBuildLab[64], NtBuildLabEx[128];
 void *MmUnloadedDrivers, *IopTriageDumpDataBlocks[8];
 struct _PHYSICAL_MEMORY_DESCRIPTOR *MmPhysicalMemoryBlock;
 struct _MMPFN *MmPfnDatabase;
-uptr MmNumberOfPhysicalPages, MmLowestPhysicalPage, MmHighestPhysicalPage, MmHighestUserAddress, MmSystemRangeStart;
-uptr MmUserProbeAddress, MmAvailablePages, MmResidentAvailablePages, MmTotalCommittedPages, MmTotalCommitLimit;
-uptr MmPeakCommitment, MmSharedCommit, MmDriverCommit, MmProcessCommit, MmPagedPoolCommit, MmSystemLockPagesCount;
-uptr MmNonPagedPoolStart, MmNonPagedPoolEnd, MmPagedPoolStart, MmPagedPoolEnd, MmSizeOfPagedPoolInBytes;
-uptr MmMaximumNonPagedPoolInBytes, MmSizeOfNonPagedPoolInBytes, MmSubsectionBase, MmTotalFreeSystemPtes[2];
-struct _MMPFNLIST MmZeroedPageListHead, MmFreePageListHead, MmStandbyPageListHead, MmModifiedPageListHead;
-struct _MMPFNLIST MmModifiedNoWritePageListHead, MmBadPageListHead, MmStandbyPageListByPriority[8];
+uptr MmHighestUserAddress, MmSystemRangeStart, MmUserProbeAddress, MmSizeOfPagedPoolInBytes;
 #if BUILD < 19041
-ulong MmNumberOfPagingFiles;
+uptr MmNumberOfPhysicalPages, MmLowestPhysicalPage, MmHighestPhysicalPage;
+uptr MmAvailablePages, MmResidentAvailablePages, MmTotalCommittedPages, MmTotalCommitLimit, MmTotalCommitLimitMaximum;
+uptr MmTotalPagesForPagingFile, MmPeakCommitment, MmSharedCommit, MmDriverCommit, MmProcessCommit, MmPagedPoolCommit;
+uptr MmNonPagedPoolStart, MmNonPagedPoolEnd, MmPagedPoolStart, MmPagedPoolEnd, MmSubsectionBase;
+uptr MmMaximumNonPagedPoolInBytes, MmProtopteBase, MmAllocatedNonPagedPool, MmSizeOfPagedPoolInPages;
+struct _MM_PAGED_POOL_INFO MmPagedPoolInfo;
+struct _MMPFNLIST MmZeroedPageListHead, MmFreePageListHead, MmStandbyPageListHead, MmModifiedPageListHead;
+struct _MMPFNLIST MmModifiedNoWritePageListHead, MmBadPageListHead;
+ulong MmNumberOfPagingFiles, MmSecondaryColors;
 struct _MMPAGING_FILE *MmPagingFile[16];
+struct _POOL_DESCRIPTOR NonPagedPoolDescriptor, *PoolVector[2], *ExpPagedPoolDescriptor[17];
+ulong ExpNumberOfPagedPools;
+struct _POOL_TRACKER_TABLE *ExpSessionPoolTrackTable;
+uptr ExpSessionPoolTrackTableSize;
+#if BUILD < 6000
+uptr MmSystemLockPagesCount, MmTotalFreeSystemPtes[2], MmSizeOfNonPagedPoolInBytes;
+void *MmFreePagesByColor[2];
+#else
+struct _MMPFNLIST MmStandbyPageListByPriority[8], *MmFreePagesByColor[2];
+struct _MI_SYSTEM_PTE_TYPE MiSystemPteInfo;
+uptr MmMdlPagesAllocated;
+#endif
+#if BUILD < 9600
+struct _MMPFNLIST MmModifiedPageListByColor[1];
+#else
+struct _MMPFNLIST MiModifiedPageListByReservation[16], MiModifiedPageListNoReservation;
+#endif
 #else
 struct _MI_SYSTEM_INFORMATION MiState;
-#endif
-#if BUILD >= 19041
+struct _MI_PARTITION MiSystemPartition;
 struct _EX_POOL_HEAP_MANAGER_STATE ExPoolState;
-#endif
-#if BUILD < 19041
-struct _POOL_DESCRIPTOR NonPagedPoolDescriptor, *PoolVector[2], *ExpPagedPoolDescriptor[17];
+struct _RTLP_HP_HEAP_GLOBALS RtlpHpHeapGlobals;
 #endif
 struct _POOL_TRACKER_TABLE *PoolTrackTable;
 struct _POOL_TRACKER_BIG_PAGES *PoolBigPageTable;
 uptr PoolTrackTableSize, PoolBigPageTableSize, PoolTrackTableExpansionSize;
-void *PoolTrackTableExpansion;
-ulong ExpNumberOfPagedPools;
+struct _POOL_TRACKER_TABLE *PoolTrackTableExpansion;
+uptr ExpPoolBigEntriesInUse;
+#if BUILD >= 6000
+uptr PoolTrackTableMask;
+#endif
 struct _OBJECT_DIRECTORY *ObpRootDirectoryObject;
 struct _OBJECT_TYPE *ObpTypeObjectType, *ObTypeIndexTable[80], *PsProcessType, *PsThreadType, *IoDriverObjectType;
 struct _OBJECT_TYPE *IoDeviceObjectType, *IoFileObjectType, *ObpDirectoryObjectType, *SeTokenObjectType, *ExEventObjectType;
 struct _OBJECT_TYPE *ExMutantObjectType, *MmSectionObjectType, *ExSemaphoreObjectType, *ObpSymbolicLinkObjectType;
+struct _OBJECT_TYPE *PsJobType, *ExTimerObjectType, *IoCompletionObjectType;
+LIST(PspJobList);
+#if BUILD < 6000
+LIST(KiDispatcherReadyListHead[32]); LIST(KiTimerTableListHead[256]);
+ulong KiReadySummary;
+#endif
 struct _UNICODE_STRING *KiBugCheckDriver;
 struct _ERESOURCE PsLoadedModuleResource, IopDatabaseResource, CmpRegistryLock;
 struct _KEVENT ExpWorkerEvent;
@@ -241,6 +266,14 @@ API NTSTATUS NTAPI NtWaitForSingleObject(void *handle, uchar alertable, void *ti
   __try { WORK(*(volatile int *)timeout); } __except (1) { status = 0xc0000005; }
 #endif
   WORK(status);
+  return status;
+}
+
+API NTSTATUS NTAPI NtWaitForMultipleObjects(ulong count, void **handles, int type, uchar alertable, void *timeout) {
+  void *objects[8];
+  for (ulong i = 0; i < count && i < 8; i++) ((void *volatile *)objects)[i] = handles[i];
+  NTSTATUS status = KeWaitForMultipleObjects(count, objects, type, 6, 1, alertable, timeout, 0);
+  WORK(objects[status & 7]);
   return status;
 }
 

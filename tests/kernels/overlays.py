@@ -5,7 +5,8 @@ the neighbour in a shifted range move, those told by "put" are placed, all other
 `None` leaves out the whole structure.
 
 Facts: arm64-22000 from the debugger data block of real arm64 dumps of that build (the distance between told fields
-holds for those in between) and `CONTEXT` of the SDK; x64-26100 from the offsets that public memory readers tell.
+holds for those in between), `CONTEXT` of the SDK, and public listings of the symbols of arm64 kernels for the trap frame
+and the switch frame, which lies in the thread; x64-26100 from the offsets that public memory readers tell.
 """
 
 ARM64 = {
@@ -14,6 +15,7 @@ ARM64 = {
     "_KTHREAD": {
         "size": 0x4A0,
         "shift": [(0, 0x60, 0), (0x90, 0x190, -8), (0x218, 0x380, 0x20)],
+        "put": {"SwitchFrame": (0x210, "_KSWITCH_FRAME")},
     },
     "_ETHREAD": {"size": 0x910, "shift": [(0, 8, 0), (0x480, 0x600, 0x20)]},
     "_KSPECIAL_REGISTERS": {"size": 0x320, "put": {"Elr_El1": (0, "u64")}},
@@ -36,9 +38,21 @@ ARM64 = {
             "Wvr": (0x380, "[2]u64"),
         },
     },
-    "_KTRAP_FRAME": None,
+    "_KTRAP_FRAME": {
+        "size": 0x150,
+        "put": {
+            "ExceptionActive": (0, "u8"), "PreviousMode": (3, "i8"), "FaultStatus": (4, "u32"), "FaultAddress": (8, "u64"),
+            "Bcr": (0x18, "[8]u32"), "Bvr": (0x38, "[8]u64"), "Wcr": (0x78, "[2]u32"), "Wvr": (0x80, "[2]u64"),
+            "Spsr": (0x90, "u32"), "Esr": (0x94, "u32"), "Sp": (0x98, "u64"), "X": (0xA0, "[19]u64"),
+            **{f"X{i}": (0xA0 + 8 * i, "u64") for i in range(19)}, "Lr": (0x138, "u64"), "Fp": (0x140, "u64"),
+            "Pc": (0x148, "u64"),
+        },
+    },
     "_KEXCEPTION_FRAME": None,
-    "_KSWITCH_FRAME": None,
+    "_KSWITCH_FRAME": {
+        "size": 0x20,
+        "put": {"ApcBypass": (0, "u8"), "Tpidr": (8, "u64"), "Fp": (0x10, "u64"), "Return": (0x18, "u64")},
+    },
 }  # fmt: skip
 
 X64_26100 = {

@@ -1,6 +1,6 @@
-// Entries of the arm64 kernel. A trap is told to the unwinder with the machine frame code.
+// Entries of the arm64 kernel. That a trap frame is on the stack is told to the unwinder with the code for it.
   .text
-  .macro TRAP name, callee
+  .macro TRAP name
   .globl \name
   .p2align 4
   .seh_proc \name
@@ -11,14 +11,16 @@
   mov x29, sp
   .seh_set_fp
   .seh_endprologue
-  mov x0, sp
-  bl \callee
+  add x0, sp, #0x10
+  .endm
+  .macro TRAP_END
   nop
   .seh_startepilogue
   ldp x29, x30, [sp], #0x10
   .seh_save_fplr_x 16
+  .seh_trap_frame
   .seh_endepilogue
-  ret
+  eret
   .seh_endproc
   .endm
 
@@ -43,19 +45,20 @@
   .seh_endproc
   .endm
 
-  TRAP KiPageFault, KiKernelFault
-  TRAP KiDpcInterrupt, KiDispatchInterrupt
-
-  PLAIN KiKernelFault, 0x20
+  TRAP KiKernelFault
   bl MmAccessFault
   bl KiBugCheckDispatch
-  PLAIN_END 0x20
+  TRAP_END
+
+  TRAP KiDpcInterrupt
+  bl KiDispatchInterrupt
+  TRAP_END
 
   .globl KiSystemServiceCopyEnd
-  PLAIN KiSystemService, 0x1b0
+  TRAP KiSystemService
 KiSystemServiceCopyEnd:
   blr x16
-  PLAIN_END 0x1b0
+  TRAP_END
 
   .globl KiSwapContext
   .p2align 4
@@ -94,10 +97,112 @@ KiSwapContext:
   ret
   .seh_endproc
 
-  PLAIN SwapContext, 0x10
-  nop
-  PLAIN_END 0x10
+// Has no frame: the stack pointer goes to the thread's KernelStack, fp and lr to its SwitchFrame.
+  .globl SwapContext
+  .p2align 4
+SwapContext:
+  mov x9, sp
+  str x9, [x0, #0x58]
+  add x10, x0, #0x210
+  stp x29, x30, [x10, #0x10]
+  ldr x9, [x1, #0x58]
+  mov sp, x9
+  add x10, x1, #0x210
+  ldp x29, x30, [x10, #0x10]
+  ret
 
   PLAIN KiStartSystemThread, 0x10
   bl PspSystemThreadStartup
   PLAIN_END 0x10
+
+// A signed return address, registers in pairs that follow each other, two epilogues.
+  .globl KiSignedFrame
+  .p2align 4
+  .seh_proc KiSignedFrame
+KiSignedFrame:
+  pacibsp
+  .seh_pac_sign_lr
+  stp x19, x20, [sp, #-0x40]!
+  .seh_save_regp_x x19, 0x40
+  stp x21, x22, [sp, #0x10]
+  .seh_save_next
+  stp x23, x24, [sp, #0x20]
+  .seh_save_next
+  stp x29, x30, [sp, #0x30]
+  .seh_save_fplr 0x30
+  add x29, sp, #0x30
+  .seh_add_fp 0x30
+  .seh_endprologue
+  mov x19, x0
+  cbz x0, 1f
+  bl KiLeaf
+  .seh_startepilogue
+  ldp x29, x30, [sp, #0x30]
+  .seh_save_fplr 0x30
+  ldp x23, x24, [sp, #0x20]
+  .seh_save_next
+  ldp x21, x22, [sp, #0x10]
+  .seh_save_next
+  ldp x19, x20, [sp], #0x40
+  .seh_save_regp_x x19, 0x40
+  autibsp
+  .seh_pac_sign_lr
+  .seh_endepilogue
+  ret
+1:
+  mov x0, #1
+  .seh_startepilogue
+  ldp x29, x30, [sp, #0x30]
+  .seh_save_fplr 0x30
+  ldp x23, x24, [sp, #0x20]
+  .seh_save_next
+  ldp x21, x22, [sp, #0x10]
+  .seh_save_next
+  ldp x19, x20, [sp], #0x40
+  .seh_save_regp_x x19, 0x40
+  autibsp
+  .seh_pac_sign_lr
+  .seh_endepilogue
+  ret
+  .seh_endproc
+
+// Vector registers, single registers, a frame of more than a page.
+  .globl KiLargeFrame
+  .p2align 4
+  .seh_proc KiLargeFrame
+KiLargeFrame:
+  stp d8, d9, [sp, #-0x50]!
+  .seh_save_fregp_x d8, 0x50
+  str d10, [sp, #0x10]
+  .seh_save_freg d10, 0x10
+  str x25, [sp, #0x18]
+  .seh_save_reg x25, 0x18
+  stp x19, x30, [sp, #0x20]
+  .seh_save_lrpair x19, 0x20
+  stp x21, x22, [sp, #0x30]
+  .seh_save_regp x21, 0x30
+  sub sp, sp, #0x1000
+  .seh_stackalloc 0x1000
+  sub sp, sp, #0x230
+  .seh_stackalloc 0x230
+  .seh_endprologue
+  bl KiLeaf
+  nop
+  .seh_startepilogue
+  add sp, sp, #0x230
+  .seh_stackalloc 0x230
+  add sp, sp, #0x1000
+  .seh_stackalloc 0x1000
+  ldp x21, x22, [sp, #0x30]
+  .seh_save_regp x21, 0x30
+  ldp x19, x30, [sp, #0x20]
+  .seh_save_lrpair x19, 0x20
+  ldr x25, [sp, #0x18]
+  .seh_save_reg x25, 0x18
+  ldr d10, [sp, #0x10]
+  .seh_save_freg d10, 0x10
+  ldp d8, d9, [sp], #0x50
+  .seh_save_fregp_x d8, 0x50
+  .seh_endepilogue
+  ret
+  .seh_endproc

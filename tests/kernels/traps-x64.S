@@ -153,3 +153,47 @@ KiRestoreDebugRegisterState:
   popq %rbx
   retq
   .seh_endproc
+
+// Everything a prologue can do: pushes, a large frame, a frame pointer inside it, saved registers near and far, vector
+// registers; two epilogues, the first by way of the frame pointer.
+  .globl KiLargeFrame
+  .p2align 6
+  .seh_proc KiLargeFrame
+KiLargeFrame:
+  pushq %rbp
+  .seh_pushreg %rbp
+  pushq %r15
+  .seh_pushreg %r15
+  pushq %rbx
+  .seh_pushreg %rbx
+  subq $0x81230, %rsp
+  .seh_stackalloc 0x81230
+  leaq 0x40(%rsp), %rbp
+  .seh_setframe %rbp, 0x40
+  movq %rsi, 0x50(%rsp)
+  .seh_savereg %rsi, 0x50
+  movq %rdi, 0x81200(%rsp)
+  .seh_savereg %rdi, 0x81200
+  movaps %xmm6, 0x60(%rsp)
+  .seh_savexmm %xmm6, 0x60
+  .seh_endprologue
+  movq %rcx, %rbx
+  testq %rcx, %rcx
+  jz 1f
+  callq KiLeaf
+  movq 0x50(%rsp), %rsi
+  movq 0x81200(%rsp), %rdi
+  leaq 0x811f0(%rbp), %rsp
+  popq %rbx
+  popq %r15
+  popq %rbp
+  retq
+1:
+  movq 0x50(%rsp), %rsi
+  movq 0x81200(%rsp), %rdi
+  addq $0x81230, %rsp
+  popq %rbx
+  popq %r15
+  popq %rbp
+  jmp KiLeaf
+  .seh_endproc

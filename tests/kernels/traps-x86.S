@@ -105,11 +105,43 @@ _KiStartSystemThread:
   popl %ebp
   retl
 
+// No frame pointer, locals, parameters, ebp as an ordinary register.
+  .globl _KiFramelessSum@12
+  .p2align 4
+  .cv_fpo_proc _KiFramelessSum@12 12
+_KiFramelessSum@12:
+  subl $0x40, %esp
+  .cv_fpo_stackalloc 0x40
+  pushl %ebx
+  .cv_fpo_pushreg %ebx
+  pushl %ebp
+  .cv_fpo_pushreg %ebp
+  .cv_fpo_endprologue
+  movl 0x4c(%esp), %ebp
+  movl 0x50(%esp), %ebx
+  addl %ebp, %ebx
+  testl %ebx, %ebx
+  jz 1f
+  movl %ebx, %eax
+  popl %ebp
+  popl %ebx
+  addl $0x40, %esp
+  retl $12
+1:
+  xorl %eax, %eax
+  popl %ebp
+  popl %ebx
+  addl $0x40, %esp
+  retl $12
+  .cv_fpo_endproc
+
   .section .debug$S,"dr"
   .p2align 2
   .long 4
   .cv_fpo_data _KiSwapContext@8
   .cv_fpo_data _SwapContext
+  .cv_fpo_data _KiFramelessSum@12
+  .cv_stringtable
 
   .text
   .globl __chkstk

@@ -10,7 +10,7 @@ use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::target::Machine;
 
-/// Stack candidates shown.
+/// Candidates of scanned stacks shown.
 const SHOWN: usize = 40;
 
 /// The verbose form.
@@ -125,9 +125,8 @@ fn instruction(session: &Session<'_>, crash: &Crash, ip: Va) -> String {
             other => format!("{shown} {:16}({other})", "??"),
         };
     }
-    let text = session.execute(&format!("u {:#x} L1", ip.0)).unwrap_or_default();
-    if let Some(line) = text.lines().rev().find(|line| line.starts_with(&shown.to_string())) {
-        return line.trim_end().to_owned();
+    if let Ok(instruction) = memory.instruction(ip) {
+        return instruction.line;
     }
     let bytes = memory.gather(ip, 8);
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -274,19 +273,31 @@ fn process(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String) {
     }
 }
 
-/// The raw stack.
+/// The stack: frames, and candidates where unwinding ends.
 fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn Fn(Va) -> String) {
-    if crash.stack_starts.is_empty() {
+    if crash.stack_starts.is_empty() && crash.walked.is_empty() {
         out.line("STACK_TEXT:  the stack is not captured in this dump");
-    } else {
+    } else if crash.walked.is_empty() {
         out.line("STACK_TEXT:  candidates found by scanning, not unwound frames");
+    } else {
+        out.line("STACK_TEXT:  ");
+        frames(out, crash, show);
+    }
+    if !crash.stack_starts.is_empty() {
+        if let Some(last) = crash.walked.last() {
+            let why = if last.missing.is_empty() { "its caller cannot be one" } else { &last.missing };
+            out.line(&format!(
+                "Unwinding ends here: {why}. What follows are candidates found by scanning, not frames."
+            ));
+        }
         for (sp, bytes) in &crash.stack_starts {
             out.line(&format!("({bytes:#x} bytes from {})", show(*sp)));
         }
         out.line("(* follows a call instruction; blank: could not be checked; ? aligned like a function or variable)");
     }
+    let scanned: Vec<&Candidate> = crash.stack.iter().filter(|slot| slot.frame.is_none()).collect();
     out.list("stack", |out| {
-        for slot in crash.stack.iter().take(SHOWN) {
+        for slot in scanned.iter().take(SHOWN) {
             out.record("", |out| {
                 out.field("at", Value::Hex(slot.at.0), &show(slot.at));
                 out.text(" ");
@@ -304,7 +315,7 @@ fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn F
             });
         }
     });
-    if let Some(more) = crash.stack.len().checked_sub(SHOWN).filter(|&more| more > 0) {
+    if let Some(more) = scanned.len().checked_sub(SHOWN).filter(|&more| more > 0) {
         out.line(&format!("({more} more)"));
     }
     out.end_line();
@@ -318,6 +329,37 @@ fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn F
     if crash.frames.len() > 1 {
         out.end_line();
     }
+}
+
+/// The unwound frames, in the columns of `kb` but with both addresses, as KD has them here. In JSON `frames`, as of `k`.
+fn frames(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String) {
+    let wide = crash.pointer_size == 8;
+    let unknown = if wide { "????????`????????" } else { "????????" };
+    out.list("frames", |out| {
+        for (number, frame) in crash.walked.iter().enumerate() {
+            out.record("", |out| {
+                let at = if wide { frame.sp } else { frame.fp };
+                out.data("number", Value::UInt(number as u64));
+                out.field("child_sp", Value::Hex(at.0), &show(at));
+                out.text(" ");
+                out.field("return_address", Value::Hex(frame.return_address.0), &show(frame.return_address));
+                out.text(if wide { " : " } else { " " });
+                out.list("arguments", |out| {
+                    for argument in frame.arguments.iter().take(if wide { 4 } else { 3 }) {
+                        match argument {
+                            Some(value) => out.field("", Value::Hex(*value), &show(Va(*value))),
+                            None => out.field("", Value::Null, unknown),
+                        }
+                        out.text(" ");
+                    }
+                });
+                out.text(if wide { ": " } else { "" });
+                out.data("ip", Value::Hex(frame.ip.0));
+                out.styled_field("symbol", Value::Text(&frame.site), Style::Symbol, &frame.site);
+                out.end_line();
+            });
+        }
+    });
 }
 
 /// The fields that name the module.

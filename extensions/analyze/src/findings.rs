@@ -2,7 +2,8 @@
 //!
 //! The order of trust: an unloaded driver at the address that failed; an argument that is a place in a driver; the
 //! faulting instruction; a driver that the arguments lead to; a driver whose code was interrupted; drivers on the
-//! stack, which without unwind data are candidates only. Windows' own modules come last: they are where faults show.
+//! stack: in its frames, or where unwinding ends in words that are candidates only. Windows' own modules come last: they
+//! are where faults show.
 
 use crate::machine::Exception;
 use crate::model::{Crash, From};
@@ -335,6 +336,7 @@ pub(crate) mod tests {
             irql: None,
             process: None,
             thread: None,
+            walked: Vec::new(),
             stack_starts: Vec::new(),
             stack: Vec::new(),
             frames: Vec::new(),
@@ -348,6 +350,7 @@ pub(crate) mod tests {
         for (index, &value) in values.iter().enumerate() {
             let module = crash.module_at(Va(value)).unwrap();
             crash.stack.push(Candidate {
+                frame: None,
                 at: Va(0x1000 + 8 * index as u64),
                 value: Va(value),
                 module,
@@ -437,7 +440,7 @@ pub(crate) mod tests {
         let mut crash = crash(0xa000_0001, [5, 0, 0, 0]);
         on_stack(&mut crash, &[BAD + 0x5001, NT + 0x5001]);
         let registers = Registers { ip: Va(NT + 0x100), sp: Va(0x1000), values: Vec::new() };
-        crash.context = Some(Context { from: From::Header, at: None, registers });
+        crash.context = Some(Context { from: From::Header, at: None, is_trap_frame: false, registers });
         assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::High)));
     }
 
@@ -446,7 +449,8 @@ pub(crate) mod tests {
         let mut crash = crash(0x50, [0xffff_e78f_9034_5f71, 0x11, 0xffff_e78f_9034_5f71, 2]);
         on_stack(&mut crash, &[BAD + 0x5001, NTFS + 0x5001]);
         let registers = Registers { ip: Va(0xffff_e78f_9034_5f71), sp: Va(0x1000), values: Vec::new() };
-        crash.context = Some(Context { from: From::Stack, at: Some(Va(0x900)), registers });
+        crash.context =
+            Some(Context { from: From::Stack, at: Some(Va(0x900)), is_trap_frame: false, registers });
         assert_eq!(blamed(&crash), ("bad.sys".to_owned(), Some(Confidence::High)));
     }
 
@@ -477,7 +481,8 @@ pub(crate) mod tests {
         };
         crash.raised = Some(Raised { from: From::Argument(2), at: Some(Va(0x1000)), exception });
         let registers = Registers { ip: Va(BAD + 8), sp: Va(0), values: Vec::new() };
-        crash.context = Some(Context { from: From::Argument(3), at: Some(Va(0x2000)), registers });
+        crash.context =
+            Some(Context { from: From::Argument(3), at: Some(Va(0x2000)), is_trap_frame: false, registers });
         let found = conclude(&crash, &|va| va.to_string());
         assert_eq!(found.faulting_ip.map(|ip| ip.0), Some(Va(BAD + 8)));
         assert_eq!(found.access, Some((Access::Write, Va(0x8000_0000_0000_0000))));

@@ -10,6 +10,7 @@ use kd_sdk::address::Va;
 use kd_sdk::error::Error;
 use kd_sdk::memory::Memory;
 use kd_sdk::session::Session;
+use kd_sdk::stacks::{self, Frame};
 use kd_sdk::target::{BugCheck, Machine, Module, UnloadedModule, registers};
 
 /// Offset of KDDEBUGGER_DATA64.OffsetPrcbContext: the pointer to the saved CONTEXT, since Windows 8.
@@ -39,6 +40,8 @@ pub struct Context {
     pub from: From,
     /// Address of the record, where there is one.
     pub at: Option<Va>,
+    /// True for a KTRAP_FRAME, false for a CONTEXT.
+    pub is_trap_frame: bool,
     /// The registers.
     pub registers: Registers,
 }
@@ -92,9 +95,11 @@ pub struct Crash {
     pub process: Option<Process>,
     /// The crashed thread.
     pub thread: Option<Va>,
-    /// Where stacks were read from, and how many bytes of each the dump holds.
+    /// The stack at the fault, as far as it could be unwound; empty where not even one caller was found that way.
+    pub walked: Vec<Frame>,
+    /// Where stacks were scanned, and how many bytes of each the dump holds.
     pub stack_starts: Vec<(Va, usize)>,
-    /// Words of those stacks that may be return addresses.
+    /// Places of the unwound frames, then words of the scanned stacks that may be return addresses.
     pub stack: Vec<Candidate>,
     /// Trap frames on the stack or behind its words, in the order of the stack.
     pub frames: Vec<FoundFrame>,
@@ -147,6 +152,7 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
         irql: None,
         process: None,
         thread: (info.current_thread != 0).then_some(Va(info.current_thread)),
+        walked: Vec::new(),
         stack_starts: Vec::new(),
         stack: Vec::new(),
         frames: Vec::new(),
@@ -159,6 +165,7 @@ pub fn read(session: &Session<'_>, bug_check: BugCheck) -> Crash {
     read_hung_processor(&mut crash, session);
     let (saved, header) = (named(session, registers::PROCESSOR), named(session, registers::HEADER));
     read_contexts(&mut crash, &memory, saved.as_ref(), header.as_ref());
+    read_stack(&mut crash, session, saved.or(header).map(|registers| registers.sp));
     read_exception(&mut crash, session);
     crash.irql = irql(&crash, session);
     crash.process = (info.current_process != 0).then(|| process(session, Va(info.current_process)));
@@ -183,12 +190,18 @@ fn read_arguments(crash: &mut Crash, session: &Session<'_>) {
                 }
             }
             Role::Context => match machine::parse_context(crash.machine, &memory.gather(va, RECORD_BYTES)) {
-                Some(registers) => crash.context = Some(Context { from, at: Some(va), registers }),
+                Some(registers) => {
+                    let is_trap_frame = false;
+                    crash.context = Some(Context { from, at: Some(va), is_trap_frame, registers });
+                }
                 None => missing(crash, memory, "context record", index, va),
             },
             Role::TrapFrame => {
                 match machine::parse_trap_frame(crash.machine, va, &memory.gather(va, RECORD_BYTES)) {
-                    Some(registers) => crash.trap_frame = Some(Context { from, at: Some(va), registers }),
+                    Some(registers) => {
+                        let is_trap_frame = true;
+                        crash.trap_frame = Some(Context { from, at: Some(va), is_trap_frame, registers });
+                    }
                     None => missing(crash, memory, "trap frame", index, va),
                 }
             }
@@ -228,7 +241,8 @@ fn read_hung_processor(crash: &mut Crash, session: &Session<'_>) {
     };
     match machine::parse_context(crash.machine, &memory.gather(at, RECORD_BYTES)) {
         Some(registers) => {
-            crash.context = Some(Context { from: From::Processor(index), at: Some(at), registers });
+            let (from, is_trap_frame) = (From::Processor(index), false);
+            crash.context = Some(Context { from, at: Some(at), is_trap_frame, registers });
         }
         None => missing(crash, &memory, "registers of the processor", index, at),
     }
@@ -255,7 +269,7 @@ fn named(session: &Session<'_>, set: u32) -> Option<Registers> {
     (!ip.is_null() || !sp.is_null()).then_some(Registers { ip, sp, values })
 }
 
-/// Chooses the registers at the fault and reads the stack from there.
+/// Chooses the registers at the fault.
 fn read_contexts(
     crash: &mut Crash,
     memory: &dyn Bytes,
@@ -274,6 +288,7 @@ fn read_contexts(
         crash.trap_frame = hit.map(|frame| Context {
             from: From::Stack,
             at: Some(frame.at),
+            is_trap_frame: true,
             registers: frame.registers.clone(),
         });
     }
@@ -287,7 +302,13 @@ fn read_contexts(
             (None, Some(registers)) => (From::Saved, Some(registers)),
             (None, None) => (From::Header, header),
         };
-        crash.context = registers.map(|registers| Context { from, at: None, registers: registers.clone() });
+        let of = |registers: &Registers| Context {
+            from,
+            at: None,
+            is_trap_frame: false,
+            registers: registers.clone(),
+        };
+        crash.context = registers.map(of);
     }
     if let (None, Some((sp, bytes)), Some(ip)) = (&crash.raised, &lowest, ip) {
         let code = crash.argument(Role::Status).map_or(0, |(_, value)| value as u32);
@@ -295,15 +316,50 @@ fn read_contexts(
             crash.raised = Some(Raised { from: From::Stack, at: Some(at), exception });
         }
     }
-    let at_fault = crash.context.as_ref().map(|context| context.registers.sp);
-    if !at_fault.is_some_and(|sp| scan(crash, memory, sp)) && low != at_fault {
-        low.map(|sp| scan(crash, memory, sp));
+}
+
+/// The most frames that are walked.
+const MOST_FRAMES: u32 = 256;
+
+/// The stack at the fault: its frames as far as they can be unwound, and from there on words that may be return
+/// addresses. `low` is the lowest stack pointer that is known.
+fn read_stack(crash: &mut Crash, session: &Session<'_>, low: Option<Va>) {
+    let memory = session.memory();
+    let frames = crash.context.as_ref().and_then(|context| {
+        let stack = session.stack(at_fault(context, session.target().info().current_processor));
+        stack.frames(MOST_FRAMES).ok()
+    });
+    let frames = frames.unwrap_or_default();
+    let certain = stack::certain(&frames);
+    let sp = crash.context.as_ref().map(|context| context.registers.sp);
+    if let [_, .., last] = certain {
+        crash.stack = stack::places(&crash.modules, crash.pointer_size, certain);
+        crash.walked = certain.to_vec();
+        if certain.len() == frames.len() && last.missing.is_empty() {
+            return;
+        }
+        scan(crash, &memory, last.sp);
+    } else if !sp.is_some_and(|sp| scan(crash, &memory, sp)) && low != sp {
+        low.map(|sp| scan(crash, &memory, sp));
     }
     // Where the fault itself is not known, what was interrupted matters.
-    let interrupted = crash.frames.iter().find(|frame| frame.linked).map(|frame| frame.registers.sp);
+    let interrupted = crash.frames.iter().find(|frame| frame.linked).map(|frame| &frame.registers);
+    let ip = crash.argument(Role::Ip).filter(|&(_, ip)| ip != 0);
     let known = crash.context.as_ref().is_some_and(|context| context.at.is_some()) || ip.is_some();
-    if let Some(sp) = interrupted.filter(|_| !known) {
-        scan(crash, memory, sp);
+    let walked = |ip: Va| crash.walked.iter().any(|frame| frame.ip == ip);
+    if let Some(sp) = interrupted.filter(|own| !known && !walked(own.ip)).map(|own| own.sp) {
+        scan(crash, &memory, sp);
+    }
+}
+
+/// A context as the host knows it.
+fn at_fault(context: &Context, processor: u32) -> stacks::Context {
+    match (context.from, context.at) {
+        (From::Header, _) => stacks::Context::Header,
+        (From::Stack, Some(at)) => stacks::Context::TrapFrame(at),
+        (From::Argument(_), Some(at)) if context.is_trap_frame => stacks::Context::TrapFrame(at),
+        (_, Some(at)) => stacks::Context::Record(at),
+        (_, None) => stacks::Context::Processor(processor),
     }
 }
 

@@ -225,7 +225,7 @@ pub fn culprit_data(out: &Out<'_>, crash: &Crash, findings: &Findings, say: bool
             for &(index, count) in findings.others.iter().take(12) {
                 let Some(module) = crash.modules.get(index) else { continue };
                 let shown = if say {
-                    format!("  - {} ({count} word{})", module.image, if count == 1 { "" } else { "s" })
+                    format!("  - {} ({count} place{})", module.image, if count == 1 { "" } else { "s" })
                 } else {
                     String::new()
                 };

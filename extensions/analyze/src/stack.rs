@@ -1,9 +1,11 @@
-//! The raw stack: which of its words may be return addresses, and the trap frames that stand on it.
+//! The stack: places of unwound frames, words that may be return addresses where unwinding ends, and the trap frames
+//! that stand on it.
 
 use crate::machine::{
     Call, Exception, RECORD_BYTES, Registers, follows_call, number, parse_exception, parse_trap_frame,
 };
 use kd_sdk::address::Va;
+use kd_sdk::stacks::Frame;
 use kd_sdk::target::{Machine, Module};
 
 /// Bytes of stack that are looked at, from the stack pointer up.
@@ -45,6 +47,8 @@ pub trait Bytes {
 /// A word of the stack that lies in a module.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Candidate {
+    /// The number of the unwound frame it is the place of; `None` for words found by scanning.
+    pub frame: Option<usize>,
     /// Where it stands.
     pub at: Va,
     /// What it holds.
@@ -62,6 +66,28 @@ pub fn module_at(modules: &[Module], va: Va) -> Option<usize> {
     let index = modules.partition_point(|module| module.base <= va).checked_sub(1)?;
     let module = modules.get(index)?;
     (va.0.wrapping_sub(module.base.0) < module.size).then_some(index)
+}
+
+/// How far a walk can be trusted: the frames up to the first that was only found by scanning.
+pub fn certain(frames: &[Frame]) -> &[Frame] {
+    let end = frames.iter().position(|frame| !frame.source.is_certain()).unwrap_or(frames.len());
+    frames.get(..end).unwrap_or_default()
+}
+
+/// The places of unwound frames. The innermost is the fault itself and is left out.
+pub fn places(modules: &[Module], pointer_size: u32, frames: &[Frame]) -> Vec<Candidate> {
+    let place = |(number, frame): (usize, &Frame)| {
+        Some(Candidate {
+            frame: Some(number),
+            // The return address stands right below the caller's part of the stack.
+            at: Va(frame.sp.0.wrapping_sub(pointer_size.into())),
+            value: frame.ip,
+            module: module_at(modules, frame.ip)?,
+            checked: true,
+            weak: false,
+        })
+    };
+    frames.iter().enumerate().skip(1).filter_map(place).collect()
 }
 
 /// Words of `stack`, which begins at `sp`, that may be return addresses.
@@ -92,7 +118,7 @@ pub fn candidates(
             let at = sp.add((index * width) as u64);
             let checked = call == Call::Yes;
             let weak = !checked && machine != Machine::Arm64 && value.0 & 0xf == 0;
-            found.push(Candidate { at, value, module, checked, weak });
+            found.push(Candidate { frame: None, at, value, module, checked, weak });
         }
     }
     found
@@ -174,6 +200,7 @@ pub fn find_exception(pointer_size: u32, sp: Va, stack: &[u8], code: u32, ip: Va
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use kd_sdk::stacks::Source;
 
     /// Memory made of blocks.
     #[derive(Default)]
@@ -255,6 +282,35 @@ pub(crate) mod tests {
             find_exception(8, Va(0x1000), &stack, 0xc000_001d, Va(0xffff_f800_0000_1234)).unwrap();
         assert_eq!((at, found.code), (Va(0x1040), 0xc000_001d));
         assert_eq!(find_exception(8, Va(0x1000), &stack, 5, Va(0xffff_f800_0000_1234)), None);
+    }
+
+    #[test]
+    fn a_walk_is_trusted_up_to_the_first_guess() {
+        let frame = |sp, ip, source| Frame {
+            ip: Va(ip),
+            sp: Va(sp),
+            fp: Va(0),
+            return_address: Va(0),
+            trap_frame: None,
+            arguments: [None; 4],
+            source,
+            exact: false,
+            inline: false,
+            site: String::new(),
+            missing: String::new(),
+        };
+        let walked = [
+            frame(0x100, 0x1100, Source::Context),
+            frame(0x140, 0x8200, Source::Unwind),
+            frame(0x180, 0x7fff_0000, Source::Unwind),
+            frame(0x1c0, 0x8300, Source::Scan),
+            frame(0x200, 0x8400, Source::Unwind),
+        ];
+        let modules = [module("nt", 0x1000, 0x1000), module("bad", 0x8000, 0x1000)];
+        let found = places(&modules, 8, certain(&walked));
+        let summary: Vec<_> = found.iter().map(|c| (c.frame, c.at.0, c.value.0, c.module)).collect();
+        assert_eq!(summary, [(Some(1), 0x138, 0x8200, 1)]);
+        assert_eq!(certain(&walked[..2]).len(), 2);
     }
 
     #[test]

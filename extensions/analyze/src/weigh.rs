@@ -265,11 +265,13 @@ impl<'c> Case<'c> {
         }
     }
 
-    /// What the word right at the stack pointer says: who called the code that stopped or faulted.
+    /// What the innermost caller says, or the word right at the stack pointer: who called the code that stopped or
+    /// faulted.
     pub fn weigh_callers(&mut self) {
         let Some(context) = self.crash.context.as_ref() else { return };
         let Some(first) = self.crash.stack.first().cloned() else { return };
-        if first.at != context.registers.sp || first.weak {
+        let unwound = first.frame == Some(1);
+        if !unwound && (first.at != context.registers.sp || first.weak) {
             return;
         }
         let (module, class) = (first.module, self.class(first.module));
@@ -289,7 +291,7 @@ impl<'c> Case<'c> {
                 Class::Core => (12, Confidence::Low),
             };
             self.blame(weight, confidence, who, Some(first.value), text);
-        } else if class > Class::Core && matches!(context.from, From::Argument(_) | From::Stack) {
+        } else if !unwound && class > Class::Core && matches!(context.from, From::Argument(_) | From::Stack) {
             self.notes
                 .push(format!("the word at the stack pointer would be a return to {place}, in {image}"));
         }
@@ -321,11 +323,17 @@ impl<'c> Case<'c> {
         }
         let strong = |slot: &&Candidate| !slot.weak;
         let foreign = |slot: &Candidate| !slot.weak && self.class(slot.module) == Class::ThirdParty;
-        let words = self.crash.stack.iter().filter(strong).count();
-        if self.crash.stack_starts.is_empty() {
+        let frames = self.crash.stack.iter().filter(|slot| slot.frame.is_some()).count();
+        let words = self.crash.stack.iter().filter(strong).count() - frames;
+        if self.crash.stack_starts.is_empty() && frames == 0 {
             self.notes.push("the stack is not captured, so nothing on it could be weighed".to_owned());
         } else if !self.crash.stack.iter().any(foreign) {
-            self.notes.push(format!("none of the {words} candidates on the stack is outside Windows"));
+            let what = match (frames, words) {
+                (0, words) => format!("{words} candidates"),
+                (frames, 0) => format!("{frames} frames"),
+                (frames, words) => format!("{frames} frames and {words} candidates"),
+            };
+            self.notes.push(format!("none of the {what} on the stack is outside Windows"));
         }
         for wanted in [Class::ThirdParty, Class::Inbox, Class::Framework] {
             let stack = &self.crash.stack;
@@ -333,16 +341,20 @@ impl<'c> Case<'c> {
             let Some(depth) = stack.iter().position(fits) else { continue };
             let Some(slot) = stack.get(depth).cloned() else { continue };
             let near = depth < 10;
-            let checked = if slot.checked { "follows a call" } else { "not checked against its code" };
+            let rank = match slot {
+                Candidate { frame: Some(number), .. } => format!("frame {number}"),
+                Candidate { checked: true, .. } => {
+                    format!("candidate {} (follows a call)", depth + 1 - frames)
+                }
+                _ => format!("candidate {} (not checked against its code)", depth + 1 - frames),
+            };
             let image = self.image(slot.module).to_owned();
             let place = (self.name)(slot.value);
             let text = match wanted {
                 Class::ThirdParty => format!(
-                    "the first module on the stack that is not part of Windows is {image}: {place}, \
-                     candidate {} ({checked})",
-                    depth + 1
+                    "the first module on the stack that is not part of Windows is {image}: {place}, {rank}"
                 ),
-                _ => format!("{image} is on the stack: {place}, candidate {} ({checked})", depth + 1),
+                _ => format!("{image} is on the stack: {place}, {rank}"),
             };
             let (weight, confidence) = match wanted {
                 Class::ThirdParty if self.nature == Nature::Corruption => (45, Confidence::Low),

@@ -43,8 +43,12 @@ pub fn drivers(session: &Session<'_>, args: &str) -> Result<()> {
     page.header();
     out.list("drivers", |_| list.iter().for_each(|driver| page.driver(driver)));
     page.totals(&list);
-    page.suspicious(&model::suspicious(&list, pointer_size));
     let unloaded: Vec<UnloadedModule> = session.target().unloaded_modules().collect();
+    let mut found = model::suspicious(&list, pointer_size);
+    if let Some(bug_check) = session.target().bug_check() {
+        found.extend(model::calls_to_the_gone(&bug_check, &unloaded, &list, pointer_size));
+    }
+    page.suspicious(&found);
     page.unloaded(&unloaded);
     Ok(())
 }
@@ -95,15 +99,11 @@ impl Page<'_> {
             out.field("data_size", data.0, &format!("  {:>18}", data.1));
             out.data("headers", Value::Bool(driver.headers.is_ok()));
             if self.flags.pages {
-                let (value, text) = match driver.resident {
-                    Some(pages) => (Value::UInt(pages), pages.to_string()),
-                    None => (Value::Null, "-".to_owned()),
-                };
-                out.field("resident", value, &format!("  {text:>8}"));
-                out.field("standby", Value::Null, &format!("  {:>8}", "-"));
+                self.count("resident", driver.pages.map(|pages| pages.resident));
+                self.count("standby", driver.pages.and_then(|pages| pages.standby));
             }
             if self.flags.locked {
-                out.field("locked", Value::Null, &format!("  {:>8}", "-"));
+                self.count("locked", driver.pages.and_then(|pages| pages.locked));
                 let entry = module.loader_entry;
                 if entry.is_null() {
                     let width = if self.pointer_size == 4 { 8 } else { 17 };
@@ -128,6 +128,15 @@ impl Page<'_> {
                 self.sections(driver);
             }
         });
+    }
+
+    /// A number of pages, `-` where it is not known.
+    fn count(&self, key: &str, pages: Option<u64>) {
+        let (value, text) = match pages {
+            Some(pages) => (Value::UInt(pages), pages.to_string()),
+            None => (Value::Null, "-".to_owned()),
+        };
+        self.out.field(key, value, &format!("  {text:>8}"));
     }
 
     fn sections(&self, driver: &Driver) {
@@ -198,8 +207,13 @@ impl Page<'_> {
             out.end_line();
         });
         if self.flags.pages {
-            out.line(if list.iter().any(|driver| driver.resident.is_some()) {
-                "Resident: pages with a translation. Standby, Locked: not computed, they need the PFN database."
+            let pages = || list.iter().filter_map(|driver| driver.pages);
+            out.line(if pages().any(|pages| pages.standby.is_some()) {
+                "Pages by the PFN database: Resident in use, Standby not in use and still in memory (modified ones \
+                 too), Locked referenced more than once."
+            } else if pages().next().is_some() {
+                "Resident: pages with a translation. Standby, Locked: the PFN database is not readable (!drivers \
+                 needs the kernel's symbols for it)."
             } else {
                 "Resident, Standby, Locked: page tables and PFN database are not captured in this dump."
             });

@@ -1,17 +1,15 @@
 //! What is known of each driver, and what is odd about the list.
 
 use crate::date::{self, Stamp};
+use crate::pages::{self, Pages, PfnDatabase};
 use crate::pe::{self, Headers, Image};
-use kd_sdk::address::{PAGE_SIZE, Va};
+use kd_sdk::address::Va;
 use kd_sdk::error::{Absent, Error, Result};
 use kd_sdk::session::Session;
-use kd_sdk::target::Module;
+use kd_sdk::target::{BugCheck, Module, UnloadedModule};
 
 /// Bytes at a base that hold the headers.
 const HEADER_BYTES: usize = 0x1000;
-
-/// Pages that are asked about for one image at most: 256 MiB.
-const MOST_PAGES: u64 = 0x1_0000;
 
 /// Sizes by kind.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -31,8 +29,8 @@ pub struct Driver {
     pub headers: core::result::Result<Headers, NoHeaders>,
     /// Its link time stamp.
     pub stamp: Stamp,
-    /// Pages with a translation; `None` where the dump holds no page tables.
-    pub resident: Option<u64>,
+    /// Its pages; `None` where they were not asked for or the dump holds no page tables.
+    pub pages: Option<Pages>,
 }
 
 /// Why there are no headers.
@@ -60,16 +58,22 @@ pub fn sizes(headers: &Headers) -> Sizes {
     Sizes { code: sum(true), data: sum(false) }
 }
 
-/// Reads every driver; `pages` also counts the resident ones.
+/// Reads every driver; `pages` also counts their pages.
 pub fn read(session: &Session<'_>, pages: bool) -> Result<Vec<Driver>> {
     let target = session.target();
     let physical = target.info().present & 0x10 != 0;
+    let count = pages && physical;
+    let database = if count { PfnDatabase::new(session).ok() } else { None };
     let mut drivers = Vec::new();
-    for module in target.modules() {
+    // Programs and their libraries are modules too.
+    for module in target.modules().filter(|module| target.is_kernel(module.base)) {
         session.check_interrupt()?;
         let stamp = date::judge(module.time_stamp, target.info().system_time);
-        let resident = if pages && physical { Some(count_pages(session, &module)?) } else { None };
-        drivers.push(Driver { headers: read_headers(session, module.base), stamp, resident, module });
+        let pages = match count {
+            true => Some(pages::count(session, database.as_ref(), module.base, module.size)?),
+            false => None,
+        };
+        drivers.push(Driver { headers: read_headers(session, module.base), stamp, pages, module });
     }
     drivers.sort_by_key(|driver| driver.module.base);
     Ok(drivers)
@@ -90,19 +94,6 @@ fn read_headers(session: &Session<'_>, base: Va) -> core::result::Result<Headers
         Image::Cut => Err(NoHeaders::Absent(why)),
         Image::Foreign => Err(NoHeaders::Foreign),
     }
-}
-
-fn count_pages(session: &Session<'_>, module: &Module) -> Result<u64> {
-    let memory = session.memory();
-    let pages = module.size.div_ceil(PAGE_SIZE).min(MOST_PAGES);
-    let mut resident = 0;
-    for page in 0..pages {
-        if page % 0x100 == 0 {
-            session.check_interrupt()?;
-        }
-        resident += u64::from(memory.translate(module.base.add(page * PAGE_SIZE)).is_ok());
-    }
-    Ok(resident)
 }
 
 /// What a reader of the list should look at. `drivers` are ordered by base.
@@ -133,11 +124,45 @@ pub fn suspicious(drivers: &[Driver], pointer_size: u32) -> Vec<String> {
                     headers.time_stamp, driver.module.time_stamp
                 ));
             }
+            Ok(headers) if u64::from(headers.size_of_image) != driver.module.size => {
+                found.push(format!(
+                    "{image}: its header says {:x} bytes, the module list {:x}",
+                    headers.size_of_image, driver.module.size
+                ));
+            }
             _ => {}
         }
         if unusual_folder(&driver.module.path) {
             found.push(format!("{image}: loaded from {}", driver.module.path));
         }
+    }
+    found
+}
+
+/// Bug check parameters that are addresses in drivers that were gone: code that was called, or data that was used,
+/// after the driver was unloaded. `loaded` hold the addresses that are in use again.
+pub fn calls_to_the_gone(
+    bug_check: &BugCheck,
+    unloaded: &[UnloadedModule],
+    loaded: &[Driver],
+    pointer_size: u32,
+) -> Vec<String> {
+    let mut found = Vec::new();
+    for (index, &value) in bug_check.parameters.iter().enumerate() {
+        let va = Va(if pointer_size == 4 { value & 0xffff_ffff } else { value });
+        let within = |start: Va, size: u64| va.0.checked_sub(start.0).is_some_and(|offset| offset < size);
+        if loaded.iter().any(|driver| within(driver.module.base, driver.module.size)) {
+            continue;
+        }
+        let gone = unloaded.iter().find(|gone| within(gone.start, gone.end.0.saturating_sub(gone.start.0)));
+        found.extend(gone.map(|gone| {
+            format!(
+                "{}: unloaded, and Arg{} of the bug check is in it: {}",
+                gone.name,
+                index + 1,
+                va.show(pointer_size)
+            )
+        }));
     }
     found
 }
@@ -174,7 +199,7 @@ mod tests {
             },
             headers: Err(NoHeaders::Absent(Absent::NotCaptured)),
             stamp: Stamp::Date(0x5928_45ec),
-            resident: None,
+            pages: None,
         }
     }
 
@@ -197,5 +222,22 @@ mod tests {
             ["a.sys and b.sys overlap at 00000000`00002000", "b.sys: loaded from \\??\\C:\\Users\\x\\b.sys"]
         );
         assert!(!unusual_folder("\\??\\C:\\windows\\system32\\drivers\\cbfs3.sys"));
+    }
+
+    #[test]
+    fn a_call_to_what_is_gone_is_named() {
+        let gone = |start, end| UnloadedModule {
+            start: Va(start),
+            end: Va(end),
+            unload_time: 0,
+            name: "old.sys".into(),
+        };
+        let unloaded = [gone(0x8000, 0x9000), gone(0x1000, 0x2000)];
+        let loaded = [driver("a", 0x1000, 0x1000, "a.sys")];
+        let bug_check = BugCheck { raw_code: 0xce, parameters: [0x8010, 0, 0x1010, 0x9000] };
+        assert_eq!(
+            calls_to_the_gone(&bug_check, &unloaded, &loaded, 8),
+            ["old.sys: unloaded, and Arg1 of the bug check is in it: 00000000`00008010"]
+        );
     }
 }

@@ -130,13 +130,7 @@ pub const ROWS: &[Row] = {
         ),
         kd_many(Symbols, "i", Next("PATH"), Now, "Executable image path"),
         kd_many(Symbols, "srcpath", Next("PATH"), Later("source text is not shown yet"), "Source path"),
-        kd(
-            Symbols,
-            "lines",
-            None,
-            Ignored("source lines are shown whenever the symbols have them; .lines -d hides them"),
-            "Load source line information",
-        ),
+        kd(Symbols, "lines", None, Now, "Show source lines (k, ln), as .lines -e does"),
         kd(Symbols, "n", None, Now, "Say what symbol loading does (noisy)"),
         kd(Symbols, "s", None, Now, "Load symbols at once, not when they are needed"),
         kd(

@@ -5,6 +5,7 @@
 use super::{Builtin, Call, Needs};
 use crate::disasm::{self, Flow, Instruction, LONGEST};
 use crate::dump::Machine;
+use crate::pattern::Pattern;
 use crate::scope::Scope;
 use crate::session::Session;
 use crate::stack::CodeBytes;
@@ -47,6 +48,16 @@ pub const ROWS: &[Builtin] = &[
                from its symbol, else from the address.",
         needs: Needs::Target,
         run: function,
+    },
+    Builtin {
+        names: &["#"],
+        usage: "[PATTERN [ADDRESS [LCOUNT]]]",
+        summary: "Search for an instruction",
+        help: "Shows the first line of the disassembly from ADDRESS on that holds PATTERN (in quotes if it has blanks;\n\
+               wildcards: * ? [] # +). Without ADDRESS it goes on where the last u or # ended, without PATTERN with the\n\
+               last one. Ends at code that cannot be read and after COUNT instructions.",
+        needs: Needs::Target,
+        run: find,
     },
     Builtin {
         names: &[".fnent"],
@@ -193,7 +204,7 @@ enum Extent {
     End(Va),
 }
 
-fn parse(scope: &Scope, text: &str, default_start: Va) -> Result<(Va, Extent)> {
+fn parse(scope: &Scope, text: &str, default_start: Va, default_count: u64) -> Result<(Va, Extent)> {
     let text = text.trim();
     let is_count = |text: &str| {
         text.strip_prefix(['L', 'l']).is_some_and(|rest| {
@@ -207,7 +218,7 @@ fn parse(scope: &Scope, text: &str, default_start: Va) -> Result<(Va, Extent)> {
         (Va(start), rest.trim())
     };
     if rest.is_empty() {
-        return Ok((start, Extent::Count(DEFAULT)));
+        return Ok((start, Extent::Count(default_count)));
     }
     if is_count(rest) {
         let count = rest.get(1..).unwrap_or_default();
@@ -227,7 +238,7 @@ fn forward(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     reader.physical = call.name == "up";
     let last = session.last_code;
     let start = || last.or_else(|| scope.register("$ip").map(Va)).unwrap_or_default();
-    let (start, extent) = parse(&scope, call.args, start())?;
+    let (start, extent) = parse(&scope, call.args, start(), DEFAULT)?;
     let mut at = start;
     let mut shown = 0;
     let goes_on = |at: Va, shown: u64| match extent {
@@ -275,12 +286,59 @@ fn forward(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     Ok(())
 }
 
+fn find(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let (given, rest) = match call.args.strip_prefix('"') {
+        Some(quoted) => quoted.split_once('"').unwrap_or((quoted, "")),
+        None => call.args.split_once(char::is_whitespace).unwrap_or((call.args, "")),
+    };
+    if !given.is_empty() {
+        session.last_instruction = Some(given.to_owned());
+    }
+    let wanted = session.last_instruction.clone();
+    let wanted = wanted.ok_or_else(|| Error::Usage("# PATTERN: there was none before".to_owned()))?;
+    let pattern = Pattern::parse(&format!("*{wanted}*")).map_err(|error| Error::Usage(error.to_string()))?;
+    let scope = session.scope(call.processor)?;
+    let reader = Reader::new(&scope)?;
+    let last = session.last_code;
+    let start = || last.or_else(|| scope.register("$ip").map(Va)).unwrap_or_default();
+    let (mut at, extent) = parse(&scope, rest, start(), MOST)?;
+    for count in 0..MOST {
+        let goes_on = match extent {
+            Extent::Count(most) => count < most,
+            Extent::End(end) => at <= end,
+        };
+        if !goes_on {
+            break;
+        }
+        is_interrupted()?;
+        let instruction = match reader.decode(at) {
+            Ok(instruction) => instruction,
+            Err(why) => {
+                session.last_code = Some(at);
+                return Err(unreadable(session, out, &reader, call, at, why));
+            }
+        };
+        at = instruction.next();
+        if pattern.matches(&instruction.line()) {
+            session.last_code = Some(at);
+            out.record("instruction", |out| {
+                reader.heading(out, instruction.va, false);
+                reader.line(out, &instruction);
+            });
+            reader.note(out);
+            return Ok(());
+        }
+    }
+    session.last_code = Some(at);
+    Err(Error::NotFound(format!("no instruction before {at} holds '{wanted}'")))
+}
+
 fn backward(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(call.processor)?;
     let reader = Reader::new(&scope)?;
     let last = session.last_code;
     let start = || last.or_else(|| scope.register("$ip").map(Va)).unwrap_or_default();
-    let (end, extent) = parse(&scope, call.args, start())?;
+    let (end, extent) = parse(&scope, call.args, start(), DEFAULT)?;
     let Extent::Count(count) = extent else {
         return Err(Error::Usage("ub takes an address and LCOUNT".to_owned()));
     };
@@ -555,7 +613,7 @@ fn entry(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         Ok(lines) if lines.is_empty() => none(String::new()),
         Err(missing) => none(format!(": {missing}")),
         Ok(lines) => {
-            let name = super::stack::site(&scope, va);
+            let name = super::frames::site(&scope, va);
             out.line(&format!("Debugger function entry for: {}", va.show(pointer)));
             out.line(&format!("  ({})", name));
             for line in lines {

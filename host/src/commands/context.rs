@@ -5,9 +5,10 @@
 //! target. A processor prefix (`2k`) never sees it. Offsets come from the kernel's types where they are at hand, else
 //! from the debugger data block or from what no version of Windows has changed; then the command says so.
 
+use super::frames;
 use super::registers::show_registers;
 use super::stack::show_frame;
-use super::{Builtin, Call, Needs};
+use super::{Builtin, Call, Needs, reload};
 use crate::contexts::unreadable;
 use crate::dump::Machine;
 use crate::scope::Scope;
@@ -43,7 +44,7 @@ pub const ROWS: &[Builtin] = &[
         usage: "[/p] [/r] [ADDRESS]",
         summary: "Look at the registers and the stack of a thread",
         help: "As .cxr, for the registers that the kernel saved when it took the processor from an ETHREAD.\n\
-               /p looks at the memory of its process too. The current thread ($thread) stays what it is.",
+               /p looks at the memory of its process too, /r finds the process's modules as well. The current thread ($thread) stays what it is.",
         needs: Needs::Target,
         run: thread,
     },
@@ -52,7 +53,8 @@ pub const ROWS: &[Builtin] = &[
         usage: "[/p] [/r] [ADDRESS]",
         summary: "Look at the user memory of a process",
         help: "Memory commands then read through the page tables of the EPROCESS, and $proc is it. Without an address\n\
-               the default process is back. The options are taken for KD's sake.",
+               the default process is back. /r finds the modules of the process, as .reload /user does; without it those\n\
+               of another process are forgotten. /p, /P, /i are taken for KD's sake.",
         needs: Needs::Target,
         run: process,
     },
@@ -74,9 +76,12 @@ pub const ROWS: &[Builtin] = &[
     },
     Builtin {
         names: &[".frame"],
-        usage: "[/r] [/c] [N]",
+        usage: "[/r] [/c] [N | = BASE [N] | = BASE SP IP]",
         summary: "Show a frame of the stack and make it current",
-        help: "/r shows the registers that calls preserve, as they were in that frame; /c makes them those of r, k and u.",
+        help: "N is the number that kn shows. dv then shows that frame's variables, $frame is its number, $ra where it\n\
+               returns to. /r shows the registers that calls preserve, as they were in that frame; /c makes them those of\n\
+               r, k and u. After = the stack is walked from other registers: BASE is the stack pointer, on x86 the\n\
+               frame pointer.",
         needs: Needs::Target,
         run: frame,
     },
@@ -209,6 +214,7 @@ fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
             .and_then(|offset| scope.read_number(at.add(offset), pointer as usize).ok());
         if let Some(process) = process.filter(|process| *process != 0) {
             set_process(session, &scope, out, Va(process))?;
+            follow_process(session, out, flags.contains(&'r'))?;
         }
     }
     session.set_registers(Some(ExplicitContext { registers, kind: ContextKind::Thread, at }));
@@ -222,7 +228,7 @@ fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
 
 fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(None)?;
-    let (_, rest) = options(call.args, &['p', 'P', 'r', 'i'])?;
+    let (flags, rest) = options(call.args, &['p', 'P', 'r', 'i'])?;
     let pointer = scope.pointer_size();
     match address(&scope, rest)? {
         Some(at) => set_process(session, &scope, out, at)?,
@@ -242,7 +248,12 @@ fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
             out.end_line();
         }
     }
-    Ok(())
+    follow_process(session, out, flags.contains(&'r'))
+}
+
+/// The modules of processes follow the current one: `/r` finds them.
+fn follow_process(session: &mut Session, out: &Out<'_>, find: bool) -> Result<()> {
+    if find { reload::user_modules(session, out) } else { reload::leave_process(session) }
 }
 
 fn set_process(session: &mut Session, scope: &Scope, out: &Out<'_>, at: Va) -> Result<()> {
@@ -337,29 +348,66 @@ fn segment_base(scope: &Scope, selector: u64) -> Result<Va> {
 fn frame(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(call.processor)?;
     let (flags, rest) = options(call.args, &['r', 'c'])?;
-    let wanted = match rest {
-        "" => session.contexts.frame as u64,
-        text => scope.evaluate(text)?,
+    let current = session.contexts.frame;
+    let (start, wanted) = match (rest, rest.strip_prefix('=')) {
+        ("", _) => (scope.registers()?, current),
+        (_, Some(values)) => from_values(&scope, values)?,
+        (text, None) => (scope.registers()?, usize::try_from(scope.evaluate(text)?).unwrap_or(usize::MAX)),
     };
-    let most = usize::try_from(wanted).unwrap_or(usize::MAX).saturating_add(1);
-    let frames = scope.stack(most.max(session.contexts.frame.saturating_add(1)))?;
-    let mut number = usize::try_from(wanted).unwrap_or(usize::MAX);
-    if number >= frames.len() {
+    // Calls in line have numbers too, so there are at least as many lines as frames.
+    let frames = scope.stack_from(start, wanted.max(current).saturating_add(1), &|| false)?;
+    let rows = frames::rows(&scope, &frames, session.settings.shows_lines());
+    let number = if wanted < rows.len() { wanted } else { current };
+    if number != wanted {
         out.line(&format!("Cannot find frame {wanted:#x}, previous scope unchanged"));
-        number = session.contexts.frame;
     }
-    let Some(found) = frames.get(number) else { return Ok(()) };
-    session.contexts.frame = number;
-    show_frame(&scope, out, number, found);
+    let Some(row) = rows.get(number) else { return Ok(()) };
+    show_frame(&scope, out, number, row);
+    let registers = row.frame.registers.clone();
+    let (level, at) = (row.local().level, row.frame.sp);
     if flags.contains(&'c') {
-        let registers = found.registers.clone();
-        let at = found.sp;
-        session.set_registers(Some(ExplicitContext { registers, kind: ContextKind::Frame, at }));
+        let chosen = ExplicitContext { registers: registers.clone(), kind: ContextKind::Frame, at };
+        session.set_registers(Some(chosen));
+        // Its own frame 0 from now on; of calls in line the one that was chosen.
+        let depth = rows.iter().filter(|other| std::ptr::eq(other.frame, row.frame)).count();
+        session.contexts.frame = depth.saturating_sub(1 + level);
+    } else {
+        session.contexts.frame = number;
     }
+    session.contexts.local = Some(Arc::new(row.local()));
     if flags.contains(&'r') {
-        show_registers(&scope, &found.registers, out);
+        show_registers(&scope, &registers, out);
     }
     Ok(())
+}
+
+/// `.frame = BASE [INCREMENT]`, `.frame = BASE SP IP`: the registers to begin with and the frame from there.
+fn from_values(scope: &Scope, text: &str) -> Result<(Registers, usize)> {
+    let mut registers = scope.registers()?;
+    let names = crate::target::context::layout(registers.machine());
+    let mut values = Vec::new();
+    let mut rest = text.trim();
+    while !rest.is_empty() && values.len() < 4 {
+        let (value, after) = scope.evaluate_first(rest)?;
+        values.push(value);
+        rest = after.trim_start();
+    }
+    // Without a frame pointer in every frame, the base is the stack pointer.
+    let base = if registers.machine() == Machine::X86 { names.fp } else { names.sp };
+    match values[..] {
+        [at] | [at, _] => registers.set(base, at),
+        [fp, sp, ip] => {
+            registers.set(names.fp, fp);
+            registers.set(names.sp, sp);
+            registers.set(names.ip, ip)
+        }
+        _ => return Err(Error::Usage(".frame = BASE [INCREMENT] | = BASE SP IP".to_owned())),
+    };
+    let increment = match values[..] {
+        [_, increment] => usize::try_from(increment).unwrap_or(usize::MAX),
+        _ => 0,
+    };
+    Ok((registers, increment))
 }
 
 fn effective_machine(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {

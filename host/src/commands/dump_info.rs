@@ -104,9 +104,14 @@ pub fn print_banner(session: &Session, open: &OpenTarget, out: &Out<'_>) {
     show_version(open, out);
     out.line("Loading Kernel Symbols");
     // The kernel itself is loaded before KD starts to count.
-    out.data("modules", Value::UInt(target.modules().len() as u64));
-    dots(out, target.modules().len().saturating_sub(1));
+    let user = target.modules().iter().filter(|module| target.is_user(module.base)).count();
+    out.data("modules", Value::UInt((target.modules().len() - user) as u64));
+    dots(out, (target.modules().len() - user).saturating_sub(1));
     out.line("Loading User Symbols");
+    if user > 0 {
+        out.data("user_modules", Value::UInt(user as u64));
+        dots(out, user);
+    }
     out.line("Loading unloaded module list");
     out.data("unloaded_modules", Value::UInt(target.unloaded().len() as u64));
     dots(out, target.unloaded().len());

@@ -1,9 +1,10 @@
-//! `dv`: the local variables of the function at the instruction pointer, where the symbol file tells them.
+//! `dv`: the local variables of the current frame, where the symbol file tells them.
 
 use super::{Builtin, Call, Needs};
 use crate::pattern;
 use crate::scope::Scope;
 use crate::session::Session;
+use crate::stack::LocalFrame;
 use crate::symbols::{Local, LocalPlace, ModuleState, ModuleTypes};
 use crate::typed;
 use kd_sdk::address::Va;
@@ -15,7 +16,8 @@ pub const ROWS: &[Builtin] = &[Builtin {
     names: &["dv"],
     usage: "[/i] [/t] [/v | /V] [/a | /n | /z] [PATTERN]",
     summary: "Display local variables and parameters",
-    help: "Needs a private symbol file of the module that runs. /i says parameter or local, /t the type, /v where it\n\
+    help: "Those of the frame that .frame chose, at first of the innermost, also of a call that was put in line.\n\
+           Needs a private symbol file of the module that runs. /i says parameter or local, /t the type, /v where it\n\
            is, /V where it is counted from too; sorted by address (/a), name (/n) or size (/z).",
     needs: Needs::Target,
     run: display,
@@ -52,7 +54,8 @@ fn display(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     }
     let scope = session.scope(call.processor)?;
     let open = scope.open()?;
-    let ip = scope.registers()?.ip();
+    let frame = scope.local_frame()?;
+    let ip = frame.at;
     let needs_private = |name: &str, has: &str| {
         Error::NoSymbols(format!("dv: private symbols are required for locals; {name} at {ip} has {has}"))
     };
@@ -64,13 +67,13 @@ fn display(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
         _ => return Err(needs_private(name, "none")),
     }
     let error = |error: crate::symbols::SymbolError| Error::NoSymbols(error.to_string());
-    let mut locals = open.symbols.locals_at(&open.target, ip).map_err(error)?;
+    let mut locals = open.symbols.locals_at(&open.target, ip, frame.level).map_err(error)?;
     let types = open.symbols.types_of(&open.target, index).map_err(error)?;
     locals.retain(|local| options.pattern.is_none_or(|wanted| pattern::matches(wanted, &local.name)));
     match options.order {
         Some('n' | 'N') => locals.sort_by_key(|local| local.name.to_lowercase()),
         Some('z' | 'Z') => locals.sort_by_key(|local| types.size(local.type_id)),
-        Some(_) => locals.sort_by_key(|local| address(&scope, local)),
+        Some(_) => locals.sort_by_key(|local| address(&frame, local)),
         None => {}
     }
     if options.order.is_some_and(char::is_uppercase) {
@@ -78,27 +81,34 @@ fn display(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     }
     out.list("locals", |out| {
         for local in &locals {
-            out.record("", |out| show(&scope, out, &types, local, &options));
+            out.record("", |out| show(&scope, out, &frame, &types, local, &options));
         }
     });
     Ok(())
 }
 
-fn show(scope: &Scope, out: &Out<'_>, types: &ModuleTypes, local: &Local, options: &Options<'_>) {
+fn show(
+    scope: &Scope,
+    out: &Out<'_>,
+    frame: &LocalFrame,
+    types: &ModuleTypes,
+    local: &Local,
+    options: &Options<'_>,
+) {
     let kind = if local.parameter { "prv param" } else { "prv local" };
     out.field("kind", Value::Text(kind), &if options.kind { format!("{kind}  ") } else { String::new() });
-    let va = address(scope, local);
+    let va = address(frame, local);
     if options.addresses {
         let shown = match (va, local.place) {
             (Some(va), _) => va.show(scope.pointer_size()).to_string(),
             (None, LocalPlace::Register(number)) => {
-                format!("@{:<16}", LocalPlace::register_name(number).unwrap_or("?"))
+                format!("@{:<16}", register_name(frame, number).unwrap_or("?"))
             }
             _ => "<unavailable>    ".to_owned(),
         };
         out.styled_field("address", va.map_or(Value::Null, |va| Value::Hex(va.0)), Style::Address, &shown);
         if let (true, LocalPlace::Relative { register, offset }) = (options.registers, local.place) {
-            let name = LocalPlace::register_name(register).unwrap_or("?");
+            let name = register_name(frame, register).unwrap_or("?");
             let sign = if offset < 0 { '-' } else { '+' };
             out.text(&format!(" @{name}{sign}0x{:04x}", offset.unsigned_abs()));
         }
@@ -110,30 +120,54 @@ fn show(scope: &Scope, out: &Out<'_>, types: &ModuleTypes, local: &Local, option
     let name = if plain { format!("{:>15}", local.name) } else { local.name.clone() };
     out.styled_field("name", Value::Text(&local.name), Style::Symbol, &name);
     out.text(" = ");
-    let text = match (va, local.place) {
-        (Some(va), _) => typed::field_text(types, &types.whole(local.type_id), va, scope).0,
-        (None, LocalPlace::Register(number)) => {
-            let value = LocalPlace::register_name(number).and_then(|name| scope.register(name));
-            match value {
-                Some(value) => InRegister { scope, value }.text(types, local),
-                None => "<value unavailable>".to_owned(),
-            }
-        }
-        _ => "<value unavailable>".to_owned(),
-    };
+    let text = value(scope, frame, types, local);
     out.name("value", &text);
     out.end_line();
 }
 
-/// Where a variable is in memory now.
-fn address(scope: &Scope, local: &Local) -> Option<Va> {
-    match local.place {
-        LocalPlace::Relative { register, offset } => {
-            let base = scope.register(LocalPlace::register_name(register)?)?;
-            Some(Va(base.wrapping_add_signed(offset)))
-        }
-        _ => None,
+/// A variable's value as text.
+pub(super) fn value(scope: &Scope, frame: &LocalFrame, types: &ModuleTypes, local: &Local) -> String {
+    let in_register = |number: u16| {
+        let name = register_name(frame, number)?;
+        if !frame.exact && is_volatile(name) { None } else { frame.registers.get(name) }
+    };
+    match (address(frame, local), local.place) {
+        (Some(va), _) => typed::field_text(types, &types.whole(local.type_id), va, scope).0,
+        (None, LocalPlace::Register(number)) => match in_register(number) {
+            Some(value) => InRegister { scope, value }.text(types, local),
+            None => "<value unavailable>".to_owned(),
+        },
+        _ => "<value unavailable>".to_owned(),
     }
+}
+
+/// True for a register that a call may change.
+fn is_volatile(name: &str) -> bool {
+    match name.strip_prefix('x').and_then(|number| number.parse::<u32>().ok()) {
+        Some(number) => number < 19,
+        None => matches!(name, "rax" | "rcx" | "rdx" | "r8" | "r9" | "r10" | "r11" | "eax" | "ecx" | "edx"),
+    }
+}
+
+fn register_name(frame: &LocalFrame, number: u16) -> Option<&'static str> {
+    match number {
+        LocalPlace::VIRTUAL_FRAME => Some("$frame"),
+        number => LocalPlace::register_name(number, frame.registers.machine()),
+    }
+}
+
+/// Where a variable is in memory now.
+fn address(frame: &LocalFrame, local: &Local) -> Option<Va> {
+    let LocalPlace::Relative { register, offset } = local.place else { return None };
+    let name = register_name(frame, register)?;
+    let base = match register {
+        // The return address stands right before the arguments.
+        LocalPlace::VIRTUAL_FRAME => frame.arguments?.0.wrapping_sub(4),
+        _ => frame.registers.get(name).filter(|_| frame.exact || !is_volatile(name))?,
+    };
+    let va = base.wrapping_add_signed(offset);
+    // 32-bit addresses come zero-extended.
+    Some(Va(if frame.registers.machine().pointer_size() == 4 { va & 0xffff_ffff } else { va }))
 }
 
 /// A register as if it were memory at address 0; the rest of memory is the target's.

@@ -4,10 +4,12 @@ mod aliases;
 mod builtin_help;
 pub mod code;
 mod context;
+mod descriptors;
 mod display;
 mod dump_info;
 mod evaluate;
 mod extensions;
+pub mod frames;
 mod general;
 mod lists;
 mod locals;
@@ -16,11 +18,14 @@ mod paths;
 mod printf;
 mod program;
 mod registers;
+mod reload;
 mod search;
+mod settings;
 pub mod stack;
 mod symbols;
 mod systems;
 mod types;
+mod walk_list;
 mod word;
 
 pub use aliases::Aliases;
@@ -28,9 +33,9 @@ pub use builtin_help::completions;
 pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
-pub use paths::noise;
-pub(crate) use paths::{DEFERRED, LOAD_ANYTHING, NOISY};
+pub(crate) use paths::{DEFERRED, LOAD_ANYTHING, LOAD_LINES, NOISY};
 pub use program::Program;
+pub use settings::Kept;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -74,7 +79,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 19] = [
+const FAMILIES: [&[Builtin]; 23] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -93,7 +98,11 @@ const FAMILIES: [&[Builtin]; 19] = [
     locals::ROWS,
     types::ROWS,
     paths::ROWS,
+    reload::ROWS,
     extensions::ROWS,
+    settings::ROWS,
+    descriptors::ROWS,
+    walk_list::ROWS,
 ];
 
 /// Every row.
@@ -104,11 +113,7 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 /// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
 /// command".
 const NOT_YET: &[(&str, &str)] = &[
-    ("ss", "symbol suffixes"),
-    ("dx", "the data model"),
-    ("#", "searching for instructions"),
-    ("dg", "segment descriptors"),
-    ("rm sq so", "settings"),
+    ("dx", "the data model; ?? shows typed values, dt structures"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
     (".shell .push .pop .prompt_allow .outmask .imgscan", "this command"),
 ];

@@ -8,7 +8,7 @@ use crate::pattern;
 use crate::scope::{OpenTarget, Scope};
 use crate::session::Session;
 use crate::symbols::{Matched, ModuleState};
-use crate::target::{Module, UnloadedModule};
+use crate::target::{Module, Origin, UnloadedModule};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::nt::time;
@@ -20,7 +20,7 @@ pub const ROWS: &[Builtin] = &[Builtin {
     usage: "[t] [n] [v] [k] [u] [o] [l] [e] [c] [1m] [sm] [i] [f] [p] [D] [a ADDRESS] [m PATTERN] [M PATTERN]",
     summary: "List modules",
     help: "t time stamp, n image name, i image name, f path, p mapped path, c check sums, v everything,\n\
-           k kernel modules, u user modules (a kernel dump lists none), o loaded ones only, l with symbols only,\n\
+           k kernel modules, u those of the process (.reload /user finds them), o loaded ones only, l with symbols only,\n\
            e with symbol trouble only, 1m names only, sm sorted by name, a ADDRESS the module that holds it,\n\
            m PATTERN by name, M PATTERN by path. Options may be written together: lmvm nt, lm1m, lmtn.",
     needs: Needs::Target,
@@ -133,7 +133,8 @@ fn list(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         .iter()
         .enumerate()
         .filter(|(index, module)| {
-            !options.user_only
+            (!options.user_only || module.origin == Origin::Process)
+                && (!options.kernel_only || module.origin != Origin::Process)
                 && options.takes(module)
                 && at.is_none_or(|at| module.contains(at))
                 && selected_by_symbols(open, *index, &options)
@@ -235,6 +236,7 @@ impl Listing<'_> {
         let (mark, text) = symbol_text(module, &state);
         out.data("size", Value::UInt(module.size));
         out.data("is_kernel", Value::Bool(module.is_kernel));
+        out.data("is_user", Value::Bool(module.origin == Origin::Process));
         let detail = self.options.time || self.options.image || self.options.path || self.options.check_sums;
         let name = format!("{:<8}", module.name);
         out.styled_field("name", Value::Text(&module.name), Style::Symbol, &name);

@@ -1,17 +1,14 @@
 //! Where symbols, images and sources are looked for, and when: `.sympath`, `.symfix`, `.exepath`, `.srcpath`,
-//! `.symopt`, `.reload`, `.lines`, `!sym`.
+//! `.symopt`, `.lines`, `!sym`.
 //!
 //! As in KD a changed path reloads nothing that is loaded; modules whose symbols were not found are tried again when
 //! they are next asked about.
 
-use super::dump_info::dots;
 use super::{Builtin, Call, Needs};
-use crate::pattern;
 use crate::session::Session;
-use crate::symbols::{ModuleState, SymbolPath};
-use kd_sdk::abi::event;
+use crate::symbols::SymbolPath;
 use kd_sdk::error::{Error, Result};
-use kd_sdk::output::{Out, Style, Value};
+use kd_sdk::output::{Out, Value};
 
 /// The rows of the table of commands.
 pub const ROWS: &[Builtin] = &[
@@ -59,20 +56,19 @@ pub const ROWS: &[Builtin] = &[
         run: options,
     },
     Builtin {
-        names: &[".reload"],
-        usage: "[/f] [/i] [/l] [/n] [/o] [/s] [/u] [/unl] [/user] [/v] [/w] [MODULE]",
-        summary: "Forget symbols, or load them now",
-        help: "/f loads them now, /i takes those of another build too, /l only lists the modules, /u forgets a module's\n\
-               symbols, /o fetches files anew that are in a cache, /v says where was looked. Without /f symbols are\n\
-               loaded when they are first needed. MODULE may hold wildcards unless /w says otherwise.",
-        needs: Needs::Target,
-        run: reload,
+        names: &["!sym"],
+        usage: "[noisy | quiet | prompts [on | off]]",
+        summary: "Say what symbol loading does, or not",
+        help: "There are never prompts: kd asks nobody for a password.",
+        needs: Needs::Nothing,
+        run: noise,
     },
     Builtin {
         names: &[".lines"],
         usage: "[-e | -d | -t]",
         summary: "Show source lines (-e), or not (-d)",
-        help: "",
+        help: "k and ln show the source lines that private symbol files tell. Without an option, and with -t, what is\n\
+               off is turned on and back. Off at first, as in KD, unless kd was started with -lines.",
         needs: Needs::Nothing,
         run: lines,
     },
@@ -224,18 +220,20 @@ fn options(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
 pub(crate) const DEFERRED: u32 = 0x4;
 /// `SYMOPT_DEBUG`.
 pub(crate) const NOISY: u32 = 0x8000_0000;
+/// `SYMOPT_LOAD_LINES`.
+pub(crate) const LOAD_LINES: u32 = 0x10;
 /// `SYMOPT_LOAD_ANYTHING`.
 pub(crate) const LOAD_ANYTHING: u32 = 0x40;
 
 fn lines(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let lines = &mut session.settings.source_lines;
-    *lines = match call.args {
-        "-e" => true,
-        "-d" => false,
-        "-t" | "" => !*lines,
+    let options = &mut session.settings.symbol_options;
+    *options = match call.args {
+        "-e" => *options | LOAD_LINES,
+        "-d" => *options & !LOAD_LINES,
+        "-t" | "" => *options ^ LOAD_LINES,
         other => return Err(Error::Usage(format!(".lines takes -e, -d or -t, not '{other}'"))),
     };
-    let lines = *lines;
+    let lines = *options & LOAD_LINES != 0;
     let text = if lines {
         "Line number information will be loaded"
     } else {
@@ -246,9 +244,8 @@ fn lines(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     Ok(())
 }
 
-/// `!sym noisy | quiet | prompts [on | off]`.
-pub fn noise(session: &mut Session, args: &str, out: &Out<'_>) -> Result<()> {
-    match args.trim() {
+fn noise(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    match call.args {
         "" => {}
         "noisy" => session.set_noisy(true),
         "quiet" => session.set_noisy(false),
@@ -264,151 +261,4 @@ pub fn noise(session: &mut Session, args: &str, out: &Out<'_>) -> Result<()> {
     );
     out.end_line();
     Ok(())
-}
-
-fn reload(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let (mut now, mut list, mut unload, mut other_builds, mut anew, mut verbose, mut plain, mut unloaded) =
-        (false, false, false, false, false, false, false, false);
-    let mut module = None;
-    for word in call.args.split_whitespace() {
-        let Some(letters) = word.strip_prefix(['/', '-']) else {
-            module = Some(word);
-            continue;
-        };
-        match letters {
-            "unl" => unloaded = true,
-            "user" => {
-                return Err(Error::Unsupported(
-                    ".reload /user: a kernel dump lists no modules of processes".to_owned(),
-                ));
-            }
-            "?" => {
-                out.line("See .help .reload");
-                return Ok(());
-            }
-            letters => {
-                for letter in letters.chars() {
-                    match letter {
-                        'f' => now = true,
-                        'i' => (other_builds, now) = (true, true),
-                        'l' => list = true,
-                        'o' => anew = true,
-                        'u' => unload = true,
-                        'v' => verbose = true,
-                        'w' => plain = true,
-                        'd' | 'n' | 's' => {}
-                        other => return Err(Error::Usage(format!(".reload has no option /{other}"))),
-                    }
-                }
-            }
-        }
-    }
-    if let Some((name, place)) = module.and_then(|module| module.split_once('=')) {
-        return Err(Error::Unsupported(format!(
-            ".reload {name}={place}: the modules are those of the dump; one cannot be put at an address"
-        )));
-    }
-    let open =
-        session.current_target().cloned().ok_or_else(|| Error::Unsupported("no dump is open".to_owned()))?;
-    if list {
-        for module in open.target.modules() {
-            let size = session.scope(None)?.pointer_size();
-            out.line(&format!("{} {} {}", module.base.show(size), module.end().show(size), module.image));
-        }
-        return Ok(());
-    }
-    let wanted: Vec<usize> = match module {
-        Some(name) => matching(&open, name, plain)?,
-        None => (0..open.target.modules().len()).collect(),
-    };
-    let before = open.symbols.other_builds();
-    open.symbols.accept_other_builds(before || other_builds);
-    open.symbols.fetch_anew(anew);
-    for index in &wanted {
-        open.symbols.unload(&open.target, Some(*index));
-    }
-    session.notify(event::SYMBOLS_CHANGED);
-    let mut result = Ok(());
-    if now && !unload {
-        for index in &wanted {
-            if session.interrupted() {
-                result = Err(Error::Interrupted);
-                break;
-            }
-            load_one(&open, out, *index, verbose || session.settings.noisy);
-        }
-    } else if unload {
-        out.line(&format!(
-            "Unloaded the symbols of {} module{}",
-            wanted.len(),
-            if wanted.len() == 1 { "" } else { "s" }
-        ));
-    } else if module.is_none() {
-        out.line("Loading Kernel Symbols");
-        dots(out, wanted.len());
-        out.line("Loading User Symbols");
-        if !unloaded {
-            out.line("Loading unloaded module list");
-            dots(out, open.target.unloaded().len());
-        }
-    }
-    open.symbols.fetch_anew(false);
-    open.symbols.accept_other_builds(before);
-    result
-}
-
-fn matching(open: &crate::scope::OpenTarget, name: &str, plain: bool) -> Result<Vec<usize>> {
-    let modules = open.target.modules();
-    let found: Vec<usize> = match open.symbols.module_named(&open.target, name) {
-        Ok(index) => vec![index],
-        Err(_) if plain => Vec::new(),
-        Err(_) => (0..modules.len())
-            .filter(|index| {
-                modules.get(*index).is_some_and(|module| {
-                    pattern::matches(name, &module.name) || pattern::matches(name, &module.image)
-                })
-            })
-            .collect(),
-    };
-    if found.is_empty() {
-        return Err(Error::NotFound(format!("no module is called {name}")));
-    }
-    Ok(found)
-}
-
-/// Loads the symbols of every module that matches, and says what came of it.
-pub(super) fn load_matching(session: &mut Session, out: &Out<'_>, name: &str) -> Result<()> {
-    let open =
-        session.current_target().cloned().ok_or_else(|| Error::Unsupported("no dump is open".to_owned()))?;
-    for index in matching(&open, name, false)? {
-        if session.interrupted() {
-            return Err(Error::Interrupted);
-        }
-        load_one(&open, out, index, session.settings.noisy);
-    }
-    Ok(())
-}
-
-fn load_one(open: &crate::scope::OpenTarget, out: &Out<'_>, index: usize, verbose: bool) {
-    let Some(module) = open.target.modules().get(index) else { return };
-    match open.symbols.load(&open.target, index) {
-        ModuleState::Loaded { pdb, matched, .. } => {
-            out.styled(Style::Symbol, &module.name);
-            let pdb = pdb.display();
-            out.line(&format!(": symbols loaded from {pdb}, {matched}"));
-        }
-        ModuleState::Exports { count } => {
-            out.styled(Style::Symbol, &module.name);
-            out.line(&format!(": {count} exported names, no symbol file"));
-        }
-        ModuleState::None { reason } => {
-            out.warning(&reason.to_string());
-            if verbose {
-                for looked in reason.looked() {
-                    out.line(&format!("  {looked}"));
-                }
-            }
-        }
-        ModuleState::Deferred => {}
-    }
 }

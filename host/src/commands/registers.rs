@@ -16,7 +16,7 @@ pub const ROWS: &[Builtin] = &[Builtin {
     names: &["r", "rM", "rF", "rX"],
     usage: "[MASK] [REGISTER [, REGISTER …]]",
     summary: "Show registers",
-    help: "r shows the integer registers, rF floating point, rX the XMM registers, rM MASK the groups of MASK:\n\
+    help: "r shows the integer registers (rm: which), rF floating point, rX the XMM registers, rM MASK the groups of MASK:\n\
            1, 2 integer; 4 floating point; 8 segments; 10 MMX; 20 debug; 40 XMM; 80 control; 100 descriptors;\n\
            800 XMM as integers. r rax,rcx shows those registers. Which registers a dump holds: those that Windows\n\
            saved when it stopped (KPRCB), else those of the header; .dumpdebug tells what is there.",
@@ -40,7 +40,7 @@ fn registers(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()
             }
             value & mask::ALL
         }
-        _ => mask::DEFAULT,
+        _ => session.settings.kept.registers,
     };
     if args.contains('=') && sets_variables(session, args)? {
         return Ok(());

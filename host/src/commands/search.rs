@@ -258,7 +258,7 @@ fn pieces(
     interrupted: &mut dyn FnMut() -> bool,
     visit: &mut dyn FnMut(Va, &[u8]) -> bool,
 ) -> Result<()> {
-    let target = scope.target()?;
+    let view = scope.view().ok_or_else(|| Error::Unsupported("no dump is open".to_owned()))?;
     let last = start.0.saturating_add(total.saturating_sub(1));
     let mut buffer = vec![0; PIECE + overlap];
     let mut at = start.0;
@@ -273,7 +273,7 @@ fn pieces(
         let left = (last - at).saturating_add(1);
         let count = usize::try_from(left).unwrap_or(usize::MAX).min(PIECE);
         let Some(place) = buffer.get_mut(kept..kept + count) else { return Ok(()) };
-        let outcome = target.read(Va(at), place);
+        let outcome = view.read(Va(at), place);
         let filled = kept + outcome.done;
         let piece = buffer.get(..filled).unwrap_or_default();
         if !piece.is_empty() && !visit(Va(at.wrapping_sub(kept as u64)), piece) {
@@ -290,7 +290,7 @@ fn pieces(
             continue;
         }
         kept = 0;
-        let Some(after) = next.checked_add(1).and_then(|next| target.next_readable(Va(next))) else {
+        let Some(after) = next.checked_add(1).and_then(|next| view.next_readable(Va(next))) else {
             return Ok(());
         };
         if after.0 > last {

@@ -1,8 +1,10 @@
 //! `k` and its family: the stack of the current context; `.kframes`.
 //!
 //! Columns are KD's. Ours: frames that were not unwound but found by scanning the stack end in `[scan]`, and a closing
-//! line says why. In JSON each frame has `source`.
+//! line says why. In JSON each frame has `source`, `inlined` where the compiler put a call in line, `source_file`,
+//! `source_line`, `parameters`.
 
+use super::frames::{Row, rows, with_displacement};
 use super::{Builtin, Call, Needs};
 use crate::dump::Machine;
 use crate::scope::Scope;
@@ -10,6 +12,7 @@ use crate::session::Session;
 use crate::stack::ContextKind;
 use crate::target::Registers;
 use crate::target::context::layout;
+use crate::target::unwind::frame_data::{FrameData, FrameKind};
 use crate::target::unwind::{Frame, MOST_FRAMES, Missing};
 use crate::ui::interrupt;
 use kd_sdk::address::Va;
@@ -23,9 +26,11 @@ pub const ROWS: &[Builtin] = &[
         names: &["k"],
         usage: "[b|c|d|p|P|v][n][f][L][M] [COUNT] | = SP [IP] COUNT | = BP SP IP [COUNT] (x86)",
         summary: "Show the stack",
-        help: "kb shows the first arguments' places, kv those and trap frames, kn frame numbers, kf the bytes of each\n\
-               frame, kc names alone; letters combine: kvn. kp, kP and kL are taken; symbols here have no parameters and\n\
-               no source lines. kM makes frames links. kd [WORDS] shows the raw stack with symbols.\n\
+        help: "kb shows the first arguments' places, kv those, trap frames and what 32-bit symbols say about frames,\n\
+               kn frame numbers, kf the bytes of each frame, kc names alone, kp and kP (a line each) parameters with\n\
+               their values where a private symbol file tells them, kL no source lines (.lines shows them); letters\n\
+               combine: kvn. kM makes frames links. kd [WORDS] shows the raw stack with symbols.\n\
+               Calls that the compiler put in line have rows of their own, (Inline Function), and numbers.\n\
                COUNT is in the current radix; without it .kframes decides. k = SP IP COUNT walks from other registers.\n\
                Frames come from unwind data in the dump, else in the image files on the image path. Where there are\n\
                none, return addresses are looked for on the stack: such a frame ends in [scan] and may be stale.",
@@ -59,6 +64,19 @@ pub struct Look {
     pub links: bool,
     /// `kd`: no frames at all.
     pub raw: bool,
+    /// `L`: no source lines.
+    pub no_lines: bool,
+    /// `p`, `P`: parameters.
+    pub parameters: Option<Parameters>,
+}
+
+/// Where `kp` and `kP` put the parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameters {
+    /// Behind the name.
+    OneLine,
+    /// On a line each.
+    LineEach,
 }
 
 fn parse_look(text: &str) -> Result<(Look, &str)> {
@@ -74,7 +92,9 @@ fn parse_look(text: &str) -> Result<(Look, &str)> {
             'f' => look.distances = true,
             'd' => look.raw = true,
             'M' => (look.links, look.numbers) = (true, true),
-            'p' | 'P' | 'L' => {}
+            'p' => look.parameters = Some(Parameters::OneLine),
+            'P' => look.parameters = Some(Parameters::LineEach),
+            'L' => look.no_lines = true,
             other => return Err(Error::Usage(format!("k has no option '{other}'"))),
         }
     }
@@ -105,7 +125,8 @@ fn stack(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     if scope.contexts.registers.as_ref().is_some_and(|context| context.kind != ContextKind::Frame) {
         out.line("  *** Stack trace for last set context - .thread/.cxr resets it");
     }
-    show_frames(&scope, out, look, &walked);
+    let lines = session.settings.shows_lines() && !look.no_lines;
+    show_frames(&scope, out, look, &walked, lines, count);
     if interrupted.get() { Err(Error::Interrupted) } else { Ok(()) }
 }
 
@@ -155,25 +176,17 @@ fn set(registers: &mut Registers, values: &[(&str, u64)]) {
     }
 }
 
-/// The place of code as `k` names it: a symbol, else the bare number.
-pub fn site(scope: &Scope, va: Va) -> String {
-    match scope.name_of(va) {
-        Some(hit) => hit.to_string(),
-        None if va.0 > u64::from(u32::MAX) => format!("0x{va}"),
-        None => format!("{:#x}", va.0),
-    }
-}
-
 /// The table of a stack, in KD's columns.
-pub fn show_frames(scope: &Scope, out: &Out<'_>, look: Look, frames: &[Frame]) {
-    Table { scope, out, look, pointer: scope.pointer_size() }.show(frames);
+/// At most `count` rows, with source lines if `lines`.
+pub fn show_frames(scope: &Scope, out: &Out<'_>, look: Look, frames: &[Frame], lines: bool, count: usize) {
+    Table { scope, out, look, pointer: scope.pointer_size() }.show(frames, lines, count);
 }
 
 /// One line for a frame with its number, as `.frame` prints it.
-pub fn show_frame(scope: &Scope, out: &Out<'_>, number: usize, frame: &Frame) {
+pub fn show_frame(scope: &Scope, out: &Out<'_>, number: usize, row: &Row<'_>) {
     let look = Look { numbers: true, ..Look::default() };
     let table = Table { scope, out, look, pointer: scope.pointer_size() };
-    out.record("frame", |out| table.row(out, number, frame, None));
+    out.record("frame", |out| table.row(out, number, row, None));
 }
 
 struct Table<'a> {
@@ -184,13 +197,15 @@ struct Table<'a> {
 }
 
 impl Table<'_> {
-    fn show(&self, frames: &[Frame]) {
+    fn show(&self, frames: &[Frame], lines: bool, count: usize) {
         self.out.line(&self.header());
         let mut before = None;
         self.out.list("frames", |out| {
-            for (number, frame) in frames.iter().enumerate() {
-                out.record("", |out| self.row(out, number, frame, before));
-                before = Some(self.stack_pointer(frame));
+            for (number, row) in rows(self.scope, frames, lines).iter().take(count).enumerate() {
+                out.record("", |out| self.row(out, number, row, before));
+                if row.level == 0 {
+                    before = Some(self.stack_pointer(row.frame));
+                }
             }
         });
         self.notes(frames);
@@ -232,8 +247,8 @@ impl Table<'_> {
         line
     }
 
-    fn row(&self, out: &Out<'_>, number: usize, frame: &Frame, before: Option<Va>) {
-        let look = self.look;
+    fn row(&self, out: &Out<'_>, number: usize, row: &Row<'_>, before: Option<Va>) {
+        let (look, frame) = (self.look, row.frame);
         let address = |va: Va| va.show(self.pointer).to_string();
         out.data("number", Value::UInt(number as u64));
         if look.numbers {
@@ -247,11 +262,35 @@ impl Table<'_> {
         }
         let at = self.stack_pointer(frame);
         if look.distances && !look.names_only {
-            let distance = before.map(|before| at.0.wrapping_sub(before.0));
+            let distance = before.filter(|_| row.level == 0).map(|before| at.0.wrapping_sub(before.0));
             let shown = distance.map_or(" ".repeat(9), |bytes| format!("{bytes:>9x}"));
             out.field("memory", distance.map_or(Value::Null, Value::Hex), &shown);
             out.text(" ");
         }
+        if row.level > 0 {
+            out.data("inlined", Value::Bool(true));
+            self.inlined_columns(out);
+        } else {
+            self.columns(out, frame, &address);
+        }
+        self.place(out, row);
+        if row.level == 0 {
+            self.frame_notes(out, frame, &address);
+        }
+        if let Some(line) = &row.line {
+            let shown = format!(" [{} @ {}]", line.file, line.line);
+            out.field("source_file", Value::Text(&line.file), &shown);
+            out.data("source_line", Value::UInt(line.line.into()));
+        }
+        if !frame.source.is_certain() {
+            out.styled(Style::Dim, " [scan]");
+        }
+        out.end_line();
+    }
+
+    /// Addresses and arguments of a frame.
+    fn columns(&self, out: &Out<'_>, frame: &Frame, address: &dyn Fn(Va) -> String) {
+        let (look, at) = (self.look, self.stack_pointer(frame));
         let wide_arguments = look.arguments && self.pointer == 8;
         if look.names_only || wide_arguments && !look.verbose {
             out.data("child_sp", Value::Hex(at.0));
@@ -262,29 +301,81 @@ impl Table<'_> {
         let return_address = frame.return_address;
         if look.names_only {
             out.data("return_address", Value::Hex(return_address.0));
-        } else {
-            out.field("return_address", Value::Hex(return_address.0), &address(return_address));
-            out.text(" ");
+            return;
         }
-        if look.arguments && !look.names_only {
+        out.field("return_address", Value::Hex(return_address.0), &address(return_address));
+        out.text(" ");
+        if look.arguments {
             self.arguments(out, frame);
         }
-        let name = site(self.scope, frame.ip);
-        out.data("ip", Value::Hex(frame.ip.0));
-        out.styled_field("symbol", Value::Text(&name), Style::Symbol, &name);
-        if let Some(trap) = frame.trap_frame {
-            let shown = match (look.verbose, self.pointer) {
-                (true, 4) => format!(" (FPO: TrapFrame @ {})", address(trap)),
-                (true, _) => format!(" (TrapFrame @ {})", address(trap)),
-                _ => String::new(),
-            };
-            out.field("trap_frame", Value::Hex(trap.0), &shown);
+    }
+
+    /// The same columns for a call in line, which has no frame of its own.
+    fn inlined_columns(&self, out: &Out<'_>) {
+        let look = self.look;
+        if look.names_only {
+            return;
         }
+        let dashes = if self.pointer == 8 { "--------`--------" } else { "--------" };
+        if self.pointer == 4 || !look.arguments || look.verbose {
+            out.styled(Style::Dim, if self.pointer == 8 { "(Inline Function)" } else { "(Inline)" });
+            out.text(" ");
+        }
+        out.text(&format!("{dashes} "));
+        if look.arguments {
+            let each = format!("{dashes} ");
+            out.text(&if self.pointer == 8 { format!(": {}: ", each.repeat(4)) } else { each.repeat(3) });
+        }
+    }
+
+    /// The name, with the parameters between it and the displacement.
+    fn place(&self, out: &Out<'_>, row: &Row<'_>) {
+        let name = with_displacement(&row.name, row.displacement);
+        out.data("ip", Value::Hex(row.frame.ip.0));
+        let known = self.look.parameters.and_then(|layout| Some((layout, row.parameters(self.scope)?)));
+        let Some((layout, parameters)) = known else {
+            out.styled_field("symbol", Value::Text(&name), Style::Symbol, &name);
+            return;
+        };
+        out.styled_field("symbol", Value::Text(&name), Style::Symbol, &row.name);
+        let (first, between) = match layout {
+            Parameters::LineEach => ("\n\t\t\t", ",\n\t\t\t"),
+            Parameters::OneLine => ("", ", "),
+        };
+        out.text("(");
+        out.list("parameters", |out| {
+            for (index, parameter) in parameters.iter().enumerate() {
+                out.text(if index == 0 { first } else { between });
+                out.record("", |out| {
+                    out.name("declared", &parameter.declared);
+                    out.text(" = ");
+                    out.name("value", &parameter.value);
+                });
+            }
+        });
+        let end = if parameters.is_empty() { "void)" } else { ")" };
+        out.text(&with_displacement(end, row.displacement));
+    }
+
+    /// What `kv` adds: the trap frame, and what 32-bit symbols say about the frame.
+    fn frame_notes(&self, out: &Out<'_>, frame: &Frame, address: &dyn Fn(Va) -> String) {
+        let verbose = self.look.verbose;
+        let data = (verbose && self.pointer == 4).then(|| self.scope.frame_data(frame.ip)).flatten();
+        let sizes = data.as_ref().map(fpo_text);
+        let shown = match (frame.trap_frame.map(address), &sizes) {
+            _ if !verbose => String::new(),
+            (Some(trap), _) if self.pointer == 8 => format!(" (TrapFrame @ {trap})"),
+            (Some(trap), Some(sizes)) => format!(" (FPO: {sizes} TrapFrame @ {trap})"),
+            (Some(trap), None) => format!(" (FPO: TrapFrame @ {trap})"),
+            (None, Some(sizes)) => format!(" (FPO: {sizes})"),
+            (None, None) => String::new(),
+        };
         out.data("source", Value::Text(frame.source.name()));
-        if !frame.source.is_certain() {
-            out.styled(Style::Dim, " [scan]");
+        if let Some(trap) = frame.trap_frame {
+            out.field("trap_frame", Value::Hex(trap.0), &shown);
+        } else if let Some(sizes) = &sizes {
+            out.field("fpo", Value::Text(sizes), &shown);
         }
-        out.end_line();
     }
 
     /// The words at the places of the first arguments: four, on x86 three. Whether they are still the arguments only
@@ -346,6 +437,17 @@ impl Table<'_> {
         );
         self.out.styled_field("scan_note", Value::Text(&text), Style::Dim, &text);
         self.out.end_line();
+    }
+}
+
+/// `[2,4,1]`: doublewords of parameters, locals and saved registers.
+fn fpo_text(data: &FrameData) -> String {
+    let sizes = format!("[{},{},{}]", data.parameters / 4, data.locals / 4, data.saved / 4);
+    match data.kind {
+        FrameKind::NonFpo => "[Non-Fpo]".to_owned(),
+        FrameKind::Tss => "TaskGate".to_owned(),
+        FrameKind::Fpo | FrameKind::Trap if data.uses_base_pointer => format!("[Uses EBP] {sizes}"),
+        FrameKind::Fpo | FrameKind::Trap => sizes,
     }
 }
 

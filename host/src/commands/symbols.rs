@@ -1,4 +1,4 @@
-//! `x`, `ln`, `dv`, `ld`: names by pattern, names around an address, symbols loaded on demand.
+//! `x`, `ln`: names by pattern, names around an address.
 
 use super::{Builtin, Call, Needs};
 use crate::scope::{OpenTarget, Scope};
@@ -27,17 +27,9 @@ pub const ROWS: &[Builtin] = &[
         names: &["ln"],
         usage: "[ADDRESS]",
         summary: "Name what stands at an address and next to it",
-        help: "Without ADDRESS: at the instruction pointer.",
+        help: "Without ADDRESS: at the instruction pointer. With .lines the source line comes first.",
         needs: Needs::Target,
         run: list_nearest,
-    },
-    Builtin {
-        names: &["ld"],
-        usage: "MODULE [/f FILE]",
-        summary: "Load a module's symbols now",
-        help: "MODULE may hold wildcards.",
-        needs: Needs::Target,
-        run: load,
     },
 ];
 
@@ -291,7 +283,7 @@ fn list_nearest(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result
         return Err(Error::NotFound(format!("no module holds {va}")));
     };
     let size = scope.pointer_size();
-    if let Some(line) = open.symbols.line_at(&open.target, va).filter(|_| session.settings.source_lines) {
+    if let Some(line) = open.symbols.line_at(&open.target, va).filter(|_| session.settings.shows_lines()) {
         out.record("source", |out| {
             out.data("file", Value::Text(&line.file));
             out.data("line", Value::UInt(line.line.into()));
@@ -342,10 +334,4 @@ fn list_nearest(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result
         });
     }
     Ok(())
-}
-
-fn load(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    let pattern = call.args.split_whitespace().find(|word| !word.starts_with('/'));
-    let pattern = pattern.ok_or_else(|| Error::Usage("ld MODULE: the module is missing".to_owned()))?;
-    super::paths::load_matching(session, out, pattern)
 }

@@ -90,7 +90,14 @@ impl<'a> Word<'a> {
         if let Some(rest) = command.strip_prefix('!') {
             let end = rest.find(char::is_whitespace).unwrap_or(rest.len());
             let (word, args) = rest.split_at_checked(end).unwrap_or((rest, ""));
-            return Word::Extension { word, args: args.trim() };
+            let args = args.trim();
+            // Commands of KD's extensions that are the session's own matter.
+            let own =
+                |name: &&str| name.strip_prefix('!').is_some_and(|name| name.eq_ignore_ascii_case(word));
+            return match rows().flat_map(|row| row.names.iter().copied()).find(own) {
+                Some(name) => Word::Builtin { name, args, processor: None },
+                None => Word::Extension { word, args },
+            };
         }
         let digits = command.find(|c: char| !c.is_ascii_digit()).unwrap_or(0);
         let (prefix, rest) = command.split_at_checked(digits).unwrap_or(("", command));
@@ -106,7 +113,7 @@ impl<'a> Word<'a> {
 fn builtin(command: &str, processor: Option<u32>) -> Word<'_> {
     let best = rows()
         .flat_map(|row| row.names.iter().copied())
-        .filter(|name| begins_with(command, name))
+        .filter(|name| !name.starts_with('!') && begins_with(command, name))
         .max_by_key(|name| name.len());
     match best {
         Some(name) => {
@@ -193,6 +200,8 @@ mod tests {
         assert!(matches!(Word::parse("rdmsr 10"), Word::Unknown { word: "rdmsr" }));
         assert!(matches!(Word::parse("3r"), Word::Builtin { processor: Some(3), .. }));
         assert_eq!(Word::parse("* x"), Word::Nothing);
+        is("!LIST -t a", "!list", "-t a");
+        assert!(matches!(Word::parse("!lists"), Word::Extension { word: "lists", .. }));
         assert_eq!(Word::parse("!a.b  c"), Word::Extension { word: "a.b", args: "c" });
     }
 

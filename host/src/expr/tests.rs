@@ -138,9 +138,9 @@ fn expressions_over_a_real_dump_have_their_values() {
     let Some(store) = crate::shared("symbols/symstore") else { return };
     let target = Target::open(Dump::open(&dump, &OpenOptions::default()).unwrap());
     let path = format!("srv*{}", store.display());
-    let symbols = Symbols::new(SymbolPath::parse(&path));
+    let symbols = std::sync::Arc::new(Symbols::new(SymbolPath::parse(&path)));
     let processor = target.current_processor();
-    let images = Images::new(SymbolPath::parse(&path));
+    let images = std::sync::Arc::new(Images::new(SymbolPath::parse(&path)));
     let open = Some(std::sync::Arc::new(OpenTarget { number: 0, target, symbols, images }));
     let scope = Scope { open, processor, radix: 16, ..Scope::default() };
     let failures: Vec<String> = lines(true)

@@ -46,6 +46,7 @@ pub(super) fn find(rows: &[u8], address: u32) -> Option<FrameData> {
     Some(FrameData {
         offset,
         prologue: u32::from(attributes & 0xff),
+        is_start: true,
         locals: u32_at(row, 8).saturating_mul(4),
         parameters: u32::from(u16_at(row, 12)) * 4,
         saved: u32::from(attributes >> 8 & 7) * 4,

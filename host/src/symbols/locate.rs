@@ -15,7 +15,7 @@ use super::store::{self, Found, Wanted};
 use super::{Loaded, Module, ModuleSource, SymbolKind};
 use crate::image::{self, DebugRecord, InMemory};
 use kd_sdk::address::Va;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
 /// How a PDB is known to belong to a module.
@@ -129,6 +129,17 @@ pub(super) fn locate(
             Err(no_symbols(search))
         }
     }
+}
+
+/// A file that the user says is the PDB.
+pub(super) fn load_file(
+    source: &dyn ModuleSource,
+    module: &Module<'_>,
+    path: &Path,
+) -> Result<Loaded, SymbolError> {
+    let pdb = open(&Found::File(path.to_owned()))?;
+    let is_its_own = from_memory(source, module).is_ok_and(|record| record.id == pdb.id());
+    Ok(loaded(path.to_owned(), pdb, if is_its_own { Matched::ImageInMemory } else { Matched::Nothing }))
 }
 
 /// Any PDB of this name.

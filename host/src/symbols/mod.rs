@@ -38,6 +38,7 @@ pub use path::{Element, ElementKind, Place, SymbolPath};
 pub use server::{Patience, Servers, Watch};
 pub use types::{EnumValue, Field, Kind, ModuleTypes, TypeId};
 
+use crate::dump::Machine;
 use crate::image;
 use crate::target::unwind::frame_data::FrameData;
 use kd_sdk::address::Va;
@@ -187,6 +188,17 @@ pub struct SourceLine {
     pub displacement: u64,
 }
 
+/// A call that the compiler put in line.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inlined {
+    /// `module!function`.
+    pub name: String,
+    /// Bytes from the first instruction of the call.
+    pub displacement: u64,
+    /// The line inside the function.
+    pub line: Option<SourceLine>,
+}
+
 /// A local variable or parameter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Local {
@@ -217,13 +229,14 @@ pub enum LocalPlace {
 }
 
 impl LocalPlace {
-    /// The name of a register by CodeView's number for it.
-    pub fn register_name(number: u16) -> Option<&'static str> {
+    /// The name of a register of a machine by CodeView's number for it.
+    pub fn register_name(number: u16, machine: Machine) -> Option<&'static str> {
         const X86: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
         const X64: [&str; 16] = [
             "rax", "rbx", "rcx", "rdx", "rsi", "rdi", "rbp", "rsp", "r8", "r9", "r10", "r11", "r12", "r13",
             "r14", "r15",
         ];
+        const X64_LOW: [&str; 8] = ["r8d", "r9d", "r10d", "r11d", "r12d", "r13d", "r14d", "r15d"];
         const ARM64: [&str; 32] = [
             "x0", "x1", "x2", "x3", "x4", "x5", "x6", "x7", "x8", "x9", "x10", "x11", "x12", "x13", "x14",
             "x15", "x16", "x17", "x18", "x19", "x20", "x21", "x22", "x23", "x24", "x25", "x26", "x27", "x28",
@@ -232,8 +245,17 @@ impl LocalPlace {
         let at = |first: u16, names: &'static [&'static str]| {
             names.get(usize::from(number.checked_sub(first)?)).copied()
         };
-        at(328, &X64).or_else(|| at(50, &ARM64)).or_else(|| at(17, &X86))
+        match machine {
+            Machine::X86 => at(17, &X86),
+            Machine::X64 => at(328, &X64).or_else(|| at(360, &X64_LOW)).or_else(|| at(17, &X86)),
+            // w0 is the lower half of x0; its value has 32 bits by its type.
+            Machine::Arm64 => at(50, &ARM64).or_else(|| at(10, &ARM64)),
+        }
     }
+
+    /// CodeView's number for what stands for the frame in 32-bit code without a frame pointer: the place of the return
+    /// address.
+    pub const VIRTUAL_FRAME: u16 = 30006;
 }
 
 /// The neighbourhood of an address, for `ln`.
@@ -415,6 +437,24 @@ impl Symbols {
         }
     }
 
+    /// Takes a file as a module's PDB, whatever build it is of.
+    ///
+    /// # Errors
+    /// When it is no PDB.
+    pub fn load_file(
+        &self,
+        source: &dyn ModuleSource,
+        module: usize,
+        file: &Path,
+    ) -> Result<(), SymbolError> {
+        let none = || SymbolError::NoModule { name: format!("number {module}") };
+        let module = source.module(module).ok_or_else(none)?;
+        let slot = Slot::default();
+        let _ = slot.set(Ok(locate::load_file(source, &module, file)?));
+        lock(&self.slots).insert(key(&module), slot);
+        Ok(())
+    }
+
     /// What stands at an address; `None` where no module holds it. Loads that module's symbols.
     pub fn at(&self, source: &dyn ModuleSource, va: Va) -> Option<Hit> {
         let number = source.module_at(va)?;
@@ -464,14 +504,41 @@ impl Symbols {
         loaded.pdb.line(rva).ok()?
     }
 
-    /// The variables in scope at an address; none where the symbols tell of none.
-    pub fn locals_at(&self, source: &dyn ModuleSource, va: Va) -> Result<Vec<Local>, SymbolError> {
+    /// The calls that the compiler put in line at an address, the innermost first.
+    pub fn inlined_at(&self, source: &dyn ModuleSource, va: Va) -> Vec<Inlined> {
+        let found = || {
+            let number = source.module_at(va)?;
+            let module = source.module(number)?;
+            let rva = u32::try_from(va.0.wrapping_sub(module.base.0)).ok()?;
+            let slot = self.slot(source, &module);
+            let loaded = slot.get()?.as_ref().ok().filter(|loaded| loaded.pdb.is_private())?;
+            let sites = loaded.pdb.inlined(rva).ok()?;
+            let types = || self.types_of(source, number).ok();
+            let inlined = |site: pdb::InlineSite| {
+                let class = site.class.and_then(|class| Some(types()?.name(class)));
+                let name = class.map_or(site.name.clone(), |class| format!("{class}::{}", site.name));
+                let name = format!("{}!{name}", module.name);
+                Inlined { name, displacement: site.displacement, line: site.line }
+            };
+            Some(sites.into_iter().map(inlined).collect())
+        };
+        found().unwrap_or_default()
+    }
+
+    /// The variables in scope at an address: those of the function, or of the call in line that is `level` calls inside
+    /// it, of the innermost where there are fewer. None where the symbols tell of none.
+    pub fn locals_at(
+        &self,
+        source: &dyn ModuleSource,
+        va: Va,
+        level: usize,
+    ) -> Result<Vec<Local>, SymbolError> {
         let module = source.module_at(va).and_then(|number| source.module(number));
         let Some(module) = module else { return Ok(Vec::new()) };
         let Ok(rva) = u32::try_from(va.0.wrapping_sub(module.base.0)) else { return Ok(Vec::new()) };
         let slot = self.slot(source, &module);
         match slot.get() {
-            Some(Ok(loaded)) => loaded.pdb.locals(rva),
+            Some(Ok(loaded)) => loaded.pdb.locals(rva, level),
             Some(Err(none)) => Err((*none.reason).clone()),
             None => Ok(Vec::new()),
         }

@@ -1,11 +1,14 @@
-//! The wall around the library that reads PDB files: the only one that names the crate `pdb` (`lines` is a
-//! part of it).
+//! The wall around the library that reads PDB files: the only one that names the crate `pdb` (`lines` and
+//! `inlines` are parts of it).
 //!
 //! The library finds streams, identity, sections, OMAP and symbol records; names and types go into our own
 //! [`Index`] and [`ModuleTypes`]. A symbol file may be hostile: every call into the library is made under one
 //! `catch_unwind`, and a stream can never be asked to be larger than the file.
 
+mod inlines;
 mod lines;
+
+pub(super) use inlines::InlineSite;
 
 use super::SymbolKind;
 use super::error::SymbolError;
@@ -227,6 +230,7 @@ fn frame_program(
     Ok(Some(FrameData {
         offset,
         prologue: row.prolog_size.into(),
+        is_start: row.is_function_start,
         locals: row.locals_size,
         parameters: row.params_size,
         saved: row.saved_regs_size.into(),

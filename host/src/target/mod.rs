@@ -16,6 +16,7 @@ mod processors;
 mod registers;
 pub mod rows;
 pub mod unwind;
+mod user;
 pub mod version;
 
 #[cfg(test)]
@@ -29,10 +30,11 @@ use kd_sdk::address::{Pa, Va};
 
 pub use kd_data::{KdData, KdDataError, KdDataSource};
 pub use kd_fields::Field;
-pub use modules::{Module, UnloadedModule, short_name};
+pub use modules::{Module, Origin, UnloadedModule, short_name};
 pub use problem::TargetProblem;
 pub use processors::{Processor, ProcessorRegisters, RegisterError, RegisterSource};
 pub use registers::Registers;
+pub use user::{UserSpace, loader_modules};
 pub use version::Version;
 
 use crate::dump::{Absent, Dump, DumpKind, ExceptionRecord, Header, Machine};
@@ -45,7 +47,11 @@ pub struct Target {
     view: View,
     kd_data: Result<KdData, KdDataError>,
     saved: Saved,
-    modules: OnceLock<Vec<Module>>,
+    kernel_modules: OnceLock<Vec<Module>>,
+    /// The kernel's and others, where there are others.
+    modules: Option<Vec<Module>>,
+    /// What modules of a process are seen through.
+    user: Option<UserSpace>,
     unloaded: OnceLock<Vec<UnloadedModule>>,
     processors: OnceLock<Vec<Processor>>,
     current_processor: OnceLock<u32>,
@@ -67,7 +73,9 @@ impl Target {
             view,
             kd_data,
             saved,
-            modules: OnceLock::new(),
+            kernel_modules: OnceLock::new(),
+            modules: None,
+            user: None,
             unloaded: OnceLock::new(),
             processors: OnceLock::new(),
             current_processor: OnceLock::new(),
@@ -112,7 +120,10 @@ impl Target {
 
     /// The loaded modules, by address. Incomplete lists are noted in [`Target::problems`].
     pub fn modules(&self) -> &[Module] {
-        self.modules.get_or_init(|| self.find_modules())
+        match &self.modules {
+            Some(all) => all,
+            None => self.kernel_modules.get_or_init(|| self.find_modules()),
+        }
     }
 
     /// The module that holds `va`.

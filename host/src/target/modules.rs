@@ -1,4 +1,4 @@
-//! Loaded and unloaded modules of the kernel.
+//! Loaded and unloaded modules of the kernel, and the images of the process that ran at the crash.
 //!
 //! A small dump lists them itself. Elsewhere they are `KLDR_DATA_TABLE_ENTRY` records on `PsLoadedModuleList` and
 //! `UNLOADED_DRIVERS` records behind `MmUnloadedDrivers`. Source of the layouts: public symbols; they have not changed
@@ -10,12 +10,13 @@ use kd_sdk::address::Va;
 
 use super::bytes::{number_at, u16_at, u32_at};
 use super::problem::TargetProblem;
+use super::user::loader_modules;
 use super::{Target, kd_fields as field};
-use crate::dump::Driver;
-use crate::memory::ReadFault;
+use crate::dump::{Driver, Machine};
+use crate::memory::{ReadFault, View};
 
 /// The most modules that a walk takes; Windows has some hundreds.
-const MOST_MODULES: usize = 10_000;
+pub(super) const MOST_MODULES: usize = 10_000;
 /// Entries in the table of unloaded drivers (`MI_UNLOADED_DRIVERS`).
 const UNLOADED_ENTRIES: usize = 50;
 /// The first build whose loader entries are known to have `TimeDateStamp`.
@@ -46,6 +47,19 @@ pub struct Module {
     pub loader_entry: Option<Va>,
     /// True for the kernel.
     pub is_kernel: bool,
+    /// Who lists it.
+    pub origin: Origin,
+}
+
+/// Who lists a module.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Origin {
+    /// The kernel.
+    Kernel,
+    /// The loader of a process.
+    Process,
+    /// The user, who put it at an address.
+    Given,
 }
 
 impl Module {
@@ -113,6 +127,7 @@ impl Target {
             Some(triage) if !triage.drivers.is_empty() => triage.drivers.iter().map(from_driver).collect(),
             _ => self.walk_modules(),
         };
+        modules.extend(self.walk_user_modules());
         let kernel_base = self.kd_data().and_then(|data| data.va(field::KERN_BASE));
         let kernel = modules
             .iter()
@@ -155,6 +170,33 @@ impl Target {
             self.note(TargetProblem::ModuleList { found: modules.len(), at, fault });
         }
         modules
+    }
+
+    /// The images of the process that ran at the crash; none where user memory was not captured.
+    fn walk_user_modules(&self) -> Vec<Module> {
+        let walk = || -> Option<Vec<Module>> {
+            let process = self.user_process()?;
+            let peb = process.add(self.kd_data()?.offset(field::OFFSET_EPROCESS_PEB)?);
+            let peb = self.read_pointer(peb).ok().filter(|peb| !peb.is_null() && self.is_user(*peb))?;
+            Some(loader_modules(&self.view, peb, self.pointer_size() as usize).ok()?.0)
+        };
+        let mut modules = walk().unwrap_or_default();
+        // A program can write anything into its own list.
+        modules.retain(|module| self.is_user(module.base));
+        modules
+    }
+
+    /// The process whose images are in [`Target::modules`]: the one that ran on the processor that crashed.
+    pub fn user_process(&self) -> Option<Va> {
+        self.processors().get(self.current_processor() as usize)?.current_process
+    }
+
+    /// True for an address that belongs to programs.
+    pub fn is_user(&self, va: Va) -> bool {
+        match self.machine() {
+            Machine::X86 => va.0 < 0x8000_0000,
+            _ => va.0 >> 47 == 0,
+        }
     }
 
     /// Follows the links at `link` (0 forwards, pointer size backwards) until the head comes again.
@@ -208,7 +250,7 @@ impl Target {
         let short = self.read_unicode_string(at.add(shape.base_dll_name as u64)).unwrap_or_default();
         let path = if full.is_empty() { short.clone() } else { full };
         let image = if short.is_empty() { file_name(&path).to_owned() } else { short };
-        let (stamp, sum) = self.image_stamp(base).unwrap_or_else(|| {
+        let (stamp, sum) = image_stamp(&self.view, base).unwrap_or_else(|| {
             let known = self.header().minor_version.is_some_and(|build| build >= FIRST_WITH_STAMP);
             let stamp = u32_at(&record, shape.time_date_stamp).filter(|_| known);
             (stamp.unwrap_or(0), u32_at(&record, shape.check_sum).unwrap_or(0))
@@ -224,34 +266,13 @@ impl Target {
             entry_point: Va(number_at(&record, shape.entry_point, pointer).unwrap_or(0)),
             loader_entry: Some(at),
             is_kernel: false,
+            origin: Origin::Kernel,
         }))
-    }
-
-    /// (`TimeDateStamp`, `CheckSum`) from the image's own header, which older loader entries do not repeat.
-    fn image_stamp(&self, base: Va) -> Option<(u32, u32)> {
-        let mut head = [0; 0x400];
-        let done = self.read(base, &mut head).done;
-        let head = head.get(..done)?;
-        if !head.starts_with(b"MZ") {
-            return None;
-        }
-        let pe = u32_at(head, 0x3c)? as usize;
-        if u32_at(head, pe)? != u32::from_le_bytes(*b"PE\0\0") {
-            return None;
-        }
-        Some((u32_at(head, pe.checked_add(8)?)?, u32_at(head, pe.checked_add(0x58)?)?))
     }
 
     /// The text of a `UNICODE_STRING`, with what cannot be decoded replaced.
     pub fn read_unicode_string(&self, at: Va) -> Result<String, ReadFault> {
-        let pointer = self.pointer_size() as usize;
-        let mut record = vec![0; pointer * 2];
-        self.read(at, &mut record).complete()?;
-        let length = usize::from(u16_at(&record, 0).unwrap_or(0)).min(LONGEST_NAME * 2);
-        let buffer = Va(number_at(&record, pointer, pointer).unwrap_or(0));
-        let mut bytes = vec![0; length & !1];
-        self.read(buffer, &mut bytes).complete()?;
-        Ok(utf16(&bytes))
+        unicode_string(&self.view, at, self.pointer_size() as usize)
     }
 
     pub(super) fn find_unloaded(&self) -> Vec<UnloadedModule> {
@@ -306,6 +327,32 @@ impl Target {
     }
 }
 
+/// (`TimeDateStamp`, `CheckSum`) from the image's own header, which older loader entries do not repeat.
+pub(super) fn image_stamp(view: &View, base: Va) -> Option<(u32, u32)> {
+    let mut head = [0; 0x400];
+    let done = view.read(base, &mut head).done;
+    let head = head.get(..done)?;
+    if !head.starts_with(b"MZ") {
+        return None;
+    }
+    let pe = u32_at(head, 0x3c)? as usize;
+    if u32_at(head, pe)? != u32::from_le_bytes(*b"PE\0\0") {
+        return None;
+    }
+    Some((u32_at(head, pe.checked_add(8)?)?, u32_at(head, pe.checked_add(0x58)?)?))
+}
+
+/// The text of a `UNICODE_STRING` with a pointer of so many bytes.
+pub(super) fn unicode_string(view: &View, at: Va, pointer: usize) -> Result<String, ReadFault> {
+    let mut record = vec![0; pointer * 2];
+    view.read(at, &mut record).complete()?;
+    let length = usize::from(u16_at(&record, 0).unwrap_or(0)).min(LONGEST_NAME * 2);
+    let buffer = Va(number_at(&record, pointer, pointer).unwrap_or(0));
+    let mut bytes = vec![0; length & !1];
+    view.read(buffer, &mut bytes).complete()?;
+    Ok(utf16(&bytes))
+}
+
 fn from_driver(driver: &Driver) -> Module {
     let image = file_name(&driver.name).to_owned();
     Module {
@@ -319,6 +366,7 @@ fn from_driver(driver: &Driver) -> Module {
         entry_point: driver.entry_point,
         loader_entry: None,
         is_kernel: false,
+        origin: Origin::Kernel,
     }
 }
 
@@ -328,7 +376,7 @@ pub(super) fn utf16(bytes: &[u8]) -> String {
 }
 
 /// The last component of a path.
-fn file_name(path: &str) -> &str {
+pub(super) fn file_name(path: &str) -> &str {
     path.rsplit(['\\', '/']).next().unwrap_or(path)
 }
 

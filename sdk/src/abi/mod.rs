@@ -16,6 +16,8 @@ use core::ffi::c_void;
 mod calls;
 mod checked;
 mod entry;
+#[cfg(test)]
+pub(crate) mod fake;
 mod proof;
 
 pub use calls::Calls;

@@ -129,3 +129,75 @@ pub(super) fn wild(memory: &Memory<'_>, from: Va, to: Va) -> Option<&'static str
     }
     (target.is_kernel(from) && !target.is_kernel(to)).then_some("which is not in the kernel's half of memory")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::fake::Fake;
+
+    const HEAD: u64 = 0xffff_8000_0000_1000;
+    const A: u64 = 0xffff_8000_0000_2000;
+    const B: u64 = 0xffff_8000_0000_3000;
+
+    fn walk(fake: &Fake, set: fn(Links<'_>) -> Links<'_>) -> (Vec<u64>, String) {
+        fake.run(|session| {
+            let (mut found, mut error) = (Vec::new(), String::new());
+            for link in set(ring(session.memory(), Va(HEAD))) {
+                match link {
+                    Ok(va) => found.push(va.0),
+                    Err(refused) => error.push_str(&refused.to_string()),
+                }
+            }
+            (found, error)
+        })
+    }
+
+    fn sound() -> Fake {
+        Fake::default().words(HEAD, &[A, B]).words(A, &[B, HEAD]).words(B, &[HEAD, A])
+    }
+
+    #[test]
+    fn a_ring_goes_both_ways() {
+        assert_eq!(walk(&sound(), |list| list), (vec![A, B], String::new()));
+        assert_eq!(
+            walk(&sound(), |list| list.backward().of(0x10)),
+            (vec![B - 0x10, A - 0x10], String::new())
+        );
+        assert_eq!(walk(&Fake::default().words(HEAD, &[HEAD, HEAD]), |list| list).0, []);
+    }
+
+    #[test]
+    fn a_chain_ends_with_null() {
+        let fake = Fake::default().words(HEAD, &[A]).words(A, &[1, B]).words(B, &[1, 0]);
+        assert_eq!(walk(&fake, |list| Links { ring: false, ..list }.next_at(8)), (vec![A, B], String::new()));
+    }
+
+    #[test]
+    fn what_cannot_be_a_list_is_refused() {
+        let (found, error) =
+            walk(&Fake::default().words(HEAD, &[A, 0]).words(A, &[B, 0]).words(B, &[A]), |l| l);
+        assert_eq!(found, [A, B]);
+        assert!(error.ends_with("is a loop: the link at ffff8000`00003000 leads back to ffff8000`00002000"));
+        for (link, why) in [
+            (0, "nowhere"),
+            (B + 1, "which is not aligned as a pointer is"),
+            (0x1000, "which is not in the kernel's half of memory"),
+        ] {
+            let (found, error) = walk(&Fake::default().words(HEAD, &[A, 0]).words(A, &[link]), |list| list);
+            assert_eq!(found, [A]);
+            assert!(error.contains("goes wild") && error.ends_with(why), "{error}");
+        }
+        let (found, error) = walk(&Fake::default().words(HEAD, &[A, 0]), |list| list);
+        assert_eq!((found, error.as_str()), (vec![A], "cannot read ffff8000`00002000: paged out"));
+        let (found, error) = walk(&sound(), |list| list.at_most(1));
+        assert_eq!(found, [A]);
+        assert!(error.ends_with("has more than 1 entries"), "{error}");
+    }
+
+    #[test]
+    fn ctrl_c_ends_a_walk() {
+        let fake = sound();
+        fake.interrupt.store(1, core::sync::atomic::Ordering::Relaxed);
+        assert_eq!(walk(&fake, |list| list), (vec![], "interrupted".to_owned()));
+    }
+}

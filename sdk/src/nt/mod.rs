@@ -6,19 +6,45 @@
 //!
 //! [`Session`]: crate::session::Session
 
+pub mod error_log;
 pub mod heap;
 pub mod list;
+pub mod lock;
 pub mod memory;
 pub mod object;
 pub mod pagefile;
 pub mod pfn;
 pub mod pool;
+pub mod salvage;
 pub mod section;
+pub mod status;
 pub mod string;
 pub mod time;
 pub mod tree;
 
 use crate::address::Va;
+use crate::error::{Error, Result};
+use crate::session::Session;
+
+/// The address of a variable of the kernel: by its symbol, or by the field of KDDEBUGGER_DATA64 at `kd_offset`.
+///
+/// # Errors
+/// Where neither tells; the text says how to get symbols.
+pub fn variable(session: &Session<'_>, symbol: &str, kd_offset: u32) -> Result<Va> {
+    match session.symbols().find(symbol) {
+        Ok(va) => Ok(va),
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        // The block of 32-bit systems extends addresses by their sign.
+        Err(_) => match session.target().kd_data(kd_offset) {
+            Some(va) if session.target().pointer_size() == 4 => Ok(Va(va & 0xffff_ffff)),
+            Some(va) => Ok(Va(va)),
+            None => Err(Error::NoSymbols(format!(
+                "neither the kernel's symbols nor the debugger data block say where {symbol} is: set .sympath, then \
+                 .reload nt"
+            ))),
+        },
+    }
+}
 
 /// The pointer in an `_EX_FAST_REF`: its low bits count references.
 pub fn fast_ref(value: u64, pointer_size: u32) -> Va {

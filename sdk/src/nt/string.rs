@@ -90,6 +90,35 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::fake::Fake;
+
+    fn unicode_at(head: &[u64], text: &[u8]) -> core::result::Result<String, String> {
+        let fake = Fake::default().words(0x1000, head).bytes(0x2000, text);
+        fake.run(|session| unicode(session.memory(), Va(0x1000)).map_err(|error| error.to_string()))
+    }
+
+    #[test]
+    fn counted_texts_are_not_believed() {
+        assert_eq!(unicode_at(&[0x0006_0004, 0x2000], b"A\0B\0"), Ok("AB".to_owned()));
+        assert_eq!(unicode_at(&[0, 0], b""), Ok(String::new()));
+        assert!(unicode_at(&[0x0006_0003, 0x2000], b"A\0B\0").unwrap_err().contains("is odd"));
+        assert!(unicode_at(&[0x0002_0004, 0x2000], b"A\0B\0").unwrap_err().contains("its buffer's 0x2"));
+        assert!(unicode_at(&[0x0004_0004, 0], b"").unwrap_err().contains("without a buffer"));
+        assert_eq!(
+            unicode_at(&[0x0004_0004, 0x2000], b"A\0").unwrap_err(),
+            "cannot read 00000000`00002002: paged out"
+        );
+    }
+
+    #[test]
+    fn text_ends_at_a_nul_or_where_memory_does() {
+        let fake = Fake::default().bytes(0x2000, b"A\0B\0\0\0C\0");
+        let text = |at, most| fake.run(|session| utf16_to_nul(session.memory(), Va(at), most).ok());
+        assert_eq!(text(0x2000, 100).as_deref(), Some("AB"));
+        assert_eq!(text(0x2000, 3).as_deref(), Some("A"));
+        assert_eq!(text(0x2006, 100).as_deref(), Some("C"));
+        assert_eq!(text(0x3000, 100), None);
+    }
 
     #[test]
     fn utf16_is_not_believed() {

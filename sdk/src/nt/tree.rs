@@ -161,3 +161,69 @@ impl Iterator for Nodes<'_> {
         Some(Ok(Va(node.0.wrapping_sub(self.field))))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::abi::fake::Fake;
+
+    const BASE: u64 = 0xffff_9000_0000_0000;
+    const PLAIN: Shape = Shape { left: 0, right: 8, encoded: false };
+
+    fn node(index: u64) -> u64 {
+        if index == 0 { 0 } else { BASE + index * 0x20 }
+    }
+
+    /// Nodes by number, 0 for none: (node, left, right).
+    fn tree(nodes: &[(u64, u64, u64)], encoded: bool) -> Fake {
+        nodes.iter().fold(Fake::default(), |fake, &(at, left, right)| {
+            let child = |index| if encoded && index != 0 { node(index) ^ node(at) } else { node(index) };
+            fake.words(node(at), &[child(left), child(right)])
+        })
+    }
+
+    fn walk(fake: &Fake, shape: Shape, most: usize) -> (Vec<u64>, String) {
+        fake.run(|session| {
+            let (mut found, mut error) = (Vec::new(), String::new());
+            for node in nodes(session.memory(), Va(node(4)), shape).at_most(most) {
+                match node {
+                    Ok(va) => found.push((va.0 - BASE) / 0x20),
+                    Err(refused) => error.push_str(&refused.to_string()),
+                }
+            }
+            (found, error)
+        })
+    }
+
+    const SEVEN: &[(u64, u64, u64)] =
+        &[(4, 2, 6), (2, 1, 3), (6, 5, 7), (1, 0, 0), (3, 0, 0), (5, 0, 0), (7, 0, 0)];
+
+    #[test]
+    fn nodes_come_in_order() {
+        let all: Vec<u64> = (1..8).collect();
+        assert_eq!(walk(&tree(SEVEN, false), PLAIN, 7), (all.clone(), String::new()));
+        assert_eq!(walk(&tree(SEVEN, true), Shape { encoded: true, ..PLAIN }, 7), (all, String::new()));
+    }
+
+    #[test]
+    fn what_cannot_be_a_tree_is_refused() {
+        let (found, error) = walk(&tree(&[(4, 2, 0), (2, 1, 4), (1, 0, 0)], false), PLAIN, 100);
+        assert_eq!(found, [1, 2]);
+        assert!(error.ends_with("is a loop: ffff9000`00000080 is reached twice"), "{error}");
+        let (found, error) = walk(&tree(&[(4, 4, 4)], false), PLAIN, 100);
+        assert!(found.is_empty() && error.contains("is a loop"), "{error}");
+        let (_, error) = walk(&tree(SEVEN, false), PLAIN, 6);
+        assert!(error.ends_with("has more than 6 nodes"), "{error}");
+        let (_, error) = walk(&tree(SEVEN, true), PLAIN, 100);
+        assert!(error.contains("goes wild"), "{error}");
+        let (found, error) = walk(&tree(&[(4, 0, 6)], false), PLAIN, 100);
+        assert_eq!((found, error.as_str()), (vec![4], "cannot read ffff9000`000000c0: paged out"));
+    }
+
+    #[test]
+    fn a_tree_that_is_a_long_list_needs_no_deep_stack() {
+        let nodes: Vec<(u64, u64, u64)> = (4..3000).map(|index| (index, index + 1, 0)).collect();
+        let (found, _) = walk(&tree(&nodes, false), PLAIN, 5000);
+        assert!(found.is_empty());
+    }
+}

@@ -49,6 +49,11 @@ impl PhysicalMemory {
         &self.ram
     }
 
+    /// The lowest frame that may still be free.
+    pub fn next(&self) -> u64 {
+        self.next
+    }
+
     /// Takes the next free frame, filled with zeros.
     pub fn allocate(&mut self, owner: Owner) -> Pfn {
         let pfn = self.reserve(1, 1);
@@ -78,6 +83,11 @@ impl PhysicalMemory {
             pfn.0
         );
         self.frames.entry(pfn.0).or_insert_with(|| Frame { owner, bytes: Box::new([0; PAGE]) });
+    }
+
+    /// Takes back a frame's contents: it is free again, but not handed out.
+    pub fn release(&mut self, pfn: Pfn) {
+        self.frames.remove(&pfn.0);
     }
 
     /// The contents of a frame, if it has any.

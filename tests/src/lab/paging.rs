@@ -5,6 +5,7 @@
 
 use super::memory::{Owner, PhysicalMemory};
 use kd_sdk::address::{PAGE_SIZE, Pa, Pfn, Va};
+use std::collections::BTreeSet;
 
 /// How a processor translates.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -50,6 +51,25 @@ pub enum Leaf {
     DemandZero,
     /// Described by the prototype entry at this address.
     Prototype(Va),
+}
+
+/// What a census finds: a frame, and the entry that leads to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Mapping {
+    /// The frame.
+    pub pfn: Pfn,
+    /// Where the entry appears in the tables' own window.
+    pub pte: Va,
+    /// The frame that the entry lies in.
+    pub containing: Pfn,
+    /// One for a page; for a table, one more for each entry in use.
+    pub share: u64,
+    /// A table.
+    pub table: bool,
+    /// Part of a large page.
+    pub large: bool,
+    /// The entry is not valid, the page is only still there.
+    pub transition: bool,
 }
 
 impl Scheme {
@@ -210,6 +230,87 @@ impl AddressSpace {
             table = Pa(frame);
         }
         None
+    }
+
+    /// Reports every frame that the tables lead to, and the tables. Tables in `known` are left out, new ones put in.
+    pub fn census(
+        &self,
+        memory: &PhysicalMemory,
+        window: Va,
+        known: &mut BTreeSet<u64>,
+        report: &mut dyn FnMut(Mapping),
+    ) {
+        let (shifts, root_bits) = self.scheme.levels();
+        let size = self.scheme.entry_size();
+        let mask = if shifts[0] < 32 { u64::from(u32::MAX) } else { 0xffff_ffff_ffff };
+        // The window shows tables as pages: an entry's entry is found the same way.
+        let entry_of = |va: u64, times: usize| {
+            let step = |at: u64| window.0 + ((at & mask) >> 12) * size;
+            Va((0..times).fold(va, |at, _| step(at)))
+        };
+        let root = Mapping {
+            pfn: self.root.pfn(),
+            pte: entry_of(0, shifts.len() + 1),
+            containing: self.root.pfn(),
+            share: 1,
+            table: true,
+            large: false,
+            transition: false,
+        };
+        let mut level = vec![(0u64, root)];
+        known.insert(root.pfn.0);
+        for (depth, &shift) in shifts.iter().enumerate() {
+            let mut below = Vec::new();
+            for (start, mut table) in level {
+                let bytes = memory.frame(table.pfn);
+                let entries = if depth == 0 { 1 << root_bits } else { PAGE_SIZE / size };
+                for index in 0..entries {
+                    let mut wide = [0; 8];
+                    let at = (index * size) as usize;
+                    let Some(bytes) = bytes else { break };
+                    wide[..size as usize].copy_from_slice(&bytes[at..at + size as usize]);
+                    let value = u64::from_le_bytes(wide);
+                    if value == 0 {
+                        continue;
+                    }
+                    let va = start | index << shift;
+                    let last = shift == 12;
+                    let page = match self.scheme {
+                        Scheme::Arm64 => last || value & 2 == 0,
+                        Scheme::X86Pae if depth == 0 => false,
+                        _ => last || value & 0x80 != 0,
+                    };
+                    let transition = last && value & 1 == 0 && value & 0xc00 == 0x800;
+                    let in_use = value & 1 != 0 || transition;
+                    table.share += u64::from(in_use);
+                    if !in_use {
+                        continue;
+                    }
+                    let frame = value & 0x000f_ffff_ffff_f000;
+                    let frame =
+                        if transition { frame ^ (self.swizzle & 0x000f_ffff_ffff_f000) } else { frame };
+                    let pte = entry_of(va, shifts.len() - depth);
+                    let found = Mapping {
+                        pfn: Pfn(frame >> 12),
+                        pte,
+                        containing: table.pfn,
+                        share: 1,
+                        table: !page,
+                        large: page && !last,
+                        transition,
+                    };
+                    if page {
+                        let first = if last { frame >> 12 } else { (frame >> shift) << (shift - 12) };
+                        let count = 1 << (shift - 12);
+                        (first..first + count).for_each(|pfn| report(Mapping { pfn: Pfn(pfn), ..found }));
+                    } else if known.insert(found.pfn.0) {
+                        below.push((va, found));
+                    }
+                }
+                report(table);
+            }
+            level = below;
+        }
     }
 
     /// Where the entry for `va` lies, `up` levels above the last; tables on the way are made.

@@ -80,7 +80,7 @@ impl World {
                 Machine::X64 | Machine::X86 if place == Place::Start => self.push(cpu, cpu.pc),
                 Machine::X64 => self.enter_x64(image_name, start, cpu),
                 Machine::X86 => self.enter_x86(image_name, start, name, cpu),
-                Machine::Arm64 => self.enter_arm64(image_name, start, cpu, place),
+                Machine::Arm64 => self.enter_arm64(image_name, start, name, cpu, place),
             }
             if place != Place::Start
                 && let Some((_, size)) = DYNAMIC.iter().find(|d| d.0 == name)

@@ -3,16 +3,31 @@
 //! [`World::build`] reads top-down as the order in which things come to be. What a reader should find in the system
 //! is in [`World::truth`]; where to find it is in the fields. Layouts come from [`super::layout`] only.
 
+mod counters;
 mod crash;
+mod fields;
+mod files;
+mod heap;
 mod objects;
 mod pages;
 mod parts;
+mod pool;
+mod requests;
+mod scheduler;
+mod sections;
+mod security;
+mod society;
 mod stories;
 mod story;
 mod truth;
 mod user;
+mod vads;
+mod waits;
 
+pub use pages::{Frame, FrameState};
 pub use parts::physical_memory_descriptor;
+pub use pool::{PoolBlock, PoolCount, PoolKind, PoolPlace, Pools};
+pub use sections::Section;
 pub use story::Story;
 
 use super::cpu::Registers;
@@ -49,6 +64,10 @@ pub struct Options {
     pub crowd: (u64, u64),
     /// Frame bits inverted in entries that are not valid; zero before the L1TF mitigation.
     pub swizzle: u64,
+    /// Bytes of pool that only make a system large.
+    pub pool_bytes: u64,
+    /// How many frames the PFN database describes at most.
+    pub described: u64,
 }
 
 impl Options {
@@ -63,13 +82,21 @@ impl Options {
             story: Story::Sample,
             crowd: (0, 0),
             swizzle: 0,
+            pool_bytes: 0,
+            described: u64::MAX,
         }
     }
 
     /// A story on built kernels.
     pub fn of(generation: &str, story: Story) -> Options {
         let crowd = if story == Story::Huge { (2_000, 30_000) } else { (0, 0) };
-        Options { story, crowd, processors: 3, ..Options::new(generation) }
+        let plain = Options::new(generation);
+        // As wide as the entries that the generation's symbols describe.
+        let pae = plain.generation.at("_MMPTE") == 8;
+        let hides = plain.generation.machine == Machine::X64 && plain.generation.build >= 19041;
+        let swizzle = if hides { 1 << 45 } else { 0 };
+        let (described, pool_bytes) = if story == Story::Huge { (1 << 20, 64 << 20) } else { (u64::MAX, 0) };
+        Options { story, crowd, processors: 3, pae, swizzle, described, pool_bytes, ..plain }
     }
 
     fn scheme(&self) -> Scheme {
@@ -196,7 +223,15 @@ pub struct World {
     /// The debugger data block, plain even where memory holds it encoded.
     pub debugger_data: Vec<u8>,
     pool: Va,
+    /// Every block of pool, and what the trackers tell.
+    pub pools: Pools,
+    /// Sections with their frames.
+    pub sections: Vec<Section>,
+    /// The frames that are neither free nor zeroed, in ascending order.
+    pub frames: Vec<Frame>,
+    plan: pages::Plan,
     objects: objects::Objects,
+    files: files::Files,
     spaces: Vec<AddressSpace>,
     /// Images of the program and of the system's user half.
     pub user_images: Vec<Image>,
@@ -204,8 +239,6 @@ pub struct World {
     stack_limits: Vec<(Va, Va)>,
     /// An event that nobody signals.
     event: Va,
-    /// Where each frame that holds kernel memory is mapped.
-    mapped: std::collections::BTreeMap<u64, Va>,
 }
 
 impl World {
@@ -235,11 +268,15 @@ impl World {
             threads: Vec::new(),
             facts: serde_json::Map::new(),
             objects: objects::Objects::default(),
+            files: files::Files::default(),
+            pools: Pools::default(),
+            sections: Vec::new(),
+            frames: Vec::new(),
+            plan: pages::Plan::default(),
             spaces: Vec::new(),
             user_images: Vec::new(),
             stack_limits: Vec::new(),
             event: Va(0),
-            mapped: std::collections::BTreeMap::new(),
             thread: Va(0),
             stack: (Va(0), Va(0)),
             crash: Crash::default(),
@@ -304,7 +341,7 @@ impl World {
 
     /// The address of a kernel variable or function.
     pub fn nt(&self, name: &str) -> Va {
-        Va(self.image("nt").address_of(name))
+        self.variable(name).unwrap_or_else(|| panic!("the kernel has no {name}"))
     }
 
     /// Reads memory as the crashing process sees it; zeros for frames that were never captured.
@@ -353,7 +390,7 @@ impl World {
     }
 
     /// Writes an integer, pointer or bit field, if this generation has it; larger fields get zeros behind the value.
-    fn set(&mut self, base: Va, path: &str, value: u64) {
+    pub(in crate::lab) fn set(&mut self, base: Va, path: &str, value: u64) {
         let generation = self.options.generation;
         let Some(offset) = generation.find(path) else { return };
         let (width, bits) = generation.place(path);
@@ -376,7 +413,6 @@ impl World {
         while page.0 < va.0 + size {
             let frame = self.memory.allocate(Owner::Kernel);
             self.system.map(&mut self.memory, page, frame, Size::Small, Owner::Kernel);
-            self.mapped.insert(frame.0, page);
             page = page.add(PAGE_SIZE);
         }
     }

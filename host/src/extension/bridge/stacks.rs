@@ -3,7 +3,8 @@
 #![allow(unsafe_code)]
 
 use super::*;
-use crate::commands::stack::{Look, show_frames, site};
+use crate::commands::frames::site;
+use crate::commands::stack::{Look, show_frames};
 use crate::target::Registers;
 use crate::target::context::layout;
 use crate::target::unwind::{Frame, FrameSource, Origin};
@@ -138,7 +139,7 @@ unsafe extern "C" fn show(ctx: Ctx, from: *const abi::ContextRef, most: u32, loo
             };
             let sink = OwnOutput(bridge);
             Out::new(&sink).indented(indent.min(MOST_BLANKS) as usize, |out| {
-                show_frames(&scope, out, look, &frames);
+                show_frames(&scope, out, look, &frames, false, usize::MAX);
             });
             Ok(())
         })

@@ -4,6 +4,7 @@
 
 use super::super::error::SymbolError;
 use super::super::{Local, LocalPlace, SourceLine, TypeId};
+use super::inlines::Sites;
 use super::{PdbFile, guarded};
 use ::pdb::{
     AddressMap, DebugInformation, FallibleIterator, ModuleInfo, PDB, PdbInternalSectionOffset, Rva, Source,
@@ -15,8 +16,6 @@ use std::sync::PoisonError;
 const TYPEDEFS: usize = 1 << 20;
 /// Local variables of one function.
 const LOCALS: usize = 4096;
-/// The register that stands for the frame in 32-bit code without a frame pointer.
-const VIRTUAL_FRAME: u16 = 30006;
 
 impl PdbFile {
     /// The source line of the code at an RVA.
@@ -26,8 +25,9 @@ impl PdbFile {
             let addresses = reader.address_map()?;
             let debug = reader.debug_information()?;
             let Some(module) = module_at(&mut reader, &debug, &addresses, rva)? else { return Ok(None) };
+            let Some(at) = Rva(rva).to_internal_offset(&addresses) else { return Ok(None) };
             let program = module.line_program()?;
-            let mut lines = program.lines();
+            let mut lines = program.lines_for_symbol(at);
             // The last line that begins at or before the address, and does not end before it.
             let mut best: Option<(u32, ::pdb::LineInfo)> = None;
             while let Ok(Some(line)) = lines.next() {
@@ -56,8 +56,9 @@ impl PdbFile {
         })
     }
 
-    /// The variables of the function at an RVA that are in scope there, parameters too.
-    pub(in super::super) fn locals(&self, rva: u32) -> Result<Vec<Local>, SymbolError> {
+    /// The variables that are in scope at an RVA, parameters too: those of the function, or of the call in line that is
+    /// `level` calls inside it (of the innermost where there are fewer).
+    pub(in super::super) fn locals(&self, rva: u32, level: usize) -> Result<Vec<Local>, SymbolError> {
         guarded(self.path(), || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             let addresses = reader.address_map()?;
@@ -70,30 +71,39 @@ impl PdbFile {
                 let start = offset.to_rva(&addresses).map(|rva| rva.0);
                 start.is_some_and(|start| rva.wrapping_sub(start) < length)
             };
+            let sites = Sites::new(&module, &addresses)?;
             let mut walk = Walk { machine, frame: (0, 0), locals: Vec::new(), open: false };
             let mut symbols = module.symbols()?;
             // Scopes opened since the function's own, and how many of them from the first that is not ours.
-            let (mut inside, mut depth, mut outside) = (false, 0u32, 0u32);
+            let (mut function, mut depth, mut outside) = (None, 0u32, 0u32);
+            // Calls in line that were entered, and the depth of the last of them: its end is the end.
+            let (mut entered, mut floor) = (0, 0);
             while let Ok(Some(symbol)) = symbols.next() {
                 let Ok(data) = symbol.parse() else { continue };
                 match &data {
-                    SymbolData::Procedure(procedure) if !inside => {
-                        inside = holds(procedure.offset, procedure.len);
+                    SymbolData::Procedure(procedure) if function.is_none() => {
+                        function = holds(procedure.offset, procedure.len).then_some(procedure.offset);
                         continue;
                     }
-                    _ if !inside => continue,
+                    _ if function.is_none() => continue,
                     SymbolData::Block(block) => {
                         depth += 1;
                         if outside > 0 || !holds(block.offset, block.len) {
                             outside += 1;
                         }
                     }
-                    SymbolData::InlineSite(_) => {
+                    SymbolData::InlineSite(site) => {
                         depth += 1;
-                        outside += 1;
+                        let covered = function.and_then(|function| sites.covers(function, site, rva));
+                        if outside > 0 || entered == level || covered.is_none() {
+                            outside += 1;
+                        } else {
+                            (entered, floor) = (entered + 1, depth);
+                            walk.locals.clear();
+                        }
                     }
                     SymbolData::ScopeEnd | SymbolData::InlineSiteEnd | SymbolData::ProcedureEnd => {
-                        if depth == 0 {
+                        if depth == floor {
                             break;
                         }
                         depth -= 1;
@@ -134,7 +144,7 @@ impl PdbFile {
 }
 
 /// The object file whose code or data holds an RVA.
-fn module_at<'s>(
+pub(super) fn module_at<'s>(
     reader: &mut PDB<'s, impl Source<'s> + 's>,
     debug: &DebugInformation<'s>,
     addresses: &AddressMap<'_>,
@@ -233,7 +243,7 @@ impl Walk {
             (Amd64, _) => 335,
             (Arm64, 2) => 79,
             (Arm64, _) => 81,
-            (_, 1) => VIRTUAL_FRAME,
+            (_, 1) => LocalPlace::VIRTUAL_FRAME,
             (_, 3) => 20,
             _ => 22,
         }

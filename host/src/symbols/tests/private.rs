@@ -19,7 +19,19 @@ __attribute__((noinline)) int Add(PPOINT p, ULONG n) {
     }
     return sum;
 }
-int entry(void) { return Add(&Origin, 5); }
+static inline __attribute__((always_inline)) int Twice(volatile int *from) {
+    int read = *from;
+    return read * 2;
+}
+static inline __attribute__((always_inline)) int Outer(volatile int *source, int bias) {
+    int twice = Twice(source);
+    return twice + bias;
+}
+__attribute__((noinline)) int Calls(volatile int *place) {
+    int sum = Outer(place, 7);
+    return sum + *place;
+}
+int entry(void) { return Add(&Origin, 5) + Calls(&Counter); }
 ";
 
 /// Compiles [`SOURCE`]; `None`, said aloud, where there is no compiler for Windows.
@@ -85,7 +97,7 @@ fn lines_locals_and_typedefs_are_told() {
     assert!(pdb.line(0).unwrap().is_none() && pdb.line(u32::MAX).unwrap().is_none());
 
     let names = |rva: u32| -> Vec<(String, bool, LocalPlace)> {
-        let locals = pdb.locals(rva).unwrap();
+        let locals = pdb.locals(rva, 0).unwrap();
         locals.into_iter().map(|local| (local.name, local.parameter, local.place)).collect()
     };
     let at = |line: u32| {
@@ -101,7 +113,7 @@ fn lines_locals_and_typedefs_are_told() {
     let inner = names(at(9));
     let inner: Vec<&str> = inner.iter().map(|local| local.0.as_str()).collect();
     assert_eq!(inner, ["p", "n", "sum", "i", "step"]);
-    assert!(pdb.locals(0).unwrap().is_empty());
+    assert!(pdb.locals(0, 0).unwrap().is_empty());
 
     let typedefs = pdb.typedefs().unwrap();
     let of = |name: &str| typedefs.iter().find(|(known, _)| known == name).map(|(_, id)| types.name(*id));
@@ -115,11 +127,43 @@ fn variables_in_registers_have_their_places() {
     let folder = tempfile::tempdir().unwrap();
     let Some(pdb) = made(folder.path(), "-O2") else { return };
     let index = pdb.index().unwrap();
-    let locals = pdb.locals(index.find("Add").unwrap()).unwrap();
+    let locals = pdb.locals(index.find("Add").unwrap(), 0).unwrap();
     let of = |name: &str| locals.iter().find(|local| local.name == name).map(|local| local.place);
     let register = |place| match place {
-        Some(LocalPlace::Register(number)) => LocalPlace::register_name(number),
+        Some(LocalPlace::Register(number)) => LocalPlace::register_name(number, Machine::X64),
         _ => None,
     };
     assert_eq!(register(of("p")), Some("rcx"), "{locals:?}");
+}
+
+#[test]
+fn calls_in_line_are_told_the_innermost_first() {
+    let folder = tempfile::tempdir().unwrap();
+    for optimise in ["-O0", "-O2"] {
+        let Some(pdb) = made(folder.path(), optimise) else { return };
+        let index = pdb.index().unwrap();
+        let (start, end) = (index.find("Calls").unwrap(), index.find("entry").unwrap());
+        let chains: Vec<Vec<String>> = (start..end)
+            .map(|rva| pdb.inlined(rva).unwrap().into_iter().map(|site| site.name).collect())
+            .collect();
+        assert!(chains.contains(&vec!["Twice".to_owned(), "Outer".to_owned()]), "{optimise}: {chains:?}");
+        assert!(chains.contains(&Vec::new()), "{optimise}: {chains:?}");
+        let inside = (start..end).find(|rva| pdb.inlined(*rva).unwrap().len() == 2).unwrap();
+        let sites = pdb.inlined(inside).unwrap();
+        let line = |number: usize| sites[number].line.as_ref().map(|line| line.line);
+        assert!(matches!(line(0), Some(15 | 16)), "{sites:?}");
+        // The call's own line in the functions around it.
+        assert_eq!(line(1), Some(19), "{sites:?}");
+        assert_eq!(pdb.line(inside).unwrap().unwrap().line, 23);
+        if optimise != "-O0" {
+            continue;
+        }
+        let names = |level: usize| -> Vec<String> {
+            pdb.locals(inside, level).unwrap().into_iter().map(|local| local.name).collect()
+        };
+        assert!(names(0).contains(&"place".to_owned()) && !names(0).contains(&"read".to_owned()));
+        assert!(names(1).contains(&"bias".to_owned()) && !names(1).contains(&"place".to_owned()));
+        assert!(names(2).contains(&"read".to_owned()) && !names(2).contains(&"bias".to_owned()));
+        assert_eq!(names(9), names(2));
+    }
 }

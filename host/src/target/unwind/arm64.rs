@@ -1,6 +1,6 @@
 //! arm64: the caller of a frame, by unwind codes, else by the frame pointer.
 
-use super::arm64_codes::{Function, Op, Unwind, read};
+use super::arm64_codes::{Function, Op, Unwind, instructions, is_instruction, read};
 use super::tables::{ModuleBytes, Tables, find_entry};
 use super::{Caller, CodeView, FrameSource, Missing, pointer_at, trap};
 use crate::dump::Machine;
@@ -68,21 +68,30 @@ fn by_codes(
 fn to_undo(unwind: &Unwind, offset: Option<u32>) -> &[Op] {
     let all = unwind.prologue.as_slice();
     let Some(offset) = offset else { return all };
-    let length =
-        |ops: &[Op]| ops.iter().take_while(|op| !matches!(op, Op::End | Op::EndOfFragment)).count() as u32;
     let ran = offset / 4;
-    let prologue = length(all);
+    let prologue = instructions(all);
     if unwind.has_prologue && ran < prologue {
-        return all.get((prologue - ran) as usize..).unwrap_or(&[]);
+        return behind(all, prologue - ran);
     }
     for (start, ops) in &unwind.epilogues {
         let done = offset.checked_sub(*start).map(|bytes| bytes / 4);
         // The return itself comes after the last operation.
-        if let Some(done) = done.filter(|done| *done <= length(ops)) {
-            return ops.get(done as usize..).unwrap_or(&[]);
+        if let Some(done) = done.filter(|done| *done <= instructions(ops)) {
+            return behind(ops, done);
         }
     }
     all
+}
+
+/// What follows a number of instructions.
+fn behind(ops: &[Op], count: u32) -> &[Op] {
+    let mut left = count;
+    let position = ops.iter().position(|op| {
+        let here = left == 0;
+        left = left.saturating_sub(u32::from(is_instruction(*op)));
+        here
+    });
+    position.and_then(|at| ops.get(at..)).unwrap_or(&[])
 }
 
 struct Undone {

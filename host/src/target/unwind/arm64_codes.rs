@@ -126,10 +126,20 @@ fn full(bytes: &dyn ImageBytes, at: u32) -> Result<Unwind, Missing> {
     Ok(Unwind { length, prologue, epilogues, has_prologue: true })
 }
 
+/// True where an operation has an instruction of its own. What lies on the stack before a function begins has none.
+pub fn is_instruction(op: Op) -> bool {
+    !matches!(op, Op::TrapFrame | Op::MachineFrame | Op::Context | Op::ClearUnwoundToCall)
+}
+
+/// The instructions of a sequence of operations.
+pub fn instructions(ops: &[Op]) -> u32 {
+    let all = ops.iter().take_while(|op| !matches!(op, Op::End | Op::EndOfFragment));
+    all.filter(|op| is_instruction(**op)).count() as u32
+}
+
 /// Bytes of the instructions of an epilogue, with the return at its end.
 pub fn epilogue_size(ops: &[Op]) -> u32 {
-    let count = ops.iter().take_while(|op| !matches!(op, Op::End | Op::EndOfFragment)).count();
-    (count as u32 + 1) * 4
+    (instructions(ops) + 1) * 4
 }
 
 /// The operations from a byte of the codes up to the end code.

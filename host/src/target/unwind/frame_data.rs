@@ -18,6 +18,8 @@ pub struct FrameData {
     pub offset: u32,
     /// Bytes of its prologue.
     pub prologue: u32,
+    /// False for a row of its own that begins inside a function: it describes every instruction it holds.
+    pub is_start: bool,
     /// Bytes of its local variables.
     pub locals: u32,
     /// Bytes of its parameters, which it takes from the stack when it returns.

@@ -195,7 +195,7 @@ pub fn walk(code: &dyn CodeView, start: Registers, most: usize) -> Vec<Frame> {
         let step = match code.machine() {
             Machine::X64 => x64::step(code, &mut tables, &registers, exact),
             Machine::Arm64 => arm64::step(code, &mut tables, &registers, exact),
-            Machine::X86 => x86::step(code, &registers, exact),
+            Machine::X86 => x86::step(code, &mut tables, &registers, exact),
         };
         let (step, missing) = match step {
             Ok(caller) if is_plausible(code, &registers, &caller, source) => (Some(caller), None),
@@ -205,7 +205,7 @@ pub fn walk(code: &dyn CodeView, start: Registers, most: usize) -> Vec<Frame> {
         let entry = || exact.then(|| at_entry(code, &registers)).flatten();
         let step = match step {
             Some(step) => Some(step),
-            None if is_user(code, ip) && !ip.is_null() => None,
+            None if is_user(code, ip) && !ip.is_null() => entry(),
             None => entry().or_else(|| scan::step(code, &mut tables, &registers, exact)),
         };
         let frame = Frame {

@@ -202,7 +202,7 @@ pub fn step(
     let Some(function) = find_function(&bytes, table, rva)? else { return leaf(code, registers, 8) };
     let info = read_info(&bytes, function.unwind_info)?;
     let mut unwound = match exact.then(|| epilogue(code, &bytes, registers, &function, rva)).flatten() {
-        Some(unwound) => Unwound { registers: unwound, trap: None, machine: false },
+        Some(unwound) => unwound,
         None => {
             let offset = if exact { rva.wrapping_sub(function.begin) } else { u32::MAX };
             undo(code, &bytes, registers, info, offset)?
@@ -315,7 +315,8 @@ fn set_integer(registers: &mut Registers, number: u8, value: u64) {
     }
 }
 
-/// Follows what is left of an epilogue: `add rsp` or `lea rsp`, pops, and a return or a jump out of the function.
+/// Follows what is left of an epilogue: `add rsp` or `lea rsp`, pops, and a return, a return from an interrupt or a
+/// jump out of the function.
 /// `None` where the code is no epilogue or cannot be read.
 fn epilogue(
     code: &dyn CodeView,
@@ -323,7 +324,7 @@ fn epilogue(
     registers: &Registers,
     function: &Function,
     rva: u32,
-) -> Option<Registers> {
+) -> Option<Unwound> {
     let mut text = [0; EPILOGUE];
     let length = EPILOGUE.min(bytes_left(bytes, rva, &mut text));
     let text = text.get(..length)?;
@@ -370,6 +371,13 @@ fn epilogue(
     }
     let outside = |target: i64| !function.holds(u32::try_from(target).unwrap_or(u32::MAX));
     let next = |size: i64| i64::from(rva) + at as i64 + size;
+    // Out of an interrupt: what the processor pushed is on top.
+    if (byte(at)?, byte(at + 1)) == (0x48, Some(0xcf)) {
+        let sp = new.sp();
+        set_ip(&mut new, pointer_at(code, sp).ok()?);
+        set_sp(&mut new, pointer_at(code, sp.add(24)).ok()?);
+        return Some(Unwound { registers: new, trap: None, machine: true });
+    }
     let ends = match (byte(at)?, byte(at + 1)) {
         (0xc3 | 0xc2, _) | (0xf2 | 0xf3, Some(0xc3)) => true,
         // A jump proves nothing by itself: a function may jump without leaving its frame.
@@ -379,7 +387,7 @@ fn epilogue(
         (0xff, Some(form)) if moved && form & 0xf8 == 0xe0 => true,
         _ => false,
     };
-    ends.then_some(new)
+    ends.then_some(Unwound { registers: new, trap: None, machine: false })
 }
 
 /// Fills a buffer as far as the code is there; how many bytes that is.

@@ -1,7 +1,10 @@
 //! x86: frame data of the PDB where there are any, trap frames, the chain of `ebp`, and what the instructions of a
 //! prologue or an epilogue tell about an interrupted function.
 
-use super::{Caller, CodeView, FrameSource, Missing, frame_data, leaf, pointer_at, set_ip, set_sp, trap};
+use super::tables::Tables;
+use super::{
+    Caller, CodeView, FrameSource, Missing, frame_data, leaf, pointer_at, scan, set_ip, set_sp, trap,
+};
 use crate::dump::Machine;
 use crate::target::Registers;
 use kd_sdk::address::Va;
@@ -14,24 +17,29 @@ const TRAP_MARK_AT: u64 = 8;
 ///
 /// # Errors
 /// Why it is not known.
-pub fn step(code: &dyn CodeView, registers: &Registers, exact: bool) -> Result<Caller, Missing> {
+pub fn step(
+    code: &dyn CodeView,
+    tables: &mut Tables,
+    registers: &Registers,
+    exact: bool,
+) -> Result<Caller, Missing> {
     let inside = if exact { registers.ip() } else { Va(registers.ip().0.wrapping_sub(1)) };
     if is_trap_frame(code, registers.fp()) {
         return out_of_trap(code, registers);
     }
+    if exact && let Some(caller) = epilogue(code, registers) {
+        return Ok(caller);
+    }
     let data = code.frame_data(inside);
-    // Frame data describe the body. At its first instruction a function has no frame yet, in the rest of its prologue
-    // the instructions tell.
-    if let Some(data) = data.as_ref().filter(|data| exact && data.offset < data.prologue.max(1)) {
-        let told = match data.offset {
-            0 => {
-                leaf(code, registers, 4).ok().filter(|caller| code.module_at(caller.registers.ip()).is_some())
-            }
-            _ => by_instructions(code, registers),
-        };
-        if let Some(caller) = told {
-            return Ok(caller);
-        }
+    // The row of a function describes its body: in the prologue the instructions that ran tell.
+    let in_prologue = |data: &frame_data::FrameData| data.is_start && data.offset < data.prologue.max(1);
+    let start = match &data {
+        Some(data) if exact && in_prologue(data) => Some(Va(inside.0.wrapping_sub(data.offset.into()))),
+        None if exact => code.function_start(inside),
+        _ => None,
+    };
+    if let Some(caller) = start.and_then(|start| prologue(code, registers, start)) {
+        return Ok(caller);
     }
     if let Some(data) = data
         && let Some((ip, sp, fp, arguments)) = frame_data::undo(code, registers, &data)
@@ -50,10 +58,30 @@ pub fn step(code: &dyn CodeView, registers: &Registers, exact: bool) -> Result<C
             frame_pointer: Some(Va(arguments.0.wrapping_sub(8) & 0xffff_ffff)),
         });
     }
-    if exact && let Some(caller) = by_instructions(code, registers) {
+    if !exact && let Some(caller) = returns_at_once(code, tables, registers) {
         return Ok(caller);
     }
     by_frame_pointer(code, registers)
+}
+
+/// Behind its call the function only returns, as the stubs of system calls do: then the return address is on top, if
+/// the stack pointer is known at all.
+fn returns_at_once(code: &dyn CodeView, tables: &mut Tables, registers: &Registers) -> Option<Caller> {
+    let mut byte = [0];
+    let next = image_bytes(code, registers.ip(), &mut byte).map(|()| byte)?;
+    if !matches!(next, [0xc2 | 0xc3]) {
+        return None;
+    }
+    let caller = leaf(code, registers, 4).ok()?;
+    let module = code.module_at(caller.registers.ip())?;
+    scan::is_return_address(code, tables, &module, caller.registers.ip()).then_some(caller)
+}
+
+/// Fills `into` with code: of a module also from its image file.
+fn image_bytes(code: &dyn CodeView, at: Va, into: &mut [u8]) -> Option<()> {
+    let Some(module) = code.module_at(at) else { return code.read(at, into).then_some(()) };
+    let rva = u32::try_from(at.0.wrapping_sub(module.base.0)).ok()?;
+    code.read_image(&module, rva, into).map(drop)
 }
 
 fn is_trap_frame(code: &dyn CodeView, at: Va) -> bool {
@@ -75,31 +103,139 @@ fn out_of_trap(code: &dyn CodeView, registers: &Registers) -> Result<Caller, Mis
     })
 }
 
-/// In the first and last instructions of a function the frame pointer is still, or again, the caller's.
-fn by_instructions(code: &dyn CodeView, registers: &Registers) -> Option<Caller> {
-    let (ip, sp) = (registers.ip(), registers.sp());
-    let mut bytes = [0; 5];
-    let module = code.module_at(ip)?;
-    let rva = u32::try_from(ip.0.wrapping_sub(module.base.0)).ok()?;
-    code.read_image(&module, rva, &mut bytes)?;
-    let pushed = match bytes {
-        // push ebp; mov ebp,esp (either encoding) · mov edi,edi; push ebp · ret
-        [0x55, 0x8b, 0xec, ..]
-        | [0x55, 0x89, 0xe5, ..]
-        | [0x8b, 0xff, 0x55, ..]
-        | [0xc3, ..]
-        | [0xc2, ..] => 0,
-        // mov ebp,esp after the push · pop ebp; ret
-        [0x8b, 0xec, ..] | [0x89, 0xe5, ..] | [0x5d, 0xc3, ..] | [0x5d, 0xc2, ..] => 4,
-        _ => return None,
-    };
-    let mut inner = registers.clone();
-    if pushed == 4 {
-        inner.set("ebp", pointer_at(code, sp).ok()?.0);
+/// Follows what is left of an epilogue, `add esp`, `lea esp`, `mov esp,ebp`, `leave` and pops, to its return.
+fn epilogue(code: &dyn CodeView, registers: &Registers) -> Option<Caller> {
+    let mut new = registers.clone();
+    let mut text = Instructions::at(code, registers.ip());
+    for _ in 0..MOST_INSTRUCTIONS {
+        let sp = new.sp();
+        match text.next()? {
+            Step::Move(distance) => set_sp(&mut new, Va(sp.0.wrapping_add_signed(distance) & 0xffff_ffff)),
+            Step::FromFrame(distance) => {
+                let fp = new.fp();
+                set_sp(&mut new, Va(fp.0.wrapping_add_signed(distance) & 0xffff_ffff));
+            }
+            Step::Leave => {
+                let fp = new.fp();
+                new.set("ebp", pointer_at(code, fp).ok()?.0);
+                set_sp(&mut new, fp.add(4));
+            }
+            Step::Pop(number) => {
+                let value = pointer_at(code, sp).ok()?;
+                new.set(INTEGERS.get(usize::from(number))?, value.0);
+                set_sp(&mut new, sp.add(4));
+            }
+            Step::Return => return into_caller(code, &new),
+            Step::Nothing => {}
+            Step::Push(_) | Step::Frame => return None,
+        }
     }
-    set_sp(&mut inner, sp.add(pushed));
-    let caller = leaf(code, &inner, 4).ok()?;
-    code.module_at(caller.registers.ip()).map(|_| caller)
+    None
+}
+
+/// Undoes what ran of a prologue that begins at `start`.
+fn prologue(code: &dyn CodeView, registers: &Registers, start: Va) -> Option<Caller> {
+    let ip = registers.ip();
+    let mut text = Instructions::at(code, start);
+    let (mut taken, mut saved) = (0i64, None);
+    let mut count = 0;
+    while text.at < ip {
+        count += 1;
+        match text.next().filter(|_| count < MOST_INSTRUCTIONS)? {
+            Step::Push(number) => {
+                taken += 4;
+                saved = saved.or((number == Some(5)).then_some(taken));
+            }
+            Step::Move(distance) if distance < 0 => taken -= distance,
+            Step::Frame | Step::Nothing => {}
+            _ => return None,
+        }
+    }
+    let mut new = registers.clone();
+    let entry = registers.sp().0.wrapping_add_signed(taken) & 0xffff_ffff;
+    if let Some(saved) = saved {
+        new.set("ebp", pointer_at(code, Va(entry.wrapping_add_signed(-saved))).ok()?.0);
+    }
+    set_sp(&mut new, Va(entry));
+    (text.at == ip).then(|| into_caller(code, &new)).flatten()
+}
+
+/// The caller whose return address is on top of the stack, if that leads to code.
+fn into_caller(code: &dyn CodeView, registers: &Registers) -> Option<Caller> {
+    let caller = leaf(code, registers, 4).ok()?;
+    let to = caller.registers.ip();
+    let user = || super::is_user(code, to) && super::is_user(code, registers.ip()) && !to.is_null();
+    (code.module_at(to).is_some() || user()).then_some(caller)
+}
+
+/// Registers in the order of their numbers.
+const INTEGERS: [&str; 8] = ["eax", "ecx", "edx", "ebx", "esp", "ebp", "esi", "edi"];
+/// Instructions of a prologue or an epilogue that are followed.
+const MOST_INSTRUCTIONS: u32 = 24;
+
+/// What an instruction of a prologue or epilogue does.
+enum Step {
+    /// A register is pushed, by its number, or something else.
+    Push(Option<u8>),
+    /// A register is taken from the stack.
+    Pop(u8),
+    /// The stack pointer moves.
+    Move(i64),
+    /// The stack pointer is set from the frame pointer.
+    FromFrame(i64),
+    /// The frame pointer is set from the stack pointer.
+    Frame,
+    /// `leave`.
+    Leave,
+    /// `ret`.
+    Return,
+    /// Room for a patch.
+    Nothing,
+}
+
+/// The instructions of prologues and epilogues from an address on.
+struct Instructions<'a> {
+    code: &'a dyn CodeView,
+    at: Va,
+}
+
+impl Instructions<'_> {
+    fn at(code: &dyn CodeView, at: Va) -> Instructions<'_> {
+        Instructions { code, at }
+    }
+
+    /// `None` for any other instruction.
+    fn next(&mut self) -> Option<Step> {
+        let mut bytes = [0; 6];
+        let all = bytes.len();
+        let length = (1..=all).rev().find(|&length| {
+            bytes.get_mut(..length).is_some_and(|place| image_bytes(self.code, self.at, place).is_some())
+        })?;
+        bytes.get_mut(length..)?.fill(0xcc);
+        let [_, _, b2, b3, b4, b5] = bytes;
+        let near = i64::from(b2 as i8);
+        let far = i64::from(i32::from_le_bytes([b2, b3, b4, b5]));
+        let (step, size) = match bytes {
+            [push @ 0x50..=0x57, ..] => (Step::Push(Some(push & 7)), 1),
+            [0x6a, ..] => (Step::Push(None), 2),
+            [0x68, ..] => (Step::Push(None), 5),
+            [pop @ 0x58..=0x5f, ..] => (Step::Pop(pop & 7), 1),
+            [0x83, 0xc4, ..] => (Step::Move(near), 3),
+            [0x83, 0xec, ..] => (Step::Move(-near), 3),
+            [0x81, 0xc4, ..] => (Step::Move(far), 6),
+            [0x81, 0xec, ..] => (Step::Move(-far), 6),
+            [0x8d, 0x65, ..] => (Step::FromFrame(near), 3),
+            [0x8d, 0xa5, ..] => (Step::FromFrame(far), 6),
+            [0x8b, 0xe5, ..] | [0x89, 0xec, ..] => (Step::FromFrame(0), 2),
+            [0x8b, 0xec, ..] | [0x89, 0xe5, ..] => (Step::Frame, 2),
+            [0x8b, 0xff, ..] => (Step::Nothing, 2),
+            [0xc9, ..] => (Step::Leave, 1),
+            [0xc3, ..] | [0xc2, ..] => (Step::Return, 1),
+            _ => return None,
+        };
+        self.at = self.at.add(size);
+        Some(step)
+    }
 }
 
 fn by_frame_pointer(code: &dyn CodeView, registers: &Registers) -> Result<Caller, Missing> {

@@ -1,8 +1,13 @@
-//! Commands that misbehave, for the tests of the extension border. Nothing here is for users.
+//! Commands that misbehave, and some that show what the SDK gives, for the tests of the extension border. Nothing
+//! here is for users.
 #![allow(clippy::panic)] // that is what it is for
 
+use kd_sdk::address::PAGE_SIZE;
+use kd_sdk::nt::object::Objects;
+use kd_sdk::nt::{list, tree};
 use kd_sdk::output::Event;
 use kd_sdk::prelude::*;
+use kd_sdk::stacks::{Context, Look};
 use std::cell::RefCell;
 use std::time::Duration;
 
@@ -134,6 +139,124 @@ fn fail(_: &Session<'_>, args: &str) -> Result<()> {
     Err(Error::Other(format!("it failed: {args}")))
 }
 
+/// Walks the stack of a context: `thread ADDRESS`, `record ADDRESS`, `trap ADDRESS`, `processor N`, `current`.
+fn stack(session: &Session<'_>, args: &str) -> Result<()> {
+    let mut args = Args::new(args);
+    let what = args.word().unwrap_or("current");
+    let at = if args.is_empty() { 0 } else { session.evaluate(args.rest())? };
+    let context = match what {
+        "thread" => Context::Thread(Va(at)),
+        "record" => Context::Record(Va(at)),
+        "trap" => Context::TrapFrame(Va(at)),
+        "header" => Context::Header,
+        "processor" => Context::Processor(u32::try_from(at).unwrap_or(u32::MAX)),
+        _ => Context::Current,
+    };
+    let stack = session.stack(context);
+    let out = session.out();
+    for frame in stack.frames(100)? {
+        let trap = frame.trap_frame.map_or(String::new(), |va| format!(" trap {va}"));
+        out.line(&format!(
+            "{} {} {} {:?} {}{trap}",
+            frame.sp, frame.return_address, frame.site, frame.source, frame.exact
+        ));
+    }
+    stack.show(100, Look::VERBOSE, 8)
+}
+
+/// Disassembles around an address.
+fn code(session: &Session<'_>, args: &str) -> Result<()> {
+    let va = Va(session.evaluate(args)?);
+    let memory = session.memory();
+    for found in memory.instructions_before(va, 2)?.into_iter().chain(memory.instructions(va, 2)?) {
+        session.out().line(&format!("{} {} {:?} {}", found.va, found.length, found.flow, found.text));
+    }
+    Ok(())
+}
+
+/// A typed expression.
+fn typed(session: &Session<'_>, args: &str) -> Result<()> {
+    let found = session.evaluate_typed(args)?;
+    let name = found.of.and_then(|of| of.own_name()).unwrap_or_default();
+    session.out().line(&format!(
+        "{:#x} at {} size {} kind {} {name}",
+        found.value,
+        found.address.map_or("-".to_owned(), |va| va.to_string()),
+        found.size,
+        found.kind
+    ));
+    Ok(())
+}
+
+/// Reads all physical memory of the dump, a megabyte at a time.
+fn physical(session: &Session<'_>, _: &str) -> Result<()> {
+    let memory = session.memory();
+    let mut runs = Vec::new();
+    memory.physical_runs(&mut |first, pages| {
+        runs.push((first, pages));
+        true
+    })?;
+    let mut buffer = vec![0; 1 << 20];
+    let mut sum = 0_u64;
+    for (first, pages) in &runs {
+        let (mut at, mut left) = (first.pa(), pages * PAGE_SIZE);
+        while left > 0 {
+            session.check_interrupt()?;
+            let count = left.min(buffer.len() as u64);
+            memory.read_physical(at, &mut buffer[..count as usize])?;
+            sum = buffer[..count as usize].iter().fold(sum, |sum, byte| sum + u64::from(*byte));
+            (at, left) = (at.add(count), left - count);
+        }
+    }
+    let pages: u64 = runs.iter().map(|(_, pages)| pages).sum();
+    session.out().line(&format!("{} runs, {pages} pages, sum {sum:#x}", runs.len()));
+    Ok(())
+}
+
+/// Processes by their list: address, id, image, type of object, address space.
+fn processes(session: &Session<'_>, _: &str) -> Result<()> {
+    let eprocess = session.types().find("nt!_EPROCESS")?;
+    let objects = Objects::new(session)?;
+    let head = session.symbols().find("nt!PsActiveProcessHead")?;
+    for process in list::ring(session.memory(), head).of(eprocess.offset("ActiveProcessLinks")?) {
+        let process = process?;
+        let read = eprocess.at(process).snapshot()?;
+        let object = objects.at(process)?;
+        let peb = session.memory().of_process(process)?;
+        session.out().line(&format!(
+            "{process} {:#x} {} {} {} {}",
+            read.u64("UniqueProcessId")?,
+            read.ansi("ImageFileName")?,
+            object.kind_name,
+            object.handle_count,
+            eprocess.at(process).within(peb).u64("Pcb.DirectoryTableBase").is_ok(),
+        ));
+    }
+    Ok(())
+}
+
+/// An object's type and path.
+fn object(session: &Session<'_>, args: &str) -> Result<()> {
+    let objects = Objects::new(session)?;
+    let object = objects.at(Va(session.evaluate(args)?))?;
+    let path = objects.path(&object)?.unwrap_or_else(|| "no name".to_owned());
+    session.out().line(&format!("{} {path}", object.kind_name));
+    Ok(())
+}
+
+/// The VADs of a process, in order.
+fn vads(session: &Session<'_>, args: &str) -> Result<()> {
+    let eprocess = session.types().find("nt!_EPROCESS")?;
+    let process = eprocess.at(Va(session.evaluate(args)?));
+    let mut count = 0;
+    for node in tree::avl(&process, "VadRoot")? {
+        session.out().line(&node?.to_string());
+        count += 1;
+    }
+    session.out().line(&format!("{count} nodes"));
+    Ok(())
+}
+
 macro_rules! commands {
     ($($name:literal => $run:ident),+ $(,)?) => {
         $(kd_command! { name: $name, summary: "For tests", usage: "", run: $run, needs: 0 })+
@@ -155,6 +278,13 @@ commands! {
     "tmaps" => maps,
     "decline" => decline,
     "tfail" => fail,
+    "tstack" => stack,
+    "tcode" => code,
+    "ttyped" => typed,
+    "tphysical" => physical,
+    "tprocesses" => processes,
+    "tobject" => object,
+    "tvads" => vads,
 }
 
 export_extension! { summary: "Misbehaves on request" }

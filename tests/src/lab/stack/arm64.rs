@@ -4,6 +4,9 @@ use super::{Cpu, Place};
 use crate::lab::world::World;
 use kd_sdk::address::Va;
 
+/// Functions that begin with a trap frame on the stack.
+const TRAPS: &[&str] = &["KiKernelFault", "KiDpcInterrupt", "KiSystemService"];
+
 /// An instruction of a prologue.
 enum Step {
     /// `stp` or `str` at the stack pointer plus an offset; the stack pointer moves there first if `moves`.
@@ -41,13 +44,10 @@ fn words(code: &[u8]) -> impl Iterator<Item = u32> {
 }
 
 impl World {
-    /// Calls a function and does its prologue. Entries of the kernel are calls too, on the kernel's stack.
-    pub(super) fn enter_arm64(&mut self, image: &str, start: u64, cpu: &mut Cpu, place: Place) {
-        if cpu.kernel_stack != 0 && start >= self.options.generation.system_start().0 {
-            cpu.sp = cpu.kernel_stack;
-            cpu.kernel_stack = 0;
-            cpu.registers[29] = 0;
-            cpu.trap_frame = cpu.sp - 0x1b0;
+    /// Calls a function, or enters it by a trap, and does its prologue.
+    pub(super) fn enter_arm64(&mut self, image: &str, start: u64, name: &str, cpu: &mut Cpu, place: Place) {
+        if TRAPS.contains(&name) {
+            self.trap_arm64(cpu);
         }
         cpu.registers[30] = cpu.pc;
         if place == Place::Start {
@@ -69,6 +69,27 @@ impl World {
                 }
             }
         }
+    }
+
+    /// What the vectors of the kernel do before its handlers run: a trap frame on the kernel's stack.
+    fn trap_arm64(&mut self, cpu: &mut Cpu) {
+        let generation = self.options.generation;
+        let from_user = cpu.kernel_stack != 0;
+        let top = if from_user { cpu.kernel_stack } else { cpu.sp };
+        let at = Va(top - generation.at("_KTRAP_FRAME"));
+        let registers = cpu.registers;
+        self.set(at, "_KTRAP_FRAME.PreviousMode", u64::from(from_user));
+        self.set(at, "_KTRAP_FRAME.Spsr", if from_user { 0 } else { 5 }); // EL0, or EL1 with its own stack pointer
+        self.set(at, "_KTRAP_FRAME.Sp", cpu.sp);
+        self.set(at, "_KTRAP_FRAME.Lr", registers[30]);
+        self.set(at, "_KTRAP_FRAME.Fp", registers[29]);
+        self.set(at, "_KTRAP_FRAME.Pc", cpu.pc);
+        for (number, value) in registers.into_iter().take(19).enumerate() {
+            self.set(at, &format!("_KTRAP_FRAME.X{number}"), value);
+        }
+        cpu.kernel_stack = 0;
+        cpu.trap_frame = at.0;
+        cpu.sp = at.0;
     }
 }
 

@@ -1,4 +1,4 @@
-//! Pool blocks with headers, objects with headers and names, directories, handle tables.
+//! Objects with headers and names, directories, handle tables.
 //!
 //! Facts: the structures in the layout tables; how Windows 10 hides type indices and packs handle entries, from public
 //! descriptions of the object manager.
@@ -6,19 +6,12 @@
 use super::{Story, World};
 use kd_sdk::address::{PAGE_SIZE, Va};
 use serde_json::json;
-use std::collections::BTreeMap;
 
-/// What the builder remembers of objects and pool.
+/// What the builder remembers of objects.
 #[derive(Default)]
 pub(super) struct Objects {
     /// Name and type object of each kind of object; the index is the place plus two.
     kinds: Vec<(&'static str, Va, u32)>,
-    /// Size of the block before the next one, zero at the start of a page.
-    previous: u64,
-    /// Allocations of a page and more: address, tag, bytes.
-    pub big: Vec<(Va, [u8; 4], u64)>,
-    /// Allocations and bytes of each tag.
-    pub tags: BTreeMap<[u8; 4], (u64, u64)>,
     /// Directories: path and object.
     pub directories: Vec<(String, Va)>,
     /// Named objects: path, kind, body.
@@ -35,63 +28,11 @@ static KINDS: &[(&str, &str, &[u8; 4])] = &[
     ("Token", "SeTokenObjectType", b"Toke"), ("Process", "PsProcessType", b"Proc"), ("Thread", "PsThreadType", b"Thre"),
     ("Event", "ExEventObjectType", b"Even"), ("Mutant", "ExMutantObjectType", b"Muta"), ("Semaphore", "ExSemaphoreObjectType", b"Sema"),
     ("Section", "MmSectionObjectType", b"Sect"), ("Driver", "IoDriverObjectType", b"Driv"), ("Device", "IoDeviceObjectType", b"Devi"),
-    ("File", "IoFileObjectType", b"File"),
+    ("File", "IoFileObjectType", b"File"), ("Job", "PsJobType", b"Job "), ("Timer", "ExTimerObjectType", b"Time"),
+    ("IoCompletion", "IoCompletionObjectType", b"IoCo"),
 ];
 
 impl World {
-    /// Takes a zeroed block of nonpaged pool with a header; a page and more without.
-    pub(super) fn pool_block(&mut self, tag: &[u8; 4], size: u64) -> Va {
-        let generation = self.options.generation;
-        let header = generation.at("_POOL_HEADER");
-        let unit = header;
-        let total = (size.max(1) + header).next_multiple_of(unit);
-        let count = self.objects.tags.entry(*tag).or_default();
-        count.0 += 1;
-        count.1 += if total > PAGE_SIZE { size.next_multiple_of(PAGE_SIZE) } else { total };
-        if total > PAGE_SIZE {
-            self.end_pool_page();
-            let va = self.pool;
-            let bytes = size.next_multiple_of(PAGE_SIZE);
-            self.map_range(va, bytes);
-            self.pool = va.add(bytes);
-            self.objects.big.push((va, *tag, bytes));
-            return va;
-        }
-        let room = self.pool.0.next_multiple_of(PAGE_SIZE) - self.pool.0;
-        if room < total {
-            self.end_pool_page();
-        }
-        if self.pool.page_offset() == 0 {
-            self.map_range(self.pool, PAGE_SIZE);
-            self.objects.previous = 0;
-        }
-        let va = self.pool;
-        // Nonpaged and in use; XP counts types from one.
-        let kind = if generation.build < 6000 { 5 } else { 2 };
-        self.write_pool_header(va, tag, total, kind);
-        self.pool = va.add(total);
-        va.add(header)
-    }
-
-    /// Fills what is left of the page with a free block.
-    fn end_pool_page(&mut self) {
-        let room = self.pool.0.next_multiple_of(PAGE_SIZE) - self.pool.0;
-        if room != 0 {
-            self.write_pool_header(self.pool, b"Free", room, 0);
-            self.pool = self.pool.add(room);
-        }
-        self.objects.previous = 0;
-    }
-
-    fn write_pool_header(&mut self, va: Va, tag: &[u8; 4], total: u64, kind: u64) {
-        let unit = self.options.generation.at("_POOL_HEADER");
-        self.set(va, "_POOL_HEADER.PreviousSize", self.objects.previous / unit);
-        self.set(va, "_POOL_HEADER.BlockSize", total / unit);
-        self.set(va, "_POOL_HEADER.PoolType", kind);
-        self.set(va, "_POOL_HEADER.PoolTag", u64::from(u32::from_le_bytes(*tag)));
-        self.objects.previous = total;
-    }
-
     /// Makes an object and returns its body. A sample has no objects: there it is only memory.
     pub(super) fn new_object(&mut self, kind: &str, size: u64, name: Option<(&str, Va)>) -> Va {
         if self.options.story == Story::Sample {
@@ -129,7 +70,10 @@ impl World {
     /// Makes a type object for each kind, and the root directory.
     pub(super) fn make_kinds(&mut self) {
         let generation = self.options.generation;
-        self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
+        // Before, kernels have no such variable; the built ones keep it zero.
+        if generation.build >= 10240 {
+            self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
+        }
         let size = generation.at("_OBJECT_TYPE");
         for (index, &(name, variable, tag)) in KINDS.iter().enumerate() {
             let body = self.new_object("Type", size, Some((name, Va(0))));
@@ -146,7 +90,9 @@ impl World {
             self.write_string(body.add(generation.at("_OBJECT_TYPE.Name")), name);
             self.set(body, "_OBJECT_TYPE.Index", index as u64 + 2);
             self.set(body, "_OBJECT_TYPE.Key", u64::from(u32::from_le_bytes(*tag)));
-            self.write_pointer(self.nt(variable), body.0);
+            if let Some(variable) = self.variable(variable) {
+                self.write_pointer(variable, body.0);
+            }
             let step = generation.machine.pointer_size() as u64;
             self.write_pointer(self.nt("ObTypeIndexTable").add((index as u64 + 2) * step), body.0);
         }
@@ -156,6 +102,17 @@ impl World {
         for name in ["Device", "Driver", "ObjectTypes", "BaseNamedObjects"] {
             self.named_object(&format!(r"\{name}"), "Directory", "_OBJECT_DIRECTORY", 0);
         }
+        for (name, body, _) in self.objects.kinds.clone() {
+            let directory = self.directory(r"\ObjectTypes");
+            self.enter(directory, name, body);
+            self.objects.named.push((format!(r"\ObjectTypes\{name}"), "Type".into(), body));
+            let size = generation.at("_OBJECT_HEADER_NAME_INFO");
+            self.set(Va(self.header_of(body).0 - size), "_OBJECT_HEADER_NAME_INFO.Directory", directory.0);
+        }
+    }
+
+    fn directory(&self, path: &str) -> Va {
+        self.objects.directories.iter().find(|d| d.0 == path).expect("a directory").1
     }
 
     /// Writes how many objects of each kind there are.
@@ -174,10 +131,19 @@ impl World {
     pub(super) fn named_object(&mut self, path: &str, kind: &str, structure: &str, more: u64) -> Va {
         let (parent, name) = path.rsplit_once('\\').expect("a path");
         let parent = if parent.is_empty() { r"\" } else { parent };
-        let directory = self.objects.directories.iter().find(|d| d.0 == parent).expect("a directory").1;
+        let directory = self.directory(parent);
         let size = self.options.generation.at(structure) + more;
         let body = self.new_object(kind, size, Some((name, directory)));
-        // The directory's hash table chains entries.
+        self.enter(directory, name, body);
+        if kind == "Directory" {
+            self.objects.directories.push((path.into(), body));
+        }
+        self.objects.named.push((path.into(), kind.into(), body));
+        body
+    }
+
+    /// Enters an object into a directory: its hash table chains entries.
+    fn enter(&mut self, directory: Va, name: &str, body: Va) {
         let mut hash = 0u32;
         for c in name.to_ascii_uppercase().encode_utf16() {
             hash = hash.wrapping_add((hash << 1).wrapping_add(hash >> 1)).wrapping_add(u32::from(c));
@@ -190,11 +156,6 @@ impl World {
         self.set(entry, "_OBJECT_DIRECTORY_ENTRY.Object", body.0);
         self.set(entry, "_OBJECT_DIRECTORY_ENTRY.HashValue", u64::from(hash));
         self.write_pointer(bucket, entry.0);
-        if kind == "Directory" {
-            self.objects.directories.push((path.into(), body));
-        }
-        self.objects.named.push((path.into(), kind.into(), body));
-        body
     }
 
     /// Makes a handle table of `(handle, what the entry points to, access)`.
@@ -205,17 +166,21 @@ impl World {
         let per_page = PAGE_SIZE / size;
         let table = self.pool_block(b"Obtb", generation.at("_HANDLE_TABLE"));
         let pages = entries.iter().map(|e| e.0 / 4 / per_page + 1).max().unwrap_or(1);
-        let leaves: Vec<Va> = (0..pages).map(|_| self.pool_block(b"Obtb", PAGE_SIZE)).collect();
-        let code = if pages == 1 {
-            leaves[0].0
-        } else {
-            assert!(pages <= PAGE_SIZE / step, "a table of three levels");
-            let middle = self.pool_block(b"Obtb", PAGE_SIZE);
-            for (index, leaf) in leaves.iter().enumerate() {
-                self.write_pointer(middle.add(index as u64 * step), leaf.0);
+        let leaves = self.leaves(pages);
+        let (mut level, mut tables) = (0, leaves.clone());
+        while tables.len() > 1 {
+            level += 1;
+            let mut above = Vec::new();
+            for row in tables.chunks((PAGE_SIZE / step) as usize) {
+                let page = self.pool_block(b"Obtb", PAGE_SIZE);
+                let bytes: Vec<u8> =
+                    row.iter().flat_map(|t| t.0.to_le_bytes().into_iter().take(step as usize)).collect();
+                self.write(page, &bytes);
+                above.push(page);
             }
-            middle.0 | 1
-        };
+            tables = above;
+        }
+        let code = tables[0].0 | level;
         for &(handle, object, access) in entries {
             let index = handle / 4;
             let entry = leaves[(index / per_page) as usize].add(index % per_page * size);
@@ -242,6 +207,15 @@ impl World {
         let links = table.add(generation.at("_HANDLE_TABLE.HandleTableList"));
         self.append(self.nt("HandleTableListHead"), links);
         table
+    }
+
+    /// The pages of a handle table; many stand in one block.
+    fn leaves(&mut self, pages: u64) -> Vec<Va> {
+        if pages <= 64 {
+            return (0..pages).map(|_| self.pool_block(b"Obtb", PAGE_SIZE)).collect();
+        }
+        let first = self.pool_block(b"Obtb", pages * PAGE_SIZE);
+        (0..pages).map(|page| first.add(page * PAGE_SIZE)).collect()
     }
 
     /// The header of an object.

@@ -121,7 +121,7 @@ impl World {
             ("MmSystemRangeStart", generation.system_start().0),
         ];
         for (name, value) in values {
-            self.write_pointer(self.nt(name), value);
+            self.count(name, value);
         }
         let numbers = [
             ("KeNumberProcessors", self.options.processors),
@@ -363,6 +363,8 @@ impl World {
         let value = self.user.leaf(Leaf::Transition(shared), Owner::User);
         let size = self.user.scheme.entry_size() as usize;
         self.write(prototype, &value.to_le_bytes()[..size]);
+        let absent_copy = self.user.leaf(Leaf::DemandZero, Owner::User);
+        self.plan.prototypes.insert(shared.0, (prototype, absent_copy, None));
 
         // Two-level tables keep an offset that cannot be followed without the kernel's symbols.
         let shared_text = if size == 8 { "shared page" } else { "" };

@@ -1,6 +1,7 @@
 //! What happens in each story, on top of the system that all have.
 
 use super::story::{SYSTEM, WAITS};
+use super::user::PROGRAM;
 use super::{Story, World};
 use crate::lab::layout::Machine;
 use crate::lab::stack::{Call, Place};
@@ -12,7 +13,7 @@ const READS: [&str; 3] = ["NtfsFsdRead", "NtfsCommonRead", "NtfsAcquireExclusive
 
 impl World {
     pub(super) fn happen(&mut self) {
-        let program = self.process_at("faultapp.exe", 0x1a8c, 0x258, self.user.root);
+        let program = self.process_at("faultapp.exe", PROGRAM, 0x258, self.user.root);
         let devices = self.devices();
         self.resources();
         let story = self.options.story;
@@ -30,11 +31,19 @@ impl World {
         if story == Story::Wow64 {
             self.narrow(program);
         }
-        self.memory_counters();
+        self.varied_pool();
+        self.page_files();
+        self.fill_memory();
         match story {
             Story::Idle | Story::Deadlock | Story::ErrorLog => self.asked_for(program),
             _ => self.fault(program, devices),
         }
+        self.start_queues();
+        self.society();
+        self.waiting_threads();
+        self.requests(devices);
+        self.open_handles();
+        self.finish_threads();
         if story == Story::Hostile {
             self.vandalise();
         }
@@ -244,31 +253,6 @@ impl World {
         self.facts.insert("error_log".into(), list.into());
     }
 
-    /// The counters of memory, in pages, where they are variables of their own.
-    fn memory_counters(&mut self) {
-        let pressed = self.options.story == Story::MemoryPressure;
-        let leaked = self.options.story == Story::Leak;
-        let pages: u64 = self.memory.ram().iter().map(|r| r.count).sum();
-        let counters = [
-            ("MmAvailablePages", if pressed { 37 } else { pages / 2 }),
-            ("MmResidentAvailablePages", if pressed { 12 } else { pages * 3 / 4 }),
-            ("MmTotalCommitLimit", pages * 2),
-            ("MmTotalCommittedPages", if pressed { pages * 2 - 1 } else { pages / 2 }),
-            ("MmPeakCommitment", if pressed { pages * 2 } else { pages * 2 / 3 }),
-            ("MmSharedCommit", 0x123),
-            ("MmDriverCommit", 0x45),
-            ("MmProcessCommit", 0x67),
-            ("MmPagedPoolCommit", 0x89),
-            ("MmMaximumNonPagedPoolInBytes", if leaked { 0x20_0000 } else { pages * 4096 / 4 }),
-            ("MmSizeOfPagedPoolInBytes", 0x1000_0000),
-        ];
-        for (name, value) in counters {
-            self.write_pointer(self.nt(name), value);
-        }
-        let text = counters.iter().map(|&(n, v)| (n.to_owned(), v.into())).collect::<serde_json::Map<_, _>>();
-        self.facts.insert("counters".into(), text.into());
-    }
-
     /// A debugger asked for the dump while the program was in its request: no fault.
     fn asked_for(&mut self, program: Va) {
         let mut chain = self.program();
@@ -280,7 +264,7 @@ impl World {
         let thread = self.add_thread(program, 0x1a8c, 0x1a90, "KeBugCheckEx");
         let cpu = self.give_stack(thread, 0x1a90, &chain);
         self.set(thread, "_KTHREAD.TrapFrame", cpu.trap_frame);
-        self.environment(program, thread);
+        self.program_environment(program, thread);
         self.thread = thread;
         self.stack = *self.stack_limits.last().expect("the stack just made");
         self.crash.code = 0x161; // LIVE_SYSTEM_DUMP
@@ -310,7 +294,7 @@ impl World {
         let thread = self.add_thread(program, 0x1a8c, 0x1a90, "KeBugCheckEx");
         let mut cpu = self.give_stack(thread, 0x1a90, &chain);
         self.set(thread, "_KTHREAD.TrapFrame", cpu.trap_frame);
-        self.environment(program, thread);
+        self.program_environment(program, thread);
         let freed = if machine == Machine::X86 { 0x9c66_3010 } else { 0xffff_ac0f_6661_3010 };
         cpu.registers[cpu.fault_base] = freed - 4; // `Value` of the sensor
         let fault = cpu.clone();

@@ -72,6 +72,8 @@ impl World {
         self.make_kinds();
         self.list_modules();
         self.map_pfn_database();
+        self.pool_limits();
+        self.map_color_lists();
         self.start_processors();
         self.people();
         self.share_user_data();
@@ -166,7 +168,7 @@ impl World {
             let idles = [("nt", "KiIdleLoop", Place::Calls), ("nt", "PoIdle", Place::Calls)];
             // The second processor was interrupted and runs a deferred call; the third is in a function without frame.
             let then: &[Call] = match index {
-                1 if self.options.generation.machine != Machine::Arm64 => &[
+                1 => &[
                     ("nt", "PpmIdleExecuteTransition", Place::Body),
                     ("nt", "KiDpcInterrupt", Place::Calls),
                     ("nt", "KiDispatchInterrupt", Place::Calls),
@@ -218,7 +220,7 @@ impl World {
         for (name, id) in
             [("smss.exe", 0x15c), ("csrss.exe", 0x1c8), ("services.exe", 0x258), ("svchost.exe", 0x3a4)]
         {
-            let space = AddressSpace::new(self.system.scheme, &mut self.memory);
+            let space = self.new_space();
             let process = self.person(name, id, 4, Some(space));
             self.waiter(
                 process,
@@ -231,13 +233,20 @@ impl World {
         self.crowd(event);
     }
 
+    fn new_space(&mut self) -> AddressSpace {
+        AddressSpace {
+            swizzle: self.system.swizzle,
+            ..AddressSpace::new(self.system.scheme, &mut self.memory)
+        }
+    }
+
     /// Processes and threads that only make the system large.
     fn crowd(&mut self, event: Va) {
         let (processes, threads) = self.options.crowd;
         let chain = self.in_program("NtDelayExecution", &["KeDelayExecutionThread"]);
         for number in 0..processes {
             let id = 0x1_0000 + number * 4;
-            let space = AddressSpace::new(self.system.scheme, &mut self.memory);
+            let space = self.new_space();
             let process = self.person(&format!("app{number:04}.exe"), id, 0x258, Some(space));
             for _ in 0..threads / processes {
                 self.waiter(process, id, &chain, event, 4);
@@ -322,6 +331,9 @@ impl World {
         let cpu = self.give_stack(thread, id, chain);
         let generation = self.options.generation;
         self.set(thread, "_KTHREAD.KernelStack", cpu.sp);
+        // On arm64 the switch itself saves into the thread: where its caller goes on, and its frame.
+        self.set(thread, "_KTHREAD.SwitchFrame.Fp", cpu.registers[29]);
+        self.set(thread, "_KTHREAD.SwitchFrame.Return", cpu.registers[30]);
         self.set(thread, "_KTHREAD.State", 5);
         self.set(thread, "_KTHREAD.WaitReason", reason);
         self.set(thread, "_KTHREAD.WaitTime", 0x1234);

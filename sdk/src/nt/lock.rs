@@ -1,0 +1,518 @@
+//! Locks that threads wait for: executive resources (`_ERESOURCE`) with their owners and waiters, mutants, and what a
+//! thread waits for.
+//!
+//! An owner's entry holds the thread and how often it acquired the resource. Up to Vista a resource has two entries of
+//! its own (`OwnerThreads`: the exclusive owner, the first shared one), since then one (`OwnerEntry`); further owners
+//! stand in `OwnerTable`, whose first entry holds the table's size. `ExSetResourceOwnerPointer` stores a pointer with
+//! its two lowest bits set, which may be no thread.
+//!
+//! Waiters of old systems stand in the wait lists of a semaphore (shared) and an event (exclusive). Newer ones chain
+//! blocks that live on the stacks of the threads that wait: there the stack tells the thread.
+
+use super::salvage::{self, Salvaged};
+use super::{list, variable};
+use crate::address::Va;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::types::Type;
+use std::cell::OnceCell;
+use std::collections::HashSet;
+
+/// Offsets in KDDEBUGGER_DATA64.
+const KD_ACTIVE_PROCESSES: u32 = 0x50;
+const KD_RESOURCES: u32 = 0x60;
+/// `_ERESOURCE.Flag`: the one owner has it alone.
+const OWNED_EXCLUSIVE: u64 = 0x80;
+/// The bits that mark a pointer that a driver stored in place of a thread.
+const OWNER_POINTER: u64 = 3;
+/// Owners, waiters and wait blocks that are believed.
+const MOST_OWNERS: u64 = 0x4000;
+const MOST_WAITERS: usize = 0x4000;
+const MOST_WAIT_BLOCKS: u64 = 64;
+/// `_KTHREAD.State` of a thread that waits.
+const WAITING: u64 = 5;
+
+/// Kinds of dispatcher objects: `_DISPATCHER_HEADER.Type`.
+pub mod dispatcher {
+    /// A mutant (mutex).
+    pub const MUTANT: u64 = 2;
+    /// A process.
+    pub const PROCESS: u64 = 3;
+    /// A thread.
+    pub const THREAD: u64 = 6;
+
+    /// The kind as the kernel calls it.
+    pub fn name(kind: u64) -> Option<&'static str> {
+        const NAMES: [&str; 10] = [
+            "NotificationEvent",
+            "SynchronizationEvent",
+            "Mutant",
+            "ProcessObject",
+            "QueueObject",
+            "Semaphore",
+            "Thread",
+            "Gate",
+            "NotificationTimer",
+            "SynchronizationTimer",
+        ];
+        NAMES.get(usize::try_from(kind).ok()?).copied()
+    }
+}
+
+/// Reads locks; keep one for a command.
+pub struct Locks<'a> {
+    session: &'a Session<'a>,
+    resource: Type<'a>,
+    owner: Type<'a>,
+    header: Type<'a>,
+    block: Type<'a>,
+    kthread: Type<'a>,
+    ethread: Type<'a>,
+    process: Type<'a>,
+    mutant: Type<'a>,
+    threads: OnceCell<Threads>,
+}
+
+/// An owner of a resource.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Owner {
+    /// As the resource has it, low bits and all.
+    pub raw: Va,
+    /// Without the low bits.
+    pub thread: Va,
+    /// Times it acquired the resource; 0 for an entry that is not in use.
+    pub count: u64,
+    /// False where no thread object stands there.
+    pub is_thread: bool,
+}
+
+impl Owner {
+    /// True for a pointer that was stored in place of the thread.
+    pub fn is_tagged(&self) -> bool {
+        self.raw != self.thread
+    }
+}
+
+/// An executive resource.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Resource {
+    /// Its `_ERESOURCE`.
+    pub at: Va,
+    /// `ActiveEntries`, or `ActiveCount` where there is no such field: owners.
+    pub active: u64,
+    /// True where one thread has it alone.
+    pub exclusive: bool,
+    /// Times a thread had to wait.
+    pub contention: u64,
+    /// Threads that wait to share it, as counted.
+    pub shared_waiters: u64,
+    /// Threads that wait to have it alone, as counted.
+    pub exclusive_waiters: u64,
+    /// Owners.
+    pub owners: Vec<Owner>,
+    /// Threads that were found waiting to share it.
+    pub waiting_shared: Vec<Va>,
+    /// Threads that were found waiting to have it alone.
+    pub waiting_exclusive: Vec<Va>,
+    /// What could not be read or cannot be true.
+    pub problems: Vec<String>,
+}
+
+impl Resource {
+    /// True if a thread has it.
+    pub fn is_held(&self) -> bool {
+        self.active != 0
+    }
+
+    /// True if a thread waits for it.
+    pub fn is_contended(&self) -> bool {
+        self.shared_waiters != 0
+            || self.exclusive_waiters != 0
+            || !self.waiting_shared.is_empty()
+            || !self.waiting_exclusive.is_empty()
+    }
+}
+
+/// What a thread waits for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Wait {
+    /// The objects of its wait blocks.
+    pub objects: Vec<Va>,
+    /// True where any one of several objects wakes it.
+    pub any: bool,
+}
+
+/// A thread in a few words.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ThreadFacts {
+    /// Its `_ETHREAD`.
+    pub at: Va,
+    /// Its `_EPROCESS`.
+    pub process: Va,
+    /// The process' image name; empty where it is not readable.
+    pub image: String,
+    /// Process id.
+    pub process_id: u64,
+    /// Thread id.
+    pub thread_id: u64,
+    /// `Waiting`, `Running`…
+    pub state: String,
+    /// Why it waits, `WrResource`; empty for one that does not.
+    pub reason: String,
+}
+
+/// Every thread, with the bounds of its kernel stack.
+#[derive(Default)]
+struct Threads {
+    list: Vec<Va>,
+    stacks: Vec<(Va, Va, Va)>,
+    problems: Vec<String>,
+}
+
+impl<'a> Locks<'a> {
+    /// Finds out how this kernel's locks are made.
+    ///
+    /// # Errors
+    /// Without the kernel's types.
+    pub fn new(session: &'a Session<'a>) -> Result<Locks<'a>> {
+        let find = |name: &str| session.types().find(name);
+        Ok(Locks {
+            session,
+            resource: find("nt!_ERESOURCE")?,
+            owner: find("nt!_OWNER_ENTRY")?,
+            header: find("nt!_DISPATCHER_HEADER")?,
+            block: find("nt!_KWAIT_BLOCK")?,
+            kthread: find("nt!_KTHREAD")?,
+            ethread: find("nt!_ETHREAD")?,
+            process: find("nt!_EPROCESS")?,
+            mutant: find("nt!_KMUTANT")?,
+            threads: OnceCell::new(),
+        })
+    }
+
+    /// The resources of the system's list, in its order.
+    ///
+    /// # Errors
+    /// Where the head of the list is not known or not readable.
+    pub fn resources(&self) -> Result<Salvaged> {
+        let head = variable(self.session, "nt!ExpSystemResourcesList", KD_RESOURCES)?;
+        salvage::ring(self.session.memory(), head, self.resource.offset("SystemResourcesList")?, |_| None)
+    }
+
+    /// The resource at `at`.
+    ///
+    /// # Errors
+    /// Where its fields cannot be read.
+    pub fn resource(&self, at: Va) -> Result<Resource> {
+        let read = self.resource.at(at);
+        let active =
+            if self.resource.field("ActiveEntries").is_some() { "ActiveEntries" } else { "ActiveCount" };
+        let mut found = Resource {
+            at,
+            active: read.u64(active)?,
+            exclusive: read.u64("Flag")? & OWNED_EXCLUSIVE != 0,
+            contention: read.u64("ContentionCount")?,
+            shared_waiters: read.u64("NumberOfSharedWaiters")?,
+            exclusive_waiters: read.u64("NumberOfExclusiveWaiters")?,
+            owners: Vec::new(),
+            waiting_shared: Vec::new(),
+            waiting_exclusive: Vec::new(),
+            problems: Vec::new(),
+        };
+        let entry = self.owner.size();
+        let own = match (self.resource.field("OwnerEntry"), self.resource.field("OwnerThreads")) {
+            (Some(field), _) => vec![field.offset],
+            (None, Some(field)) => vec![field.offset, field.offset + entry],
+            (None, None) => return Err(Error::NoSymbols("nt!_ERESOURCE has no owners".to_owned())),
+        };
+        for offset in own {
+            found.owners.extend(self.owner(at.add(offset))?);
+        }
+        let table = read.pointer("OwnerTable")?;
+        if !table.is_null() {
+            let owners = self.table(table);
+            found.owners.extend(told("owner table", owners, &mut found.problems)?.unwrap_or_default());
+        }
+        let shared = self.waiters(read.pointer("SharedWaiters")?);
+        let exclusive = self.waiters(read.pointer("ExclusiveWaiters")?);
+        let problems = &mut found.problems;
+        found.waiting_shared = told("shared waiters", shared, problems)?.unwrap_or_default();
+        found.waiting_exclusive = told("exclusive waiters", exclusive, problems)?.unwrap_or_default();
+        for (what, counted, threads) in [
+            ("shared", found.shared_waiters, &found.waiting_shared),
+            ("exclusive", found.exclusive_waiters, &found.waiting_exclusive),
+        ] {
+            if counted != threads.len() as u64 {
+                problems.push(format!("{counted} {what} waiters are counted, {} were found", threads.len()));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The owner whose entry stands at `at`, if the entry is in use.
+    fn owner(&self, at: Va) -> Result<Option<Owner>> {
+        let raw = self.owner.at(at).pointer("OwnerThread")?;
+        if raw.is_null() {
+            return Ok(None);
+        }
+        let thread = Va(raw.0 & !OWNER_POINTER);
+        let count = self.owner.at(at).u64("OwnerCount")?;
+        Ok(Some(Owner { raw, thread, count, is_thread: self.is_thread(thread) }))
+    }
+
+    fn table(&self, table: Va) -> Result<Vec<Owner>> {
+        let size = self.owner.at(table).u64("TableSize")?;
+        if size > MOST_OWNERS {
+            return Err(Error::Other(format!("{size} entries at {table} are more than there can be")));
+        }
+        let mut owners = Vec::new();
+        // The first entry holds the size.
+        for index in 1..size {
+            self.session.check_interrupt()?;
+            owners.extend(self.owner(table.add(index * self.owner.size()))?);
+        }
+        Ok(owners)
+    }
+
+    /// The threads that wait at what a resource's waiters field points to.
+    fn waiters(&self, at: Va) -> Result<Vec<Va>> {
+        if at.is_null() {
+            return Ok(Vec::new());
+        }
+        if self.is_waitable(at) { self.waiters_of(at) } else { self.chained(at) }
+    }
+
+    /// True where a dispatcher object with a sound wait list stands.
+    fn is_waitable(&self, at: Va) -> bool {
+        let check = || {
+            let head = self.header.at(at).address("WaitListHead")?;
+            let memory = self.session.memory();
+            let pointer = u64::from(self.session.target().pointer_size());
+            let next = memory.pointer(head)?;
+            Ok::<_, Error>(memory.pointer(next.add(pointer))? == head)
+        };
+        self.kind(at).is_some_and(|kind| dispatcher::name(kind).is_some()) && check().unwrap_or(false)
+    }
+
+    /// The kind of the dispatcher object at `at`; see [`dispatcher`].
+    pub fn kind(&self, at: Va) -> Option<u64> {
+        // The highest bit is a lock.
+        if !self.session.target().is_kernel(at) {
+            return None;
+        }
+        self.header.at(at).u64("Type").ok().map(|kind| kind & 0x7f)
+    }
+
+    /// True where a thread object stands.
+    pub fn is_thread(&self, at: Va) -> bool {
+        self.kind(at) == Some(dispatcher::THREAD)
+    }
+
+    /// The threads in the wait list of a dispatcher object.
+    ///
+    /// # Errors
+    /// Where the list is broken.
+    pub fn waiters_of(&self, object: Va) -> Result<Vec<Va>> {
+        let head = self.header.at(object).address("WaitListHead")?;
+        let link = self.block.offset("WaitListEntry")?;
+        let mut threads = Vec::new();
+        for block in list::ring(self.session.memory(), head).of(link).at_most(MOST_WAITERS) {
+            let thread = self.block.at(block?).pointer("Thread")?;
+            // Queues and deferred calls can stand in a wait list too.
+            if self.is_thread(thread) {
+                threads.push(thread);
+            }
+        }
+        Ok(threads)
+    }
+
+    /// The threads on whose stacks the blocks of a chain live.
+    fn chained(&self, first: Va) -> Result<Vec<Va>> {
+        let (mut at, mut seen, mut threads) = (first, HashSet::new(), Vec::new());
+        while !at.is_null() {
+            self.session.check_interrupt()?;
+            if !seen.insert(at) || seen.len() > MOST_WAITERS {
+                return Err(Error::Other(format!("the chain at {first} comes back to {at}")));
+            }
+            let Some(thread) = self.stack_owner(at) else {
+                return Err(Error::Other(format!(
+                    "{at} is neither an object to wait for nor on a thread's stack"
+                )));
+            };
+            threads.push(thread);
+            at = self.session.memory().pointer(at)?;
+        }
+        Ok(threads)
+    }
+
+    /// The thread on whose kernel stack an address is.
+    pub fn stack_owner(&self, at: Va) -> Option<Va> {
+        let stacks = &self.all().stacks;
+        let index = stacks.partition_point(|stack| stack.0 <= at).checked_sub(1)?;
+        stacks.get(index).filter(|stack| at < stack.1).map(|stack| stack.2)
+    }
+
+    /// Every thread of every process, as far as the lists lead, and what was not followed.
+    pub fn threads(&self) -> (&[Va], &[String]) {
+        let all = self.all();
+        (&all.list, &all.problems)
+    }
+
+    fn all(&self) -> &Threads {
+        self.threads.get_or_init(|| {
+            let mut all = Threads::default();
+            if let Err(error) = self.read_threads(&mut all) {
+                all.problems.push(error.to_string());
+            }
+            for &thread in &all.list {
+                let thread_at = self.kthread.at(thread);
+                let bounds = (thread_at.pointer("StackLimit"), thread_at.pointer("StackBase"));
+                if let (Ok(limit), Ok(base)) = bounds {
+                    all.stacks.push((limit, base, thread));
+                }
+            }
+            all.stacks.sort_unstable();
+            all
+        })
+    }
+
+    fn read_threads(&self, all: &mut Threads) -> Result<()> {
+        let memory = self.session.memory();
+        let head = variable(self.session, "nt!PsActiveProcessHead", KD_ACTIVE_PROCESSES)?;
+        let links = self.process.offset("ActiveProcessLinks")?;
+        let members = self.ethread.offset("ThreadListEntry")?;
+        let processes = salvage::ring(memory, head, links, |_| None)?;
+        all.problems.extend(processes.problems);
+        let mut seen = HashSet::new();
+        for process in processes.entries {
+            let refuse = |thread: Va| match self.header.at(thread).u64("Type") {
+                Ok(kind) if kind & 0x7f == dispatcher::THREAD => None,
+                Ok(_) => Some(format!("no thread stands at {thread} in the list of process {process}")),
+                Err(error) => Some(format!("threads of process {process}: {error}")),
+            };
+            let head = self.process.at(process).address("ThreadListHead")?;
+            match salvage::ring(memory, head, members, refuse) {
+                Ok(threads) => {
+                    all.list.extend(threads.entries.into_iter().filter(|thread| seen.insert(*thread)));
+                    all.problems.extend(threads.problems);
+                }
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                Err(error) => all.problems.push(error.to_string()),
+            }
+        }
+        Ok(())
+    }
+
+    /// What a thread waits for; nothing where it does not wait.
+    ///
+    /// # Errors
+    /// Where its wait blocks cannot be read or are too many.
+    pub fn wait_of(&self, thread: Va) -> Result<Wait> {
+        let at = self.kthread.at(thread);
+        if at.u64("State")? != WAITING {
+            return Ok(Wait::default());
+        }
+        let first = at.pointer("WaitBlockList")?;
+        let count = match self.kthread.field("WaitBlockCount") {
+            Some(_) => at.u64("WaitBlockCount")?.min(MOST_WAIT_BLOCKS),
+            None => MOST_WAIT_BLOCKS,
+        };
+        let linked = self.block.field("NextWaitBlock").is_some();
+        let mut wait = Wait::default();
+        let mut block = first;
+        for index in 0..count {
+            if block.is_null() || (linked && index > 0 && block == first) {
+                break;
+            }
+            let read = self.block.at(block);
+            wait.any = read.u64("WaitType")? != 0;
+            wait.objects.push(read.pointer("Object")?);
+            block = if linked { read.pointer("NextWaitBlock")? } else { block.add(self.block.size()) };
+        }
+        Ok(wait)
+    }
+
+    /// The thread that owns a mutant; `None` for one that is free.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn mutant_owner(&self, mutant: Va) -> Result<Option<Va>> {
+        let owner = self.mutant.at(mutant).pointer("OwnerThread")?;
+        Ok(Some(owner).filter(|thread| self.is_thread(*thread)))
+    }
+
+    /// A thread in a few words.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub fn describe(&self, thread: Va) -> Result<ThreadFacts> {
+        let (kthread, ethread) = (self.kthread.at(thread), self.ethread.at(thread));
+        // Where threads have their process differs; an attached thread is elsewhere by its APC state.
+        let candidates = [
+            (&self.kthread, "Process"),
+            (&self.ethread, "ThreadsProcess"),
+            (&self.kthread, "ApcState.Process"),
+        ];
+        let process = candidates.iter().filter(|(kind, field)| kind.has(field)).find_map(|(kind, field)| {
+            let process = kind.at(thread).pointer(field).ok()?;
+            (self.kind(process) == Some(dispatcher::PROCESS)).then_some(process)
+        });
+        let process = process.unwrap_or(Va::NULL);
+        let image = self.process.at(process).address("ImageFileName");
+        let state = kthread.u64("State")?;
+        Ok(ThreadFacts {
+            at: thread,
+            process,
+            image: image.and_then(|at| self.session.memory().ansi(at, 15)).unwrap_or_default(),
+            process_id: ethread.u64("Cid.UniqueProcess")?,
+            thread_id: ethread.u64("Cid.UniqueThread")?,
+            state: named(&STATES, state),
+            reason: match state {
+                WAITING => named(&WAIT_REASONS, kthread.u64("WaitReason")?),
+                _ => String::new(),
+            },
+        })
+    }
+}
+
+/// `_KTHREAD_STATE`.
+const STATES: [&str; 10] = [
+    "Initialized",
+    "Ready",
+    "Running",
+    "Standby",
+    "Terminated",
+    "Waiting",
+    "Transition",
+    "DeferredReady",
+    "GateWait",
+    "WaitingForProcessInSwap",
+];
+
+/// `_KWAIT_REASON`; kernels have only appended to it.
+#[rustfmt::skip]
+const WAIT_REASONS: [&str; 41] = [
+    "Executive", "FreePage", "PageIn", "PoolAllocation", "DelayExecution", "Suspended", "UserRequest",
+    "WrExecutive", "WrFreePage", "WrPageIn", "WrPoolAllocation", "WrDelayExecution", "WrSuspended", "WrUserRequest",
+    "WrEventPair", "WrQueue", "WrLpcReceive", "WrLpcReply", "WrVirtualMemory", "WrPageOut", "WrRendezvous",
+    "WrKeyedEvent", "WrTerminated", "WrProcessInSwap", "WrCpuRateControl", "WrCalloutStack", "WrKernel", "WrResource",
+    "WrPushLock", "WrMutex", "WrQuantumEnd", "WrDispatchInt", "WrPreempted", "WrYieldExecution", "WrFastMutex",
+    "WrGuardedMutex", "WrRundown", "WrAlertByThreadId", "WrDeferredPreempt", "WrPhysicalFault", "WrIoRing",
+];
+
+fn named(names: &[&str], value: u64) -> String {
+    let name = usize::try_from(value).ok().and_then(|index| names.get(index));
+    name.map_or_else(|| value.to_string(), |name| (*name).to_owned())
+}
+
+/// The value, or its error among the problems; only an interrupt goes on.
+fn told<T>(what: &str, result: Result<T>, problems: &mut Vec<String>) -> Result<Option<T>> {
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => {
+            problems.push(format!("{what}: {error}"));
+            Ok(None)
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! `!errlog` on every generation: what was logged and not yet written. Broken lists are tried with those of `!locks`.
+
+use super::locks::{Lab, kinds, number, numbers};
+use kd_tests::lab::layout::GENERATIONS;
+use kd_tests::lab::world::Story;
+use kd_tests::lab::writer::Kind;
+use serde_json::Value;
+
+/// A number of the truth, or null for zero.
+fn same(found: &Value, wanted: &Value) -> bool {
+    if wanted == 0 { found.is_null() } else { number(found) == wanted.as_u64().unwrap() }
+}
+
+#[test]
+fn entries_are_those_that_were_logged() {
+    for (index, g) in GENERATIONS.iter().enumerate() {
+        let lab = Lab::new(g.name, Story::ErrorLog);
+        let wanted = lab.facts["error_log"].as_array().unwrap();
+        for kind in kinds(g, index) {
+            let what = format!("{} {kind:?}", g.name);
+            let data = lab.answer(kind, "!errlog")["data"].clone();
+            let found = data["entries"].as_array().unwrap();
+            assert_eq!(found.len(), wanted.len(), "{what}");
+            assert_eq!((&data["count"], &data["complete"]), (&wanted.len().into(), &true.into()), "{what}");
+            for (found, wanted) in found.iter().zip(wanted) {
+                compare(found, wanted, &what);
+            }
+        }
+    }
+}
+
+fn compare(found: &Value, wanted: &Value, what: &str) {
+    assert_eq!(number(&found["entry"]), wanted["entry"], "{what}");
+    assert!(same(&found["device"], &wanted["device"]), "{what}: {found}");
+    if wanted["device"] != 0 {
+        assert_eq!(found["device_name"], r"\Device\Sensor0", "{what}");
+    }
+    // Where the entry names no driver the device does; one without both stays without.
+    if wanted["driver"] != 0 || wanted["device"] != 0 {
+        assert_eq!(found["driver_name"], r"\Driver\faultdrv", "{what}: {found}");
+        assert_eq!(found["image"], "faultdrv.sys", "{what}");
+    } else {
+        assert_eq!(found["driver"], Value::Null, "{what}");
+    }
+    if wanted["driver"] != 0 {
+        assert_eq!(number(&found["driver"]), wanted["driver"], "{what}");
+    }
+    assert_eq!(number(&found["error_code"]), wanted["code"], "{what}");
+    assert_eq!(found["event_id"], wanted["code"].as_u64().unwrap() & 0xffff, "{what}");
+    assert_eq!(number(&found["final_status"]), wanted["status"], "{what}");
+    assert_eq!(found["status_name"], "STATUS_IO_DEVICE_ERROR", "{what}");
+    assert_eq!(found["sequence"], wanted["sequence"], "{what}");
+    assert_eq!(found["major_function"], wanted["sequence"], "{what}");
+    assert_eq!(number(&found["unique_error"]), wanted["unique"], "{what}");
+    assert_eq!(found["strings"], wanted["strings"], "{what}");
+    let words: Vec<u64> = wanted["data"].as_array().unwrap().iter().map(|w| w.as_u64().unwrap()).collect();
+    assert_eq!(numbers(&found["dump_data"]), words, "{what}");
+    assert!(found["time"].as_str().unwrap().starts_with("2024-05-17T10:20:"), "{what}: {found}");
+    assert_eq!(found["problems"].as_array().unwrap().len(), 0, "{what}: {found}");
+}
+
+#[test]
+fn no_entries_are_said_plainly() {
+    let lab = Lab::new("x64-9600", Story::Idle);
+    let run = lab.run(Kind::BitmapKernel, "!errlog", false);
+    assert_eq!(run.status, 0);
+    assert!(run.stdout.contains("No entries: every logged I/O error"), "{}", run.stdout);
+}
+
+#[test]
+fn what_is_not_captured_is_said() {
+    for (name, kind) in
+        [("x64-19041", Kind::Triage), ("x86-2600", Kind::Triage), ("arm64-22000", Kind::HeaderOnly)]
+    {
+        let lab = Lab::new(name, Story::ErrorLog);
+        let answer = lab.answer(kind, "!errlog");
+        // The head of the list may be there without the rest.
+        let text = answer.to_string();
+        assert!(answer["status"] == "failed" || answer["data"]["complete"] == false, "{name}: {text}");
+        assert!(text.contains("not captured") || text.contains("symbols"), "{name}: {text}");
+    }
+}

@@ -1,0 +1,200 @@
+//! `!locks` on every generation, in dumps that hold the resources and in those that do not.
+
+use super::program::{Run, arg, kd};
+use kd_tests::lab::layout::{GENERATIONS, Generation, Machine};
+use kd_tests::lab::world::{Options, Story, World};
+use kd_tests::lab::writer::{self, Kind};
+use serde_json::Value;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A dump of a story with its symbols, and what is true of it.
+pub struct Lab {
+    folder: tempfile::TempDir,
+    pub world: World,
+    pub facts: Value,
+}
+
+impl Lab {
+    pub fn new(generation: &str, story: Story) -> Lab {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::build(Options::of(generation, story));
+        world.write_symbols(&folder.path().join("symbols")).unwrap();
+        let facts = world.truth()["facts"].clone();
+        Lab { folder, world, facts }
+    }
+
+    /// Runs commands on a dump of one kind; with `json` one record each.
+    pub fn run(&self, kind: Kind, commands: &str, json: bool) -> Run {
+        let path = self.folder.path().join("dump");
+        writer::write(&self.world, kind, &path).unwrap();
+        self.run_on(&path, &self.folder.path().join("symbols"), commands, json)
+    }
+
+    fn run_on(&self, path: &Path, symbols: &Path, commands: &str, json: bool) -> Run {
+        let mut arguments = vec!["-y".to_owned(), arg(symbols), "-z".into(), arg(path)];
+        arguments.extend(["-c".into(), format!("{commands}; q")]);
+        arguments.insert(0, if json { "--json" } else { "--no-color" }.into());
+        kd(arguments).run()
+    }
+
+    /// The record of one command.
+    pub fn answer(&self, kind: Kind, command: &str) -> Value {
+        let records = self.run(kind, command, true).records();
+        let found = records.into_iter().find(|r| r["command"] == command);
+        found.unwrap_or_else(|| panic!("no record of {command}"))
+    }
+}
+
+/// An address as JSON has it, as a number.
+pub fn number(value: &Value) -> u64 {
+    let text = value.as_str().unwrap_or_else(|| panic!("{value} is no address"));
+    u64::from_str_radix(text.trim_start_matches("0x"), 16).unwrap()
+}
+
+pub fn numbers(list: &Value) -> Vec<u64> {
+    list.as_array().unwrap_or_else(|| panic!("{list} is no list")).iter().map(number).collect()
+}
+
+fn plain(list: &Value) -> Vec<u64> {
+    list.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
+}
+
+/// Two kinds of dump with the kernel's memory, other ones for each generation.
+pub fn kinds(g: &Generation, index: usize) -> [Kind; 2] {
+    let wide = [Kind::Full, Kind::BitmapKernel, Kind::RangeKernel, Kind::Automatic, Kind::RangeComplete];
+    let narrow = [Kind::Full, Kind::Summary, Kind::BitmapFull, Kind::BitmapKernel, Kind::Automatic];
+    let all = if g.machine == Machine::X86 { narrow } else { wide };
+    [all[index % 5], all[(index + 2) % 5]]
+}
+
+#[test]
+fn resources_and_circles_are_those_of_the_system() {
+    for (index, g) in GENERATIONS.iter().enumerate() {
+        let lab = Lab::new(g.name, Story::Deadlock);
+        for kind in kinds(g, index) {
+            let what = format!("{} {kind:?}", g.name);
+            let records = lab.run(kind, "!locks -d; !locks -deadlock", true).records();
+            let data = |name: &str| &records.iter().find(|r| r["command"] == name).unwrap()["data"];
+            compare(data("!locks -d"), &lab.facts["resources"], &what);
+            circle(data("!locks -deadlock"), &lab.facts["deadlock"], &what);
+        }
+    }
+}
+
+fn compare(data: &Value, truth: &Value, what: &str) {
+    let (found, wanted) = (data["resources"].as_array().unwrap(), truth.as_array().unwrap());
+    assert_eq!(found.len(), wanted.len(), "{what}");
+    assert_eq!(data["total"], wanted.len(), "{what}");
+    let held = wanted.iter().filter(|r| !r["owners"].as_array().unwrap().is_empty()).count();
+    assert_eq!(data["held"], held, "{what}");
+    assert_eq!(data["complete"], true, "{what}");
+    for (found, wanted) in found.iter().zip(wanted) {
+        assert_eq!(number(&found["resource"]), wanted["resource"], "{what}");
+        let owners: Vec<u64> =
+            found["owners"].as_array().unwrap().iter().map(|o| number(&o["thread"])).collect();
+        assert_eq!(owners, plain(&wanted["owners"]), "{what}");
+        let state = match (owners.is_empty(), wanted["exclusive"].as_bool().unwrap()) {
+            (true, _) => "free",
+            (false, true) => "exclusive",
+            (false, false) => "shared",
+        };
+        assert_eq!(found["state"], state, "{what}");
+        for name in ["contention", "shared_waiters", "exclusive_waiters"] {
+            assert_eq!(found[name], wanted[name], "{what} {name}");
+        }
+        for name in ["shared", "exclusive"] {
+            let threads = found[format!("waiting_{name}")].as_array().unwrap().len();
+            assert_eq!(threads, wanted[format!("{name}_waiters")], "{what} {name}");
+        }
+        assert_eq!(found["problems"].as_array().unwrap().len(), 0, "{what}: {found}");
+    }
+}
+
+/// Two threads in a circle, one behind them.
+fn circle(data: &Value, truth: &Value, what: &str) {
+    let [a, b, c] = plain(&truth["threads"])[..3] else { panic!("three threads") };
+    let deadlocks = data["deadlocks"].as_array().unwrap();
+    assert_eq!(deadlocks.len(), 1, "{what}: {data}");
+    let chain = deadlocks[0]["chain"].as_array().unwrap();
+    let mut links: Vec<_> = chain
+        .iter()
+        .map(|l| {
+            assert_eq!((&l["kind"], &l["access"]), (&"resource".into(), &"exclusive".into()), "{what}");
+            assert_eq!(l["image"], "System", "{what}");
+            assert!(l["at"].as_str().unwrap().starts_with("Ntfs!Ntfs"), "{what}: {l}");
+            (number(&l["thread"]), number(&l["lock"]), number(&l["owner"]))
+        })
+        .collect();
+    links.sort_unstable();
+    let [file, volume] = ["file", "volume"].map(|name| truth[name].as_u64().unwrap());
+    assert_eq!(links, [(a, volume, b), (b, file, a)], "{what}");
+    assert_eq!(numbers(&deadlocks[0]["behind"]), [c], "{what}");
+}
+
+#[test]
+fn no_circle_where_there_is_none() {
+    let lab = Lab::new("x64-19041", Story::Idle);
+    let records = lab.run(Kind::BitmapKernel, "!locks -d; !locks -deadlock", true).records();
+    let data = |name: &str| &records.iter().find(|r| r["command"] == name).unwrap()["data"];
+    compare(data("!locks -d"), &lab.facts["resources"], "idle");
+    let data = data("!locks -deadlock");
+    assert_eq!(data["deadlocks"].as_array().unwrap().len(), 0);
+    assert!(data["threads"].as_u64().unwrap() >= 10);
+}
+
+#[test]
+fn one_resource_by_its_address_and_by_both_names() {
+    let lab = Lab::new("x64-22000", Story::Deadlock);
+    let file = lab.facts["deadlock"]["file"].as_u64().unwrap();
+    let run =
+        lab.run(Kind::BitmapKernel, &format!("!kdext*.locks -v {file:#x}; !kdexts.locks {file:#x}"), false);
+    assert_eq!(run.status, 0, "{}", run.stderr);
+    let text = run.stdout;
+    assert_eq!(text.matches(&format!("Resource @ {file:#x}    Exclusively owned")).count(), 2, "{text}");
+    assert_eq!(text.matches("1 total locks, 1 locks currently held").count(), 2, "{text}");
+    assert!(text.contains("Waiting: (WrResource)"), "{text}");
+}
+
+#[test]
+fn broken_lists_are_named_and_followed_from_both_ends() {
+    for g in GENERATIONS {
+        let lab = Lab::new(g.name, Story::Hostile);
+        let start = Instant::now();
+        let run = lab.run(Kind::BitmapKernel, "!locks -d; !locks -deadlock; !locks -v 0x1000; !errlog", true);
+        assert!(start.elapsed() < Duration::from_secs(20), "{}", g.name);
+        let records = run.records();
+        let all = records.iter().find(|r| r["command"] == "!locks -d").unwrap();
+        assert_eq!(all["data"]["total"], 3, "{}: {all}", g.name);
+        assert_eq!(all["data"]["complete"], false, "{}", g.name);
+        assert!(all["data"]["problems"][0].as_str().unwrap().contains("loop"), "{}: {all}", g.name);
+        let circles = records.iter().find(|r| r["command"] == "!locks -deadlock").unwrap();
+        assert!(circles["data"]["problems"].as_array().unwrap().len() >= 2, "{}: {circles}", g.name);
+        let nowhere = records.iter().find(|r| r["command"] == "!locks -v 0x1000").unwrap();
+        assert_eq!(nowhere["status"], "failed", "{}: {nowhere}", g.name);
+        let log = &records.iter().find(|r| r["command"] == "!errlog").unwrap()["data"];
+        assert_eq!((&log["count"], &log["complete"]), (&0.into(), &false.into()), "{}: {log}", g.name);
+        let problem = log["problems"][0].as_str().unwrap();
+        assert!(problem.contains("where no entry stands"), "{}: {problem}", g.name);
+    }
+}
+
+#[test]
+fn what_is_not_captured_is_said() {
+    for (name, kind) in
+        [("x64-19041", Kind::Triage), ("x86-7601", Kind::Triage), ("x64-26100", Kind::HeaderOnly)]
+    {
+        let lab = Lab::new(name, Story::Deadlock);
+        let answer = lab.answer(kind, "!locks");
+        // The head of the list may be there without the rest.
+        let text = answer.to_string();
+        assert!(answer["status"] == "failed" || answer["data"]["complete"] == false, "{name}: {text}");
+        assert!(text.contains("not captured") || text.contains("needs the kernel's types"), "{name}: {text}");
+    }
+    // Without symbols: which, and how to get them.
+    let lab = Lab::new("x64-19041", Story::Idle);
+    let path = lab.folder.path().join("dump");
+    writer::write(&lab.world, Kind::BitmapKernel, &path).unwrap();
+    let run = lab.run_on(&path, Path::new("/nowhere"), "!locks", false);
+    assert!(run.stdout.contains("needs the kernel's types: no symbols for nt"), "{}", run.stdout);
+}
