@@ -18,3 +18,4 @@ mod stories;
 mod symbols;
 mod transcripts;
 mod unwinding;
+mod worlds_memory;

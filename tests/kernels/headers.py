@@ -87,6 +87,10 @@ class Table:
             else:
                 units.append((at, self.size(text), text, name))
         units.sort(key=lambda u: u[0])
+        if kind == "union" and len(units) == 1 and not isinstance(units[0][3], str):
+            # Bit fields of a union would all begin at its first bit.
+            space = "  " * depth
+            return [space + "struct {", *self.lay(units, 0, size, depth + 1), space + "};"]
         return self.lay(units, 0, size, depth)
 
     def lay(self, units, start, end, depth):

@@ -3,6 +3,7 @@
 //! Facts: public symbols of the kernels named in `kernels/layouts.py`. Up to Windows 8.1 every counter is a variable of
 //! its own; later ones stand in the parts of `MiSystemPartition` and `MiState` that are called visible (`Vp`, `Vs`).
 
+use super::pool::PoolKind;
 use super::{Story, World};
 use crate::lab::layout::Machine;
 use kd_sdk::address::{PAGE_SIZE, Va};
@@ -171,7 +172,8 @@ impl World {
                 self.set(at, &format!("_MMPAGING_FILE.{field}"), value);
             }
             self.write_string(at.add(generation.at("_MMPAGING_FILE.PageFileName")), name);
-            let file = self.file_object(&name[6..], 0);
+            let device = self.volume()[0];
+            let file = self.file_on(device, &name[6..]);
             self.set(at, "_MMPAGING_FILE.File", file.0);
             self.write_pointer(array.add(number as u64 * step), at.0);
             list.push(json!({
@@ -188,14 +190,15 @@ impl World {
         if self.options.generation.build >= 19041 {
             return;
         }
-        let wide = self.options.generation.machine != Machine::X86;
-        let (nonpaged, paged) =
-            if wide { (0xffff_ac0f_1240_0000, 0xffff_b40f_4000_0000u64) } else { (0x8900_0000, 0xe100_0000) };
+        let machine = self.options.generation.machine;
+        let [nonpaged, paged] = [PoolKind::NonPaged, PoolKind::Paged].map(|kind| kind.base(machine).0);
+        let most = if machine == Machine::X86 { 0x0d00_0000 } else { 64 << 30 };
         for (name, value) in [
             ("MmNonPagedPoolStart", nonpaged),
-            ("MmNonPagedPoolEnd", if wide { nonpaged + (64 << 30) } else { 0x8a00_0000 }),
+            ("MmNonPagedPoolEnd", nonpaged + most),
             ("MmPagedPoolStart", paged),
             ("MmPagedPoolEnd", paged + 0x1000_0000 - 1),
+            ("MmProtopteBase", paged),
             ("MmSubsectionBase", nonpaged & !0x07ff_ffff),
         ] {
             self.count(name, value);

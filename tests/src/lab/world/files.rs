@@ -38,7 +38,7 @@ const IO_TYPE_VPB: u64 = 10;
 
 impl World {
     /// The device of the volume and its VPB.
-    fn volume(&mut self) -> [Va; 2] {
+    pub(super) fn volume(&mut self) -> [Va; 2] {
         if let Some(known) = self.files.volume {
             return known;
         }

@@ -236,14 +236,21 @@ impl World {
             0..=0x7_f000 => self.page_range(kind, 0, bytes, Range::Pages),
             0x7_f001..=0x7f_0000 => self.page_range(kind, 1, bytes, Range::Pages),
             _ => {
-                let at = Va(self.pools.areas[kind as usize].next.next_multiple_of(ROOM));
-                self.pools.areas[kind as usize].next = at.0 + bytes;
-                self.pools.areas[kind as usize].pages += bytes / PAGE_SIZE;
+                let at = self.heap_large(kind, bytes);
                 self.map_range(at, bytes);
-                self.heap(kind).large.push((at.0, bytes / PAGE_SIZE));
                 at
             }
         }
+    }
+
+    /// Addresses outside of the segments, known to the heap; nothing is mapped there yet.
+    pub(super) fn heap_large(&mut self, kind: PoolKind, bytes: u64) -> Va {
+        let area = &mut self.pools.areas[kind as usize];
+        let at = area.next.next_multiple_of(ROOM);
+        area.next = at + bytes;
+        area.pages += bytes / PAGE_SIZE;
+        self.heap(kind).large.push((at, bytes / PAGE_SIZE));
+        Va(at)
     }
 
     /// Room for a block with its header: the first ones of a size are chunks, the others slots.
@@ -394,15 +401,15 @@ impl World {
                 self.set(node, "_HEAP_LARGE_ALLOC_DATA.AllocatedPages", pages);
                 nodes.push(node.0);
             }
-            self.heap_tree(heap.add(generation.at("_SEGMENT_HEAP.LargeAllocMetadata")), &nodes, 0);
+            self.red_black(heap.add(generation.at("_SEGMENT_HEAP.LargeAllocMetadata")), &nodes, 0);
             let context = self.heap_context(kind, 0);
             let ranges = std::mem::take(&mut self.heap(kind).free_ranges);
-            self.heap_tree(context.add(generation.at("_HEAP_SEG_CONTEXT.FreePageRanges")), &ranges, 0);
+            self.red_black(context.add(generation.at("_HEAP_SEG_CONTEXT.FreePageRanges")), &ranges, 0);
             let mut chunks = std::mem::take(&mut self.heap(kind).free_chunks);
             chunks.sort_unstable();
             let tree =
                 generation.at("_SEGMENT_HEAP.VsContext") + generation.at("_HEAP_VS_CONTEXT.FreeChunkTree");
-            self.heap_tree(heap.add(tree), &chunks, generation.at("_HEAP_VS_CHUNK_FREE_HEADER.Node"));
+            self.red_black(heap.add(tree), &chunks, generation.at("_HEAP_VS_CHUNK_FREE_HEADER.Node"));
             let area = self.pools.areas[kind as usize].pages;
             for (field, value) in [
                 ("LargeReservedPages", pages),
@@ -462,7 +469,7 @@ impl World {
     }
 
     /// Makes a red-black tree of structures in ascending order, whose nodes are `inside` them.
-    fn heap_tree(&mut self, head: Va, members: &[u64], inside: u64) {
+    fn red_black(&mut self, head: Va, members: &[u64], inside: u64) {
         let levels = usize::BITS - members.len().leading_zeros();
         let root = self.subtree(members, inside, 0, levels);
         self.set(head, "_RTL_RB_TREE.Root", root);

@@ -4,8 +4,11 @@
 //! descriptions of the object manager.
 
 use super::{Story, World};
+use crate::lab::memory::Owner;
+use crate::lab::paging::Size;
 use kd_sdk::address::{PAGE_SIZE, Va};
 use serde_json::json;
+use std::collections::BTreeSet;
 
 /// What the builder remembers of objects.
 #[derive(Default)]
@@ -166,7 +169,8 @@ impl World {
         let per_page = PAGE_SIZE / size;
         let table = self.pool_block(b"Obtb", generation.at("_HANDLE_TABLE"));
         let pages = entries.iter().map(|e| e.0 / 4 / per_page + 1).max().unwrap_or(1);
-        let leaves = self.leaves(pages);
+        let used: BTreeSet<u64> = entries.iter().map(|e| e.0 / 4 / per_page).collect();
+        let leaves = self.leaves(pages, &used);
         let (mut level, mut tables) = (0, leaves.clone());
         while tables.len() > 1 {
             level += 1;
@@ -209,13 +213,24 @@ impl World {
         table
     }
 
-    /// The pages of a handle table; many stand in one block.
-    fn leaves(&mut self, pages: u64) -> Vec<Va> {
+    /// The pages of a handle table. Those without open handles look the same: many of them share one frame.
+    fn leaves(&mut self, pages: u64, used: &BTreeSet<u64>) -> Vec<Va> {
         if pages <= 64 {
             return (0..pages).map(|_| self.pool_block(b"Obtb", PAGE_SIZE)).collect();
         }
-        let first = self.pool_block(b"Obtb", pages * PAGE_SIZE);
-        (0..pages).map(|page| first.add(page * PAGE_SIZE)).collect()
+        let first = self.pool_addresses(b"Obtb", pages * PAGE_SIZE);
+        let empty = self.memory.allocate(Owner::Kernel);
+        (0..pages)
+            .map(|page| {
+                let va = first.add(page * PAGE_SIZE);
+                if used.contains(&page) {
+                    self.map_range(va, PAGE_SIZE);
+                } else {
+                    self.system.map(&mut self.memory, va, empty, Size::Small, Owner::Kernel);
+                }
+                va
+            })
+            .collect()
     }
 
     /// The header of an object.

@@ -166,10 +166,11 @@ impl World {
         lists.insert((FrameState::Zeroed, 0), zeroed);
         lists.insert((FrameState::Free, 0), free);
         lists.insert((FrameState::Bad, 0), bad.to_vec());
+        let by_priority = self.variable("MmStandbyPageListByPriority").is_some();
         for frame in self.frames.iter().filter(|f| f.state < FrameState::Active) {
             // Modified frames: those for page files (0) apart from those for files (1).
             let part = match frame.state {
-                FrameState::Standby => frame.priority,
+                FrameState::Standby if by_priority => frame.priority,
                 FrameState::Modified => {
                     u64::from(frame.section.is_some_and(|s| self.sections[s].file.is_some()))
                 }
@@ -370,10 +371,12 @@ impl World {
             let members = of(state, 0);
             write(self, name, 0, state, members.len(), if colors { &[] } else { members });
         }
-        let by_priority = (0..8).fold(true, |all, priority| {
+        let mut by_priority = true;
+        for priority in 0..8 {
             let members = of(Standby, priority);
-            write(self, "MmStandbyPageListByPriority", priority, Standby, members.len(), members) && all
-        });
+            by_priority =
+                write(self, "MmStandbyPageListByPriority", priority, Standby, members.len(), members);
+        }
         write(
             self,
             "MmStandbyPageListHead",
@@ -410,11 +413,20 @@ impl World {
             return;
         }
         // Lists without members are empty, not zero: frame 0 is a frame.
-        for (name, count) in [("MiModifiedPageListByReservation", 16), ("MappedPageListHead", 16)] {
-            let Some(head) = self.variable(name) else { continue };
-            for index in u64::from(name == "MappedPageListHead")..count {
+        for name in ["ModifiedPageListByReservation", "MappedPageListHead"] {
+            let Some(field) = generation.table().field(&format!("_MI_PARTITION.PageLists.{name}")) else {
+                continue;
+            };
+            let Some(head) = self.variable("MiSystemPartition").map(|p| p.add(field.offset)) else {
+                continue;
+            };
+            for index in u64::from(name == "MappedPageListHead")..generation.table().width(field.kind) / size
+            {
                 self.list_head(head.add(index * size), Modified, 0, &[]);
             }
+        }
+        if let Some(head) = self.variable("MiModifiedPageListByReservation") {
+            (0..16).for_each(|index| self.list_head(head.add(index * size), Modified, 0, &[]));
         }
     }
 

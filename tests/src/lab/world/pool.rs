@@ -7,6 +7,8 @@
 use super::heap::Heap;
 use super::{Story, World};
 use crate::lab::layout::Machine;
+use crate::lab::memory::Owner;
+use crate::lab::paging::Leaf;
 use kd_sdk::address::{PAGE_SIZE, Va};
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -32,9 +34,9 @@ impl PoolKind {
     }
 
     /// Where it begins.
-    fn base(self, machine: Machine) -> Va {
+    pub(super) fn base(self, machine: Machine) -> Va {
         Va(match (self, machine == Machine::X86) {
-            (PoolKind::NonPaged, true) => 0x8900_0000,
+            (PoolKind::NonPaged, true) => 0x8b00_0000,
             (PoolKind::Paged, true) => 0xe100_0000,
             (PoolKind::Session, true) => 0xbc00_0000,
             (PoolKind::NonPaged, false) => 0xffff_ac0f_1240_0000,
@@ -147,14 +149,33 @@ impl World {
 
     /// Pages of their own.
     fn big_block(&mut self, kind: PoolKind, size: u64) -> Va {
+        let bytes = size.next_multiple_of(PAGE_SIZE);
+        let va = self.big_addresses(kind, bytes);
+        self.map_range(va, bytes);
+        va
+    }
+
+    fn big_addresses(&mut self, kind: PoolKind, bytes: u64) -> Va {
         self.end_pool_page(kind);
         let area = &mut self.pools.areas[kind as usize];
-        let (va, bytes) = (Va(area.next), size.next_multiple_of(PAGE_SIZE));
+        let va = Va(area.next);
         area.next += bytes;
         area.big_pages += bytes / PAGE_SIZE;
         area.pages += bytes / PAGE_SIZE;
-        self.map_range(va, bytes);
         va
+    }
+
+    /// A big block of nonpaged pool that the caller maps.
+    pub(super) fn pool_addresses(&mut self, tag: &[u8; 4], size: u64) -> Va {
+        let kind = PoolKind::NonPaged;
+        let heap = self.options.generation.build >= 19041;
+        let start = if heap { self.heap_large(kind, size) } else { self.big_addresses(kind, size) };
+        let place = PoolPlace::Big;
+        self.pools.blocks.push(PoolBlock { start, size, tag: *tag, kind, free: false, place });
+        let count = &mut self.pools.tags.entry(*tag).or_default()[kind as usize];
+        count.allocations += 1;
+        count.bytes += size;
+        start
     }
 
     /// A block in a page with others; it takes what would be too small for a free block.
@@ -282,8 +303,13 @@ impl World {
         }
         match self.options.story {
             Story::Leak => {
-                for _ in 0..100 {
-                    self.pool_block(b"Leak", 0x8000);
+                // Most of it in big blocks, whose contents no dump has.
+                for _ in 0..600 {
+                    let start = self.pool_addresses(b"Leak", 0x8000);
+                    for page in 0..8 {
+                        let (va, frame) = (start.add(page * PAGE_SIZE), self.memory.reserve(1, 1));
+                        self.system.set(&mut self.memory, va, Leaf::Valid(frame), Owner::Kernel);
+                    }
                 }
             }
             Story::Huge => {

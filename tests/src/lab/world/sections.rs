@@ -66,30 +66,14 @@ impl World {
         })
     }
 
-    /// A file object with a name, and the address of its section pointers.
-    pub(super) fn file_object(&mut self, name: &str, pointers: u64) -> Va {
-        let generation = self.options.generation;
-        let file = self.new_object("File", generation.at("_FILE_OBJECT"), None);
-        self.set(file, "_FILE_OBJECT.Type", 5);
-        self.set(file, "_FILE_OBJECT.Size", generation.at("_FILE_OBJECT"));
-        self.set(file, "_FILE_OBJECT.ReadAccess", 1);
-        self.set(file, "_FILE_OBJECT.SharedRead", 1);
-        self.set(file, "_FILE_OBJECT.Flags", 0x4_0042); // handle created, cache supported, synchronous
-        self.set(file, "_FILE_OBJECT.SectionObjectPointer", pointers);
-        self.write_string(file.add(generation.at("_FILE_OBJECT.FileName")), name);
-        file
-    }
-
     /// Fills memory with what a running system has in it besides its kernel: pages of files and of programs, mapped,
     /// on standby and modified; one large page; pages that a program manages itself.
     pub(super) fn fill_memory(&mut self) {
-        for name in ["MmProtopteBase"] {
-            let base = self.variable("MmPagedPoolStart").map_or(0, |v| self.read_pointer(v).0);
-            self.count(name, base);
-        }
-        self.large_page();
-        let left = self.frames_left();
         let pressed = self.options.story == Story::MemoryPressure;
+        if !pressed {
+            self.large_page();
+        }
+        let left = self.frames_left();
         let (standby, modified) = if pressed { (48, left / 2) } else { (left / 4, left / 24) };
         let file = |name, image, share: u64| Recipe {
             file: Some(name),
@@ -108,7 +92,7 @@ impl World {
         ];
         recipes[1].no_write = 6;
         for (number, recipe) in recipes.into_iter().enumerate() {
-            self.section(number as u64, &recipe);
+            self.made_section(number as u64, &recipe);
         }
         self.private_pages(standby / 4, modified / 2);
         let listed: Vec<_> = self
@@ -140,7 +124,7 @@ impl World {
         self.facts.insert("large_page".into(), json!({ "va": at.0, "pfn": first.0, "frames": frames }));
     }
 
-    fn section(&mut self, number: u64, recipe: &Recipe) {
+    fn made_section(&mut self, number: u64, recipe: &Recipe) {
         let generation = self.options.generation;
         let place = self.sections.len();
         let Recipe { active, standby, modified, no_write, .. } = *recipe;
@@ -154,7 +138,10 @@ impl World {
 
         // The control area with its subsections behind it, the segment, the prototype entries.
         let pointers = self.pool_block(b"NtFs", generation.at("_SECTION_OBJECT_POINTERS"));
-        let file = recipe.file.map(|name| self.file_object(name, pointers.0));
+        let file = recipe.file.map(|name| self.file(name));
+        if let Some(file) = file {
+            self.set(file, "_FILE_OBJECT.SectionObjectPointer", pointers.0);
+        }
         let each = generation.at("_SUBSECTION");
         let subsection_size =
             if recipe.image { each } else { generation.find("_MSUBSECTION").unwrap_or(each).max(each) };
