@@ -107,8 +107,10 @@ pub fn scan(
                                 continue;
                             }
                             let (owner, table) = owners.of(&layout, Pfn(pfn), entry)?;
-                            if owner == Owner::Dangling && matches!(state, State::Active | State::Transition)
-                            {
+                            let used = matches!(state, State::Active | State::Transition);
+                            let owner =
+                                if owner == Owner::Dangling && !used { Owner::Unknown } else { owner };
+                            if owner == Owner::Dangling {
                                 let charged = layout.charged.is_some_and(|slot| slot.get(entry) != 0);
                                 counted.states.dangling[usize::from(!charged)] += 1;
                             }

@@ -30,12 +30,20 @@ pub fn pool(session: &Session<'_>, args: &str) -> Result<()> {
     let out = session.out();
     region(session, va, &found);
     let hit = |block: &Block| va.0.wrapping_sub(block.at.0) < block.size;
+    // Slots that nobody has used yet say nothing.
+    let unused = |block: &Block| block.place == Place::Slot && !block.allocated && block.tag.0 == 0;
+    let shown =
+        |block: &&Block| if flags & ONLY_HIT == 0 { hit(block) || !unused(block) } else { hit(block) };
     out.list("blocks", |out| -> Result<()> {
-        for block in found.blocks.iter().filter(|block| flags & ONLY_HIT == 0 || hit(block)) {
+        for block in found.blocks.iter().filter(shown) {
             out.record("", |out| show(session, out, block, hit(block), flags))?;
         }
         Ok(())
     })?;
+    let rest = found.blocks.iter().filter(|block| unused(block) && !hit(block)).count();
+    if rest != 0 && flags & ONLY_HIT == 0 {
+        out.line(&format!(" {rest} more slots have never been used"));
+    }
     if !found.blocks.iter().any(hit) && found.corrupt.is_none() {
         out.line(&format!("no block holds {}: it is in what manages the blocks", session.target().show(va)));
     }
@@ -84,8 +92,8 @@ pub fn row(session: &Session<'_>, out: &Out<'_>, block: &Block, hit: bool, tags:
         Value::Hex(block.previous),
         &format!(" previous size: {:>4x}", block.previous),
     );
-    let state = if block.allocated { "(Allocated)" } else { "(Free)" };
-    out.field("allocated", Value::Bool(block.allocated), if tags { state } else { "" }.to_owned().as_str());
+    let state = if block.allocated { "  (Allocated)" } else { "  (Free)" };
+    out.field("allocated", Value::Bool(block.allocated), if tags { state } else { "" });
     let pad = if block.allocated { " " } else { "      " };
     let tag = block.tag.to_string();
     let shown = if tags { format!("{pad}{star}{tag}") } else { String::new() };
