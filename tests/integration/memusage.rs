@@ -48,10 +48,19 @@ fn files_have_their_frames() {
                 None => rows.iter().find(|row| row["kind"] == "page_file_section").unwrap(),
             };
             let what = format!("{}: {row}", report.what);
-            assert_eq!(kb(row, "valid_kb"), number(&section["active"]), "{what}");
-            assert_eq!(kb(row, "standby_kb"), number(&section["standby"]), "{what}");
             let dirty = number(&section["modified"]) + number(&section["modified_no_write"]);
-            assert_eq!(kb(row, "dirty_kb"), dirty, "{what}");
+            for (key, wanted) in [
+                ("valid_kb", number(&section["active"])),
+                ("standby_kb", number(&section["standby"])),
+                ("dirty_kb", dirty),
+            ] {
+                // Other shared pages may be in the row of those that no file backs.
+                let found = kb(row, key);
+                assert!(
+                    found == wanted || section["file"].is_null() && found > wanted,
+                    "{what} {key} {wanted}"
+                );
+            }
         }
         // Nothing is lost: all frames that are used are in a row.
         let sum: u64 = ["valid_kb", "standby_kb", "dirty_kb", "page_tables_kb"]

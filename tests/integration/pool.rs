@@ -110,7 +110,7 @@ fn corruption_is_named() {
         // Chunks have a header of their own before that of pool.
         let header = if block.place == PoolPlace::Chunk { 0x10 } else { 0 };
         let at = Va(block.start.0 - header);
-        world.write(at, &[0x41; 8]);
+        world.overrun(at, &[0x41; 8]);
         let (path, store) = (folder.path().join(generation), folder.path().join("symbols").join(generation));
         world.write_symbols(&store).unwrap();
         writer::write(&world, Kind::BitmapKernel, &path).unwrap();

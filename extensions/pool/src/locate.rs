@@ -54,7 +54,10 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
         Err(error) => notes.push(format!("segment heaps: {error}")),
     }
     if let Some(found) = pool::big_at(&big, va) {
-        return Ok(Located { notes, ..whole(found) });
+        // Old tables do not tell the kind: where it lies does.
+        let lies = || pool::ranges(session).into_iter().find(|range| range.start <= va && va < range.end);
+        let kind = found.kind.or_else(|| lies().map(|range| range.kind));
+        return Ok(Located { notes, kind, ..whole(found) });
     }
     in_page(session, va, notes)
 }
