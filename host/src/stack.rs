@@ -190,14 +190,17 @@ impl CodeView for ScopeCode<'_> {
     }
 
     fn module_at(&self, va: Va) -> Option<ModuleRange> {
-        // The images of one process mean nothing in the address space of another.
-        let own = self.target().user_process();
-        let other = self.scope.contexts.space.as_ref().is_some_and(|space| space.process != own);
-        if other && self.target().is_user(va) {
-            return None;
-        }
         let index = self.target().module_index_at(va)?;
         let module = self.target().modules().get(index)?;
+        // The images of one process mean nothing in the address space of another.
+        if module.origin == crate::target::Origin::Process {
+            let crashed = self.target().user_process();
+            let seen = self.scope.contexts.space.as_ref().map_or(crashed, |space| space.process);
+            let listed = self.target().user_space().map_or(crashed, |user| user.process);
+            if seen != listed {
+                return None;
+            }
+        }
         Some(ModuleRange { base: module.base, size: module.size, index })
     }
 

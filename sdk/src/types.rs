@@ -167,7 +167,7 @@ impl<'a> Type<'a> {
 }
 
 /// The number in a field's bytes; bit fields are cut out. `None` where the field is larger than a number.
-fn number(field: &FieldInfo, stored: &[u8]) -> Option<u64> {
+pub(crate) fn number(field: &FieldInfo, stored: &[u8]) -> Option<u64> {
     let mut bytes = [0; 8];
     bytes.get_mut(..stored.len())?.copy_from_slice(stored);
     let value = u64::from_le_bytes(bytes);
@@ -185,7 +185,7 @@ pub fn field_number(field: &FieldInfo, bytes: &[u8]) -> Option<u64> {
 }
 
 /// The same of a signed field.
-fn signed(field: &FieldInfo, value: u64) -> i64 {
+pub(crate) fn signed(field: &FieldInfo, value: u64) -> i64 {
     let bits = match field.bit_length {
         0 => field.size.saturating_mul(8).min(64) as u32,
         bits => bits.min(64),

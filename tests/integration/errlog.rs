@@ -1,6 +1,6 @@
 //! `!errlog` on every generation: what was logged and not yet written. Broken lists are tried with those of `!locks`.
 
-use super::locks::{Lab, kinds, number, numbers};
+use super::locks::{Lab, kinds, number, numbers, shown};
 use kd_tests::lab::layout::GENERATIONS;
 use kd_tests::lab::world::Story;
 use kd_tests::lab::writer::Kind;
@@ -57,6 +57,28 @@ fn compare(found: &Value, wanted: &Value, what: &str) {
     assert_eq!(numbers(&found["dump_data"]), words, "{what}");
     assert!(found["time"].as_str().unwrap().starts_with("2024-05-17T10:20:"), "{what}: {found}");
     assert_eq!(found["problems"].as_array().unwrap().len(), 0, "{what}: {found}");
+}
+
+#[test]
+fn what_people_see() {
+    let lab = Lab::new("x64-19041", Story::ErrorLog);
+    let text = lab.run(Kind::BitmapKernel, "!errlog", false).stdout;
+    let wanted = r#"
+Entry E  Fri May 17 10:20:20.000 2024 (UTC + 0:00)
+    Driver        B  \Driver\faultdrv  (faultdrv.sys)
+    Device        C  \Device\Sensor0
+    Error         c0040002  event 2  IO_ERR_INSUFFICIENT_RESOURCES: the driver got no memory or other resource it needs
+    Final status  c0000185  STATUS_IO_DEVICE_ERROR: the device reported an I/O error
+    Request       IRP_MJ_CLOSE (2), 0 retries, sequence 2, unique value 20
+    IOCTL         222004  (the request carries none)
+    Data          d00d0000 d00d0001
+    Strings       "\Device\Sensor0"
+                  "channel 7"
+"#;
+    let found = shown(&text, "I/O errors");
+    assert!(found.starts_with("I/O errors not yet in the event log, oldest first:\n\nEntry A"), "{found}");
+    assert!(found.contains(wanted), "{found}");
+    assert!(found.ends_with("\n12 entries\n"), "{found}");
 }
 
 #[test]

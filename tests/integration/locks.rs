@@ -1,4 +1,5 @@
-//! `!locks` on every generation, in dumps that hold the resources and in those that do not.
+//! `!locks`, `!object`, `!drvobj` and `!devstack` on every generation, in dumps that hold what they show and in those that
+//! do not.
 
 use super::program::{Run, arg, kd};
 use kd_tests::lab::layout::{GENERATIONS, Generation, Machine};
@@ -60,6 +61,33 @@ fn plain(list: &Value) -> Vec<u64> {
     list.as_array().unwrap().iter().map(|n| n.as_u64().unwrap()).collect()
 }
 
+/// What a command shows, from its first line on, with a letter in place of each address and without thread ids: the same
+/// however the laboratory grows.
+pub fn shown(text: &str, first: &str) -> String {
+    let mut known: Vec<String> = Vec::new();
+    let mut shown = String::new();
+    for line in text.lines().skip_while(|line| !line.starts_with(first)) {
+        let mut rest = line.trim_end();
+        while let Some(start) = rest.find("ffff") {
+            let (before, from) = rest.split_at(start);
+            let end = from.find(|c: char| !c.is_ascii_hexdigit() && c != '`').unwrap_or(from.len());
+            let address = from[..end].replace('`', "");
+            let index = known.iter().position(|a| *a == address).unwrap_or_else(|| {
+                known.push(address);
+                known.len() - 1
+            });
+            shown += &format!("{before}{}", char::from(b'A' + index as u8));
+            rest = &from[end..];
+        }
+        shown += &format!("{rest}\n");
+    }
+    let words = shown.split("Cid 0004.").enumerate().map(|(index, part)| match index {
+        0 => part.to_owned(),
+        _ => format!("Cid 0004.N{}", part.trim_start_matches(|c: char| c.is_ascii_hexdigit())),
+    });
+    words.collect()
+}
+
 /// Two kinds of dump with the kernel's memory, other ones for each generation.
 pub fn kinds(g: &Generation, index: usize) -> [Kind; 2] {
     let wide = [Kind::Full, Kind::BitmapKernel, Kind::RangeKernel, Kind::Automatic, Kind::RangeComplete];
@@ -74,10 +102,13 @@ fn resources_and_circles_are_those_of_the_system() {
         let lab = Lab::new(g.name, Story::Deadlock);
         for kind in kinds(g, index) {
             let what = format!("{} {kind:?}", g.name);
-            let records = lab.run(kind, "!locks -d; !locks -deadlock", true).records();
+            let commands = r"!locks -d; !locks -deadlock; !object \; !object 0 Driver; !drvobj faultdrv 3; !devstack Sensor0";
+            let records = lab.run(kind, commands, true).records();
             let data = |name: &str| &records.iter().find(|r| r["command"] == name).unwrap()["data"];
             compare(data("!locks -d"), &lab.facts["resources"], &what);
             circle(data("!locks -deadlock"), &lab.facts["deadlock"], &what);
+            objects(data(r"!object \"), data("!object 0 Driver"), &lab.facts["objects"], &what);
+            driver(data("!drvobj faultdrv 3"), data("!devstack Sensor0"), &lab.facts["driver"], &what);
         }
     }
 }
@@ -109,6 +140,48 @@ fn compare(data: &Value, truth: &Value, what: &str) {
         }
         assert_eq!(found["problems"].as_array().unwrap().len(), 0, "{what}: {found}");
     }
+}
+
+/// The root directory, and every named driver.
+fn objects(root: &Value, drivers: &Value, truth: &Value, what: &str) {
+    let all = truth.as_array().unwrap();
+    let path = |o: &Value| o["path"].as_str().unwrap().to_owned();
+    let mut wanted: Vec<(u64, String)> = all
+        .iter()
+        .filter(|o| path(o).matches('\\').count() == 1)
+        .map(|o| (o["object"].as_u64().unwrap(), path(o)[1..].to_owned()))
+        .collect();
+    let contents = root["contents"].as_array().unwrap();
+    let mut found: Vec<(u64, String)> =
+        contents.iter().map(|o| (number(&o["object"]), o["name"].as_str().unwrap().to_owned())).collect();
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted, "{what}");
+    let mut wanted: Vec<String> = all.iter().filter(|o| o["type"] == "Driver").map(path).collect();
+    let mut found: Vec<String> = drivers["objects"].as_array().unwrap().iter().map(path).collect();
+    wanted.sort_unstable();
+    found.sort_unstable();
+    assert_eq!(found, wanted, "{what}");
+}
+
+/// A driver with two devices, the second on top of the first.
+fn driver(driver: &Value, stack: &Value, truth: &Value, what: &str) {
+    assert_eq!(number(&driver["driver"]), truth["driver"], "{what}");
+    assert_eq!(
+        (&driver["name"], &driver["image"]),
+        (&r"\Driver\faultdrv".into(), &"faultdrv.sys".into()),
+        "{what}"
+    );
+    let top_first: Vec<u64> = plain(&truth["devices"]).into_iter().rev().collect();
+    let devices = |list: &Value| -> Vec<u64> {
+        list["devices"].as_array().unwrap().iter().map(|d| number(&d["device"])).collect()
+    };
+    assert_eq!(devices(driver), top_first, "{what}");
+    assert_eq!(devices(stack), top_first, "{what}");
+    let read =
+        driver["routines"].as_array().unwrap().iter().find(|r| r["name"] == "[03] IRP_MJ_READ").unwrap();
+    assert_eq!(read["symbol"], "faultdrv!DispatchRead", "{what}");
+    assert_eq!(driver["suspicious"].as_array().unwrap().len(), 0, "{what}: {driver}");
 }
 
 /// Two threads in a circle, one behind them.
@@ -154,6 +227,46 @@ fn one_resource_by_its_address_and_by_both_names() {
     assert_eq!(text.matches(&format!("Resource @ {file:#x}    Exclusively owned")).count(), 2, "{text}");
     assert_eq!(text.matches("1 total locks, 1 locks currently held").count(), 2, "{text}");
     assert!(text.contains("Waiting: (WrResource)"), "{text}");
+}
+
+#[test]
+fn what_people_see() {
+    let lab = Lab::new("x64-19041", Story::Deadlock);
+    let text = lab.run(Kind::BitmapKernel, "!locks; !locks -deadlock", false).stdout;
+    let wanted = "\
+**** DUMP OF ALL RESOURCE OBJECTS ****
+KD: Scanning for held locks...
+
+Resource @ nt!IopDatabaseResource (0xA)    Exclusively owned
+    Contention Count = 2
+     Threads: B-01<*>
+Resource @ nt!CmpRegistryLock (0xC)    Shared 2 owning threads
+    Contention Count = 4
+     Threads: B-01<*>    D-02<*>
+Resource @ 0xE    Exclusively owned
+    Contention Count = 3
+    NumberOfExclusiveWaiters = 2
+     Threads: F-01<*>
+     Threads Waiting On Exclusive Access:
+              G    H
+Resource @ 0xI    Exclusively owned
+    Contention Count = 1
+    NumberOfExclusiveWaiters = 1
+     Threads: G-01<*>
+     Threads Waiting On Exclusive Access:
+              F
+5 total locks, 4 locks currently held
+DEADLOCK 1: 2 threads wait for each other
+  THREAD F  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveVcb+0xc
+    waits for exclusive access to resource 0xI, owned by thread G
+  THREAD G  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveFcb+0xc
+    waits for exclusive access to resource 0xE, owned by thread F
+  and so back to thread F
+  1 more wait behind them:
+    THREAD H  Cid 0004.N System
+";
+    let found = shown(&text, "**** DUMP");
+    assert!(found.starts_with(wanted), "{found}");
 }
 
 #[test]

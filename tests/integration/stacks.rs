@@ -232,6 +232,12 @@ fn stacks_of_compiled_kernels_are_those_they_ran() {
                     continue;
                 }
                 let shown = run(&mut session, &format!(".thread /p {:#x}", thread.ethread.0));
+                // Ended, or in the page file: there is nothing to walk, and that is said.
+                if thread.stack.is_empty() && generation.machine != Machine::Arm64 {
+                    assert!(shown.contains("Unable to read the thread's stack"), "{name}: {shown}");
+                    right += 1;
+                    continue;
+                }
                 let frames = session.scope(None).unwrap().stack(64).unwrap_or_default();
                 let wanted: Vec<_> = thread.stack.iter().collect();
                 // Behind the frames of a thread whose program is not in memory there is the program's address alone.

@@ -40,7 +40,7 @@ for generation; do
     printf '#define MAJOR %s\n#define MINOR %s\n#define BUILD %s\n#define REVISION %s\n#define VERSION_TEXT "%s.%s.%s.%s"\n#define NAME "%s"\n#define COMPANY "%s"\n#define DESCRIPTION "%s"\n#include "version.rc"\n' \
       $major $minor $build $revision $major $minor $build $revision "$file" "$company" "$description" > "obj/$name.rc"
     llvm-rc$suffix /I "$here" /FO "obj/$name.res" "obj/$name.rc"
-    lld-link$suffix /nologo /nodefaultlib /machine:$machine /debug:full /release /opt:noref /opt:noicf /safeseh:no \
+    lld-link$suffix /nologo /threads:1 /nodefaultlib /machine:$machine /debug:full /release /opt:noref /opt:noicf /safeseh:no \
       /timestamp:$((0x66210000 + build)) /out:"$file" /pdb:"$pdb" /pdbaltpath:"$pdb" \
       /pdbsourcepath:'C:\kernels' "obj/$name.obj" "obj/$name.res" "$@"
   }

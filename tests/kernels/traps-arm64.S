@@ -206,3 +206,61 @@ KiLargeFrame:
   .seh_endepilogue
   ret
   .seh_endproc
+
+// Functions whose unwind data is one packed word, as Microsoft's compiler writes it for most: words by hand, bits of
+// function length / 4, vector registers, integer registers, homed parameters, link register, frame size / 16.
+  .macro PACKED name, end, vectors, integers, link, size
+  .section .pdata,"dr"
+  .p2align 2
+  .rva \name
+  .long 1 + ((\end - \name) / 4) * 4 + (\vectors << 13) + (\integers << 16) + (\link << 21) + ((\size / 16) << 23)
+  .text
+  .endm
+
+  .globl KiPackedChain
+  .p2align 4
+KiPackedChain:
+  stp x19, x20, [sp, #-0x20]!
+  stp x21, x22, [sp, #0x10]
+  stp x29, x30, [sp, #-0x30]!
+  mov x29, sp
+  mov x19, x0
+  bl KiLeaf
+  ldp x29, x30, [sp], #0x30
+  ldp x21, x22, [sp, #0x10]
+  ldp x19, x20, [sp], #0x20
+  ret
+1:
+  PACKED KiPackedChain, 1b, 0, 4, 3, 0x50
+
+  .globl KiPackedLink
+  .p2align 4
+KiPackedLink:
+  stp x19, x20, [sp, #-0x20]!
+  stp x21, x30, [sp, #0x10]
+  sub sp, sp, #0x20
+  mov x19, x0
+  bl KiLeaf
+  add sp, sp, #0x20
+  ldp x21, x30, [sp, #0x10]
+  ldp x19, x20, [sp], #0x20
+  ret
+1:
+  PACKED KiPackedLink, 1b, 0, 3, 1, 0x40
+
+  .globl KiPackedSigned
+  .p2align 4
+KiPackedSigned:
+  pacibsp
+  stp x19, x20, [sp, #-0x20]!
+  stp d8, d9, [sp, #0x10]
+  stp x29, x30, [sp, #-0x20]!
+  mov x29, sp
+  bl KiLeaf
+  ldp x29, x30, [sp], #0x20
+  ldp d8, d9, [sp, #0x10]
+  ldp x19, x20, [sp], #0x20
+  autibsp
+  ret
+1:
+  PACKED KiPackedSigned, 1b, 1, 2, 2, 0x40

@@ -331,6 +331,10 @@ fn stack(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String, name: &dyn F
     }
 }
 
+/// The columns of a call in line, which has no frame of its own.
+const INLINE: &str = "(Inline Function) --------`-------- : --------`-------- --------`-------- --------`-------- --------`-------- : ";
+const INLINE_X86: &str = "(Inline) -------- -------- -------- -------- ";
+
 /// The unwound frames, in the columns of `kb` but with both addresses, as KD has them here. In JSON `frames`, as of `k`.
 fn frames(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String) {
     let wide = crash.pointer_size == 8;
@@ -340,6 +344,14 @@ fn frames(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String) {
             out.record("", |out| {
                 let at = if wide { frame.sp } else { frame.fp };
                 out.data("number", Value::UInt(number as u64));
+                out.data("inlined", Value::Bool(frame.inline));
+                out.data("ip", Value::Hex(frame.ip.0));
+                if frame.inline {
+                    out.text(if wide { INLINE } else { INLINE_X86 });
+                    out.styled_field("symbol", Value::Text(&frame.site), Style::Symbol, &frame.site);
+                    out.end_line();
+                    return;
+                }
                 out.field("child_sp", Value::Hex(at.0), &show(at));
                 out.text(" ");
                 out.field("return_address", Value::Hex(frame.return_address.0), &show(frame.return_address));
@@ -354,7 +366,6 @@ fn frames(out: &Out<'_>, crash: &Crash, show: &dyn Fn(Va) -> String) {
                     }
                 });
                 out.text(if wide { ": " } else { "" });
-                out.data("ip", Value::Hex(frame.ip.0));
                 out.styled_field("symbol", Value::Text(&frame.site), Style::Symbol, &frame.site);
                 out.end_line();
             });

@@ -332,7 +332,7 @@ fn read_stack(crash: &mut Crash, session: &Session<'_>, low: Option<Va>) {
     let frames = frames.unwrap_or_default();
     let certain = stack::certain(&frames);
     let sp = crash.context.as_ref().map(|context| context.registers.sp);
-    if let [_, .., last] = certain {
+    if let Some(last) = certain.last().filter(|_| stack::caller(certain).is_some()) {
         crash.stack = stack::places(&crash.modules, crash.pointer_size, certain);
         crash.walked = certain.to_vec();
         if certain.len() == frames.len() && last.missing.is_empty() {

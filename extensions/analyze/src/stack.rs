@@ -74,7 +74,13 @@ pub fn certain(frames: &[Frame]) -> &[Frame] {
     frames.get(..end).unwrap_or_default()
 }
 
-/// The places of unwound frames. The innermost is the fault itself and is left out.
+/// The number of the innermost caller: of the first frame after the fault's own. Calls in line have none.
+pub fn caller(frames: &[Frame]) -> Option<usize> {
+    let mut real = frames.iter().enumerate().filter(|(_, frame)| !frame.inline);
+    real.nth(1).map(|(number, _)| number)
+}
+
+/// The places of the callers among unwound frames.
 pub fn places(modules: &[Module], pointer_size: u32, frames: &[Frame]) -> Vec<Candidate> {
     let place = |(number, frame): (usize, &Frame)| {
         Some(Candidate {
@@ -87,7 +93,8 @@ pub fn places(modules: &[Module], pointer_size: u32, frames: &[Frame]) -> Vec<Ca
             weak: false,
         })
     };
-    frames.iter().enumerate().skip(1).filter_map(place).collect()
+    let callers = frames.iter().enumerate().skip(caller(frames).unwrap_or(frames.len()));
+    callers.filter(|(_, frame)| !frame.inline).filter_map(place).collect()
 }
 
 /// Words of `stack`, which begins at `sp`, that may be return addresses.
@@ -286,7 +293,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_walk_is_trusted_up_to_the_first_guess() {
-        let frame = |sp, ip, source| Frame {
+        let frame = |sp, ip, source, inline| Frame {
             ip: Va(ip),
             sp: Va(sp),
             fp: Va(0),
@@ -295,22 +302,24 @@ pub(crate) mod tests {
             arguments: [None; 4],
             source,
             exact: false,
-            inline: false,
+            inline,
             site: String::new(),
             missing: String::new(),
         };
         let walked = [
-            frame(0x100, 0x1100, Source::Context),
-            frame(0x140, 0x8200, Source::Unwind),
-            frame(0x180, 0x7fff_0000, Source::Unwind),
-            frame(0x1c0, 0x8300, Source::Scan),
-            frame(0x200, 0x8400, Source::Unwind),
+            frame(0x100, 0x1100, Source::Context, true),
+            frame(0x100, 0x1100, Source::Context, false),
+            frame(0x140, 0x8200, Source::Unwind, true),
+            frame(0x140, 0x8200, Source::Unwind, false),
+            frame(0x180, 0x7fff_0000, Source::Unwind, false),
+            frame(0x1c0, 0x8300, Source::Scan, false),
+            frame(0x200, 0x8400, Source::Unwind, false),
         ];
         let modules = [module("nt", 0x1000, 0x1000), module("bad", 0x8000, 0x1000)];
         let found = places(&modules, 8, certain(&walked));
         let summary: Vec<_> = found.iter().map(|c| (c.frame, c.at.0, c.value.0, c.module)).collect();
-        assert_eq!(summary, [(Some(1), 0x138, 0x8200, 1)]);
-        assert_eq!(certain(&walked[..2]).len(), 2);
+        assert_eq!(summary, [(Some(3), 0x138, 0x8200, 1)]);
+        assert_eq!((certain(&walked).len(), caller(&walked), caller(&walked[..2])), (5, Some(3), None));
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use crate::findings::{Access, Confidence, Culprit, Who};
 use crate::model::{Crash, From};
 use crate::roles::{Nature, Role, nature};
-use crate::stack::Candidate;
+use crate::stack::{Candidate, caller};
 use crate::windows::{Class, class};
 use kd_sdk::address::Va;
 use kd_sdk::target::Machine;
@@ -270,7 +270,7 @@ impl<'c> Case<'c> {
     pub fn weigh_callers(&mut self) {
         let Some(context) = self.crash.context.as_ref() else { return };
         let Some(first) = self.crash.stack.first().cloned() else { return };
-        let unwound = first.frame == Some(1);
+        let unwound = first.frame.is_some() && first.frame == caller(&self.crash.walked);
         if !unwound && (first.at != context.registers.sp || first.weak) {
             return;
         }

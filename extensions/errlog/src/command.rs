@@ -1,8 +1,8 @@
 //! `!errlog`: output.
 
-use crate::model::{self, Names};
+use crate::model::Names;
 use kd_sdk::nt::error_log::{self, Entry};
-use kd_sdk::nt::{status, string, time};
+use kd_sdk::nt::{io, status, string, time};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -180,7 +180,7 @@ impl Page<'_> {
     fn request(&self, entry: &Entry) {
         let out = self.out;
         let major = entry.major_function;
-        let name = model::major_name(major);
+        let name = io::major_name(major);
         self.label("Request");
         out.data("major_name", name.map_or(Value::Null, Value::Text));
         let shown = name.map_or(format!("major function {major:x}"), |name| format!("{name} ({major:x})"));
@@ -207,7 +207,7 @@ impl Page<'_> {
         if entry.io_control != 0 {
             self.label("IOCTL");
             let parts = if CONTROL.contains(&major) {
-                model::control_code(entry.io_control)
+                io::control_code(entry.io_control)
             } else {
                 "(the request carries none)".to_owned()
             };

@@ -255,14 +255,22 @@ impl View<'_> {
             }
             out.field("waiters", Value::UInt(waiters as u64), &format!(", {waiters} behind it"));
             out.end_line();
-            let mut locks: Vec<Va> =
-                self.edges.iter().filter(|edge| edge.owner.0 == thread).map(|edge| edge.lock).collect();
+            let mut locks: Vec<(&str, Va)> = self
+                .edges
+                .iter()
+                .filter(|edge| edge.owner.0 == thread)
+                .map(|edge| (edge.kind, edge.lock))
+                .collect();
             locks.sort_unstable();
             locks.dedup();
             out.list("locks", |out| {
-                for lock in locks {
+                for (kind, lock) in locks {
                     let name = symbol(self.session, lock).map_or(String::new(), |name| format!("  {name}"));
-                    out.field("", Value::Hex(lock.0), &format!("    has 0x{}{name}", self.show(lock)));
+                    let text = match kind {
+                        "thread" => "    its end is waited for".to_owned(),
+                        kind => format!("    has {kind} 0x{}{name}", self.show(lock)),
+                    };
+                    out.field("", Value::Hex(lock.0), &text);
                     out.end_line();
                 }
             });

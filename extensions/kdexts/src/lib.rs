@@ -1,11 +1,14 @@
-//! `!locks`: executive resources, who has them, who waits, and who waits in a circle.
+//! The kernel's objects: `!locks` (executive resources and deadlocks), `!object`, `!drvobj`, `!devobj`, `!devstack`, `!error`.
 //!
-//! [`kd_sdk::nt::lock`] reads them; [`mod@locks`] is the command, [`graph`] finds circles among those that wait,
-//! [`deadlock`] collects what waits for what and prints the circles.
+//! What is known of the kernel is in [`kd_sdk::nt`]; here are arguments and output, a command or a family a file.
+//! [`graph`] finds circles among those that wait, [`deadlock`] collects what waits for what and prints them.
 
 mod deadlock;
+mod error;
 mod graph;
+mod io;
 mod locks;
+mod object;
 
 use kd_sdk::abi::needs;
 use kd_sdk::prelude::*;
@@ -19,4 +22,49 @@ kd_command! {
     needs: needs::TARGET | needs::KERNEL_TYPES,
 }
 
-export_extension! { summary: "Kernel objects: !locks" }
+kd_command! {
+    name: "object",
+    summary: "Show an object of the kernel: type, counts, name, contents",
+    usage: "ADDRESS [FLAGS] | \\PATH [FLAGS] | 0 TYPENAME",
+    run: object::object,
+    help: include_str!("object.txt"),
+    needs: needs::TARGET | needs::KERNEL_TYPES,
+}
+
+kd_command! {
+    name: "drvobj",
+    summary: "Show a driver: devices, dispatch routines",
+    usage: "ADDRESS|NAME [FLAGS]",
+    run: io::drvobj,
+    help: include_str!("io.txt"),
+    needs: needs::TARGET | needs::KERNEL_TYPES,
+}
+
+kd_command! {
+    name: "devobj",
+    summary: "Show a device",
+    usage: "ADDRESS|NAME",
+    run: io::devobj,
+    help: include_str!("io.txt"),
+    needs: needs::TARGET | needs::KERNEL_TYPES,
+}
+
+kd_command! {
+    name: "devstack",
+    summary: "Show the stack of devices that a device is in",
+    usage: "ADDRESS|NAME",
+    run: io::devstack,
+    help: include_str!("io.txt"),
+    needs: needs::TARGET | needs::KERNEL_TYPES,
+}
+
+kd_command! {
+    name: "error",
+    summary: "Explain a status or an error code",
+    usage: "VALUE [1]",
+    run: error::error,
+    help: include_str!("error.txt"),
+    needs: 0,
+}
+
+export_extension! { summary: "The kernel's objects: locks, named objects, drivers, devices, codes" }

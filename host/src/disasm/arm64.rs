@@ -36,6 +36,10 @@ pub fn decode(va: Va, bytes: &[u8], resolve: Resolve<'_>) -> Option<Instruction>
     // The offset of adrp counts from the page of the instruction.
     let origin = if mnemonic == "adrp" { va.page() } else { va };
     instruction.operands = rewrite(operands, origin, resolve);
+    // The decoder leaves out an extension without a shift where it is that of a 32-bit register.
+    if word & 0xffe0_0000 & !0x6000_0000 == 0x8b20_0000 && word >> 10 & 0x3f == 0b01_0000 {
+        instruction.operands.push_str(",uxtw");
+    }
     instruction.flow = flow(word, va);
     Some(instruction)
 }

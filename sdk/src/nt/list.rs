@@ -124,7 +124,7 @@ pub(super) fn wild(memory: &Memory<'_>, from: Va, to: Va) -> Option<&'static str
     if to.is_null() {
         return Some("nowhere");
     }
-    if to.0 % pointer != 0 {
+    if !to.0.is_multiple_of(pointer) {
         return Some("which is not aligned as a pointer is");
     }
     (target.is_kernel(from) && !target.is_kernel(to)).then_some("which is not in the kernel's half of memory")

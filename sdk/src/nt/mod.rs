@@ -6,8 +6,16 @@
 //!
 //! [`Session`]: crate::session::Session
 
+pub mod bare;
+pub mod clock;
+pub mod directory;
 pub mod error_log;
+pub mod handle;
 pub mod heap;
+pub mod io;
+pub mod irp;
+pub mod job;
+pub mod kernel;
 pub mod list;
 pub mod lock;
 pub mod memory;
@@ -15,12 +23,18 @@ pub mod object;
 pub mod pagefile;
 pub mod pfn;
 pub mod pool;
+pub mod process;
+pub mod ready;
 pub mod salvage;
 pub mod section;
 pub mod status;
 pub mod string;
+pub mod thread;
 pub mod time;
+pub mod token;
 pub mod tree;
+pub mod vad;
+pub mod wait;
 
 use crate::address::Va;
 use crate::error::{Error, Result};

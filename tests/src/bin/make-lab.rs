@@ -2,8 +2,8 @@
 //!
 //! `cargo run -p kd-tests --bin make-lab -- FOLDER [GENERATION[:STORY]…]`: `GENERATION-KIND.dmp` in every kind, the
 //! physical memory as it is in `GENERATION.raw`, and `GENERATION.json`: the truth, and the frames that each kind holds.
-//! Of a story (`x64-19041:deadlock`; `huge` is one too) it writes `GENERATION-STORY.dmp`, all used memory, with its truth
-//! and a symbol store in `symbols`.
+//! Of a story (`x64-19041:deadlock`; `huge` is one too) it writes `GENERATION-STORY.dmp`, all used memory or the kind
+//! that a number tells (`x64-19041:deadlock:1`), with its truth and a symbol store in `symbols`.
 
 use kd_sdk::address::PAGE_SIZE;
 use kd_tests::lab::layout::GENERATIONS;
@@ -24,7 +24,8 @@ fn main() -> io::Result<()> {
     fs::create_dir_all(&folder)?;
     for name in names {
         if let Some((generation, story)) = name.split_once(':') {
-            tell(&folder, generation, story)?;
+            let (story, kind) = story.split_once(':').unwrap_or((story, "5"));
+            tell(&folder, generation, story, kind)?;
             continue;
         }
         let world = World::build(Options::new(&name));
@@ -54,12 +55,14 @@ fn main() -> io::Result<()> {
 }
 
 /// Writes one story.
-fn tell(folder: &Path, generation: &str, name: &str) -> io::Result<()> {
+fn tell(folder: &Path, generation: &str, name: &str, kind: &str) -> io::Result<()> {
+    let kind = Kind::ALL.into_iter().find(|k| (*k as u32).to_string() == kind);
+    let kind = kind.ok_or_else(|| io::Error::other("kinds are numbers from 1 to 10"))?;
     let found = Story::ALL.into_iter().chain([(Story::Huge, "huge")]).find(|s| s.1 == name);
     let story = found.ok_or_else(|| io::Error::other(format!("no story {name}")))?.0;
     let world = World::build(Options::of(generation, story));
     let path = folder.join(format!("{generation}-{name}"));
-    writer::write(&world, Kind::BitmapFull, &path.with_extension("dmp"))?;
+    writer::write(&world, kind, &path.with_extension("dmp"))?;
     fs::write(path.with_extension("json"), serde_json::to_vec_pretty(&world.truth())?)?;
     world.write_symbols(&folder.join("symbols"))?;
     println!("{generation}:{name}: {} frames with contents", world.memory.captured(false).count());

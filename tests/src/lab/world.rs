@@ -5,9 +5,11 @@
 
 mod counters;
 mod crash;
+mod errors;
 mod fields;
 mod files;
 mod heap;
+mod narrow;
 mod objects;
 mod pages;
 mod parts;
@@ -235,6 +237,8 @@ pub struct World {
     spaces: Vec<AddressSpace>,
     /// Images of the program and of the system's user half.
     pub user_images: Vec<Image>,
+    /// Images of the program's 32-bit half.
+    pub narrow_images: Vec<Image>,
     /// Lowest and highest address of each thread's kernel stack, as in `threads`.
     stack_limits: Vec<(Va, Va)>,
     /// An event that nobody signals.
@@ -275,6 +279,7 @@ impl World {
             files: files::Files::default(),
             spaces: Vec::new(),
             user_images: Vec::new(),
+            narrow_images: Vec::new(),
             stack_limits: Vec::new(),
             event: Va(0),
             thread: Va(0),
@@ -329,7 +334,7 @@ impl World {
 
     /// Writes the symbols of all images into a folder, laid out as a symbol store.
     pub fn write_symbols(&self, folder: &std::path::Path) -> std::io::Result<()> {
-        for image in self.images.iter().chain(&self.user_images) {
+        for image in self.images.iter().chain(&self.user_images).chain(&self.narrow_images) {
             let store = folder.join(&image.pdb).join(image.symbol_key());
             std::fs::create_dir_all(&store)?;
             let symbols = image.symbols_file.clone();

@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::*;
-use crate::commands::frames::site;
+use crate::commands::frames::{Row, rows, with_displacement};
 use crate::commands::stack::{Look, show_frames};
 use crate::target::Registers;
 use crate::target::context::layout;
@@ -63,10 +63,11 @@ unsafe extern "C" fn walk(ctx: Ctx, from: *const abi::ContextRef, most: u32, sin
     unsafe {
         guard(ctx, |bridge| {
             let (scope, start) = context_of(bridge, from)?;
-            for frame in frames(bridge, &scope, start, most)? {
-                let site = site(&scope, frame.ip);
-                let missing = frame.missing.map(|missing| missing.to_string()).unwrap_or_default();
-                let info = frame_info(&scope, &frame, &site, &missing);
+            let frames = frames(bridge, &scope, start, most)?;
+            for row in rows(&scope, &frames, false).iter().take(most as usize) {
+                let site = with_displacement(&row.name, row.displacement);
+                let missing = row.frame.missing.map(|missing| missing.to_string()).unwrap_or_default();
+                let info = frame_info(&scope, row, &site, &missing);
                 if (sink.visit)(sink.ctx, &info) != 0 {
                     break;
                 }
@@ -76,10 +77,12 @@ unsafe extern "C" fn walk(ctx: Ctx, from: *const abi::ContextRef, most: u32, sin
     }
 }
 
-fn frame_info<'t>(scope: &Scope, frame: &Frame, site: &'t str, missing: &'t str) -> abi::FrameInfo<'t> {
+fn frame_info<'t>(scope: &Scope, row: &Row<'_>, site: &'t str, missing: &'t str) -> abi::FrameInfo<'t> {
+    let (frame, inline) = (row.frame, row.level > 0);
+    let flags = [(frame.exact, abi::frame_flag::EXACT), (inline, abi::frame_flag::INLINE)];
     let pointer = u64::from(scope.pointer_size());
     let (mut arguments, mut arguments_read) = ([0; 4], 0);
-    for (index, place) in arguments.iter_mut().enumerate() {
+    for (index, place) in arguments.iter_mut().enumerate().filter(|_| !inline) {
         let at = frame.arguments.add(index as u64 * pointer);
         if let Ok(value) = scope.read_number(at, pointer as usize) {
             *place = value;
@@ -104,7 +107,7 @@ fn frame_info<'t>(scope: &Scope, frame: &Frame, site: &'t str, missing: &'t str)
             FrameSource::Trap => abi::frame_source::TRAP,
             FrameSource::Scan => abi::frame_source::SCAN,
         },
-        flags: if frame.exact { abi::frame_flag::EXACT } else { 0 },
+        flags: flags.iter().filter(|(is, _)| *is).map(|(_, bit)| bit).sum(),
         reserved: 0,
         site: RStr::from_str(site),
         missing: RStr::from_str(missing),
@@ -139,7 +142,7 @@ unsafe extern "C" fn show(ctx: Ctx, from: *const abi::ContextRef, most: u32, loo
             };
             let sink = OwnOutput(bridge);
             Out::new(&sink).indented(indent.min(MOST_BLANKS) as usize, |out| {
-                show_frames(&scope, out, look, &frames, false, usize::MAX);
+                show_frames(&scope, out, look, &frames, false, most as usize);
             });
             Ok(())
         })

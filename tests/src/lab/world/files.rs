@@ -82,6 +82,12 @@ impl World {
         [device, vpb]
     }
 
+    /// A driver object that no image belongs to.
+    pub(super) fn volume_driver(&mut self) -> Va {
+        let [device, _] = self.volume();
+        Va(self.get(device, "_DEVICE_OBJECT.DriverObject").unwrap_or(0))
+    }
+
     /// The volume is mounted by a file system's device.
     pub(super) fn volume_of(&mut self, device: Va) {
         let [_, vpb] = self.volume();

@@ -16,13 +16,18 @@ impl World {
     pub(super) fn start_queues(&mut self) {
         let generation = self.options.generation;
         let step = generation.at("_LIST_ENTRY");
-        let mut heads = Vec::new();
+        let (mut heads, mut chains) = (Vec::new(), Vec::new());
         for processor in &self.processors {
             for path in ["_KPRCB.DispatcherReadyListHead", "_KPRCB.LocalSharedReadyQueue.ReadyListHead"] {
                 heads.extend(self.field(processor.prcb, path).map(|at| (at, 32)));
             }
-            for path in ["_KPRCB.DpcListHead", "_KPRCB.WaitListHead", "_KPRCB.DpcData.DpcListHead"] {
+            for path in ["_KPRCB.DpcListHead", "_KPRCB.WaitListHead"] {
                 heads.extend(self.field(processor.prcb, path).map(|at| (at, 1)));
+            }
+            // Ordinary calls and those that run in a thread.
+            for data in self.call_queues(processor.prcb) {
+                heads.extend(self.field(data, "_KDPC_DATA.DpcListHead").map(|at| (at, 1)));
+                chains.extend(self.field(data, "_KDPC_DATA.DpcList"));
             }
         }
         heads.extend(self.variable("KiDispatcherReadyListHead").map(|at| (at, 32)));
@@ -31,6 +36,10 @@ impl World {
             for index in 0..count {
                 self.start_list(head.add(index * step));
             }
+        }
+        for chain in chains {
+            let last = chain.add(generation.machine.pointer_size() as u64);
+            self.write_pointer(last, chain.0); // an empty chain ends at its head
         }
         if self.hides_calls() {
             self.write(self.nt("KiWaitNever"), &WAIT_KEYS.0.to_le_bytes());
@@ -45,6 +54,13 @@ impl World {
                 self.set(entry, "_KTIMER_TABLE_ENTRY.Time", u64::MAX);
             }
         }
+    }
+
+    /// The two queues of deferred calls of a processor, where it has two.
+    fn call_queues(&self, prcb: Va) -> Vec<Va> {
+        let first = self.field(prcb, "_KPRCB.DpcData");
+        let size = self.options.generation.find("_KDPC_DATA").unwrap_or(0);
+        first.into_iter().flat_map(|first| [first, first.add(size)]).collect()
     }
 
     /// The timer table of a processor and its number of slots.

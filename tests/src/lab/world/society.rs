@@ -121,6 +121,7 @@ impl World {
             let file = self.file(person.path);
             self.fill(process, "_EPROCESS", &[("SectionBaseAddress", base), ("ImageFilePointer", file.0)]);
             told["section_base"] = base.into();
+            told["section_object"] = self.origin(process, person.path).0.into();
             told["file_object"] = file.0.into();
             if person.id != ZOMBIE {
                 self.describe_memory(process, person, base);
@@ -216,10 +217,11 @@ impl World {
                 backing: Backing::Private,
             });
         }
-        self.map_ranges(process, ranges);
         if person.id == PROGRAM {
-            return;
+            ranges.extend(self.narrow_ranges());
+            return self.map_ranges(process, ranges);
         }
+        self.map_ranges(process, ranges);
         let path = format!("C:{}", person.path);
         let root = self.root_of(process);
         let session = person.session.unwrap_or(0);
@@ -227,6 +229,25 @@ impl World {
             world.share_library();
             world.environment(process, &path, person.arguments, session);
         });
+    }
+
+    /// The section object that the process was made from.
+    fn origin(&mut self, process: Va, path: &str) -> Va {
+        let generation = self.options.generation;
+        let pages = u64::from(self.user_images[1].size).div_ceil(PAGE_SIZE);
+        let section = self.mapped_file(path, pages, true);
+        let structure = if generation.find("_SECTION").is_some() { "_SECTION" } else { "_SECTION_OBJECT" };
+        let object = self.new_object("Section", generation.at(structure), None);
+        let segment = self.get(section.control_area, "_CONTROL_AREA.Segment").unwrap_or(0);
+        self.set(object, "_SECTION_OBJECT.Segment", segment);
+        let fields = [
+            ("u1.ControlArea", section.control_area.0),
+            ("SizeOfSection", pages << 12),
+            ("u.Flags.Image", 1),
+        ];
+        self.fill(object, "_SECTION", &fields);
+        self.set(process, "_EPROCESS.SectionObject", object.0);
+        object
     }
 
     /// Two sessions: services, and the one at the console.

@@ -28,15 +28,15 @@ impl World {
                 self.pool_block(b"Leak", 0x200);
             }
         }
-        if story == Story::Wow64 {
-            self.narrow(program);
-        }
         self.varied_pool();
         self.page_files();
         self.fill_memory();
         match story {
             Story::Idle | Story::Deadlock | Story::ErrorLog => self.asked_for(program),
             _ => self.fault(program, devices),
+        }
+        if story == Story::Wow64 {
+            self.narrow(program);
         }
         self.start_queues();
         self.society();
@@ -195,62 +195,31 @@ impl World {
         self.resource(volume, &[b], true, (0, 1), 1);
         self.set(file, "_ERESOURCE.ExclusiveWaiters", file_event.0);
         self.set(volume, "_ERESOURCE.ExclusiveWaiters", volume_event.0);
+        self.crowded_resource(&drop_call(acquire(&READS, "ExAcquireResourceSharedLite")), [a, c]);
         let text = json!({ "file": file.0, "volume": volume.0, "threads": [a.0, b.0, c.0] });
         self.facts.insert("deadlock".into(), text);
     }
 
-    /// A dozen entries: with and without device, data, strings; one whose driver is unknown.
-    fn error_log(&mut self, [driver, device, _]: [Va; 3]) {
-        let wide = self.options.generation.machine != Machine::X86;
-        let step = self.options.generation.machine.pointer_size() as u64;
-        let mut list = Vec::new();
-        for number in 0..12u32 {
-            let dump_words = number % 4;
-            let strings: &[&str] = match number % 3 {
-                0 => &[],
-                1 => &[r"\Device\Sensor0"],
-                _ => &[r"\Device\Sensor0", "channel 7"],
-            };
-            let text =
-                strings.iter().flat_map(|s| crate::lab::bytes::utf16(&format!("{s}\0"))).collect::<Vec<_>>();
-            // Type, size, list, device, driver, time; then the packet of the SDK.
-            let packet = (if wide { 8 } else { 4 }) + 4 * step + 8;
-            let packet = packet.next_multiple_of(8);
-            let strings_at = 0x28 + 4 * u64::from(dump_words.max(1));
-            let entry = self.pool_block(b"IoEr", packet + strings_at + text.len() as u64);
-            let first = if wide { 8 } else { 4 };
-            let (status, code) = (0xc000_0185u32, 0xc004_0000 | number);
-            self.write(entry, &0xbu16.to_le_bytes());
-            self.write(entry.add(2), &((packet + strings_at) as u16 + text.len() as u16).to_le_bytes());
-            let device = if number % 5 == 4 { 0 } else { device.0 };
-            let driver = if number == 9 { 0 } else { driver.0 };
-            self.write_pointer(entry.add(first + 2 * step), device);
-            self.write_pointer(entry.add(first + 3 * step), driver);
-            let time = super::SYSTEM_TIME - 10_000_000 * u64::from(12 - number);
-            let time_at = (first + 4 * step).next_multiple_of(8);
-            self.write(entry.add(time_at), &time.to_le_bytes());
-            let at = entry.add(time_at + 8);
-            self.write(at, &[number as u8, 0]); // major function, retries
-            self.write(at.add(2), &((dump_words * 4) as u16).to_le_bytes());
-            self.write(at.add(4), &(strings.len() as u16).to_le_bytes());
-            self.write(at.add(6), &(strings_at as u16).to_le_bytes());
-            for (offset, value) in
-                [(0xc, code), (0x10, number * 0x10), (0x14, status), (0x18, number), (0x1c, 0x222004)]
-            {
-                self.write(at.add(offset), &value.to_le_bytes());
-            }
-            for word in 0..dump_words {
-                self.write(at.add(0x28 + 4 * u64::from(word)), &(0xd00d_0000 + word).to_le_bytes());
-            }
-            self.write(at.add(strings_at), &text);
-            self.append(self.nt("IopErrorLogListHead"), entry.add(first));
-            list.push(json!({
-                "entry": entry.0, "device": device, "driver": driver, "time": time, "code": code, "status": status,
-                "sequence": number, "unique": number * 0x10, "strings": strings,
-                "data": (0..dump_words).map(|w| 0xd00d_0000 + w).collect::<Vec<_>>(),
-            }));
-        }
-        self.facts.insert("error_log".into(), list.into());
+    /// A resource that threads share, one of them twice, with one waiting to have it alone and two more to share it.
+    fn crowded_resource(&mut self, chain: &[Call], owners: [Va; 2]) {
+        let generation = self.options.generation;
+        let resource = self.pool_block(b"Ntfs", generation.at("_ERESOURCE"));
+        let event = self.pool_block(b"ReEv", generation.at("_KEVENT"));
+        self.start_object(event, 1, 0);
+        let semaphore = self.pool_block(b"ReSe", generation.at("_KSEMAPHORE"));
+        self.start_object(semaphore, 5, 0);
+        self.set(semaphore, "_KSEMAPHORE.Limit", 0x7fff_ffff);
+        let system = self.processes[0].eprocess;
+        let alone = self.waiter(system, 4, chain, event, 27);
+        let sharing = [(); 2].map(|()| self.waiter(system, 4, chain, semaphore, 27));
+        self.resource(resource, &owners, false, (2, 1), 7);
+        let fields = [("ExclusiveWaiters", event.0), ("SharedWaiters", semaphore.0)];
+        self.fill(resource, "_ERESOURCE", &fields);
+        let text = json!({
+            "resource": resource.0, "event": event.0, "semaphore": semaphore.0, "owners": owners.map(|o| o.0),
+            "exclusive_waiting": [alone.0], "shared_waiting": sharing.map(|t| t.0),
+        });
+        self.facts.insert("crowded_resource".into(), text);
     }
 
     /// A debugger asked for the dump while the program was in its request: no fault.
@@ -318,29 +287,6 @@ impl World {
         let saved = self.registers(&cpu);
         self.runs(0, thread, &cpu);
         self.save_state(saved);
-    }
-
-    /// Marks the program as a 32-bit one, with a 32-bit PEB, on a 64-bit system. Its code stays 64-bit.
-    fn narrow(&mut self, program: Va) {
-        if self.options.generation.machine == Machine::X86 {
-            return;
-        }
-        let generation = self.options.generation;
-        let peb = Va(0x7efd_e000);
-        self.map_user(peb, 0x1000);
-        self.write(peb.add(8), &0x0040_0000u32.to_le_bytes()); // ImageBaseAddress
-        let told = if generation.find("_EPROCESS.WoW64Process").is_some() {
-            let block = self.pool_block(b"Wow6", generation.at("_EWOW64PROCESS"));
-            self.set(block, "_EWOW64PROCESS.Peb", peb.0);
-            self.set(block, "_EWOW64PROCESS.Machine", 0x14c);
-            self.set(program, "_EPROCESS.WoW64Process", block.0);
-            block
-        } else {
-            self.set(program, "_EPROCESS.Wow64Process", peb.0); // the PEB itself
-            peb
-        };
-        self.facts
-            .insert("wow64".into(), json!({ "process": program.0, "peb32": peb.0, "wow64_process": told.0 }));
     }
 
     /// Breaks what readers follow: each damage is of its own kind.

@@ -1,13 +1,13 @@
 //! The program of a story: its images, stack, PEB and TEB in user memory.
 
-use super::World;
+use super::{Story, World};
 use crate::lab::image::Image;
 use crate::lab::layout::Machine;
 use crate::lab::memory::Owner;
-use crate::lab::paging::{Leaf, Size};
+use crate::lab::paging::{Leaf, Scheme, Size};
 use crate::lab::stack::{Call, Place};
 use kd_sdk::address::{PAGE_SIZE, Va};
-use serde_json::json;
+use serde_json::{Value, json};
 
 impl World {
     /// Maps fresh user pages of the crashing program over a range.
@@ -46,19 +46,17 @@ impl World {
         top - 0x40
     }
 
-    /// Where every program has its parts.
+    /// Where every program has its parts. Beside a 32-bit half, all lies below 4 GiB.
     pub(super) fn user_places(&self) -> Places {
-        match self.options.generation.machine {
-            Machine::X86 => {
-                Places { peb: 0x7ffd_f000, teb: 0x7ffd_a000, data: 0x0015_0000, stack: 0x0013_0000 }
-            }
-            _ => Places {
-                peb: 0x7_3450_0000,
-                teb: 0x7_3450_8000,
-                data: 0x01f0_1000_0000,
-                stack: 0x7_3480_0000,
-            },
-        }
+        let is_x86 = self.options.generation.machine == Machine::X86;
+        let narrow_system = matches!(self.system.scheme, Scheme::X86 | Scheme::X86Pae);
+        let (peb, teb, step, data, stack) = match (is_x86, self.options.story == Story::Wow64) {
+            (true, _) if narrow_system => (0x7ffd_f000, 0x7ffd_a000, -0x1000, 0x0015_0000, 0x0013_0000),
+            (true, _) => (0x7efd_e000, 0x7efd_d000, -0x3000, 0x0015_0000, 0x0013_0000),
+            (_, true) => (0x7efd_f000, 0x7efd_b000, -0x3000, 0x0030_0000, 0x0028_0000),
+            _ => (0x7_3450_0000, 0x7_3450_8000, 0x2000, 0x01f0_1000_0000, 0x7_3480_0000),
+        };
+        Places { peb, teb, step, data, stack }
     }
 
     /// The end of a thread's stack of 1 MiB, by its number in the program.
@@ -80,14 +78,21 @@ impl World {
         }
     }
 
-    /// Makes PEB, loader data and parameters of the process whose address space is in use.
+    /// Gives the process whose address space is in use its PEB.
     pub(super) fn environment(&mut self, process: Va, image: &str, arguments: &str, session: u64) {
+        let mut told = self.lay_environment(image, arguments, session);
+        self.set(process, "_EPROCESS.Peb", self.user_places().peb);
+        told["process"] = process.0.into();
+        self.fact("environments", told);
+    }
+
+    /// Makes PEB, loader data and parameters of the program whose address space is in use.
+    pub(super) fn lay_environment(&mut self, image: &str, arguments: &str, session: u64) -> Value {
         let generation = self.options.generation;
         let places = self.user_places();
         let (peb, data) = (Va(places.peb), Va(places.data));
         self.map_user(peb, generation.at("_PEB").next_multiple_of(PAGE_SIZE));
         self.map_user(data, 0x4000);
-        self.set(process, "_EPROCESS.Peb", peb.0);
         let mut modules: Vec<Module> = self.user_images.iter().rev().map(Module::of).collect();
         image.rsplit('\\').next().expect("a name").clone_into(&mut modules[0].name);
         image.clone_into(&mut modules[0].path);
@@ -141,12 +146,9 @@ impl World {
         let entry = Va(text.0.next_multiple_of(0x100));
         self.list_user_modules(loader, entry, data.add(0x2800), &modules);
         let listed = modules.iter().map(Module::truth).collect::<Vec<_>>();
-        self.fact(
-            "environments",
-            json!({ "process": process.0, "peb": peb.0, "ldr": loader.0, "parameters": parameters.0, "image": image,
+        json!({ "peb": peb.0, "ldr": loader.0, "parameters": parameters.0, "image": image,
                 "command_line": command, "current_directory": folder, "modules": listed, "environment": variables,
-                "dll_path": strings[3].1, "window_title": title, "session": session }),
-        );
+                "dll_path": strings[3].1, "window_title": title, "session": session })
     }
 
     fn user_string(&mut self, text: &mut Va, place: Va, string: &str) {
@@ -199,10 +201,7 @@ impl World {
         let generation = self.options.generation;
         let places = self.user_places();
         let size = generation.at("_TEB").next_multiple_of(PAGE_SIZE);
-        let teb = match generation.machine {
-            Machine::X86 => Va(places.teb - size * number),
-            _ => Va(places.teb + size * number),
-        };
+        let teb = Va(places.teb.wrapping_add_signed(places.step * number as i64));
         self.map_user(teb, size);
         self.set(thread, "_KTHREAD.Teb", teb.0);
         let top = self.stack_top(number);
@@ -241,6 +240,8 @@ impl World {
 pub(super) struct Places {
     pub peb: u64,
     pub teb: u64,
+    /// From one TEB to the next.
+    pub step: i64,
     pub data: u64,
     pub stack: u64,
 }
@@ -267,7 +268,7 @@ impl Module {
         }
     }
 
-    fn truth(&self) -> serde_json::Value {
+    fn truth(&self) -> Value {
         json!({ "base": self.base, "size": self.size, "name": self.name, "path": self.path, "stamp": self.stamp })
     }
 }
