@@ -134,6 +134,10 @@ impl Names {
             Owner::Pool(kind) => plain("pool", kind.name().to_owned(), kind.key()),
             Owner::Window => plain("awe", "AWE".to_owned(), ""),
             Owner::Dangling => plain("driver_locked", "Driver Locked Pages".to_owned(), ""),
+            Owner::Region(region) => {
+                let name = owners.region_name(region);
+                plain("system", format!("System ( {name} )"), name)
+            }
             Owner::System => plain("system", "System".to_owned(), ""),
             Owner::Unknown => plain("unknown", "Unknown".to_owned(), ""),
         }

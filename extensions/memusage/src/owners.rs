@@ -35,6 +35,8 @@ pub enum Owner {
     Window,
     /// Allocated or locked by a driver: no page table holds it.
     Dangling,
+    /// The kernel's, for what this type of its addresses is for.
+    Region(u8),
     /// The kernel's, for something else.
     System,
     /// Not to be found out.
@@ -60,6 +62,8 @@ pub struct Owners<'a> {
     /// First and last byte of each driver, ascending.
     images: Vec<(u64, u64)>,
     pools: Vec<pool::Range>,
+    /// What each 512 GB of the kernel's half are for, and the names of these uses.
+    regions: (Vec<u8>, HashMap<u8, String>),
     /// The process that a page table belongs to.
     tables: HashMap<u64, Option<u32>>,
     /// The control area of a subsection.
@@ -88,6 +92,26 @@ fn tops(session: &Session<'_>, root: Pa) -> Vec<Pfn> {
     found
 }
 
+/// What the kernel assigned each of its top-level entries to, since Windows 10, and what these uses are called.
+fn regions(session: &Session<'_>) -> (Vec<u8>, HashMap<u8, String>) {
+    let read = || -> Result<(Vec<u8>, HashMap<u8, String>)> {
+        let of = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION")?;
+        let field = of.require("Vs.SystemVaType")?;
+        let at = memory::needed(session, "MiState")?.add(field.offset);
+        let types = session.memory().bytes(at, usize::try_from(field.size.min(256)).unwrap_or(0))?;
+        let names = memory::kernel_type(session, "_MI_SYSTEM_VA_TYPE")?;
+        let mut known = HashMap::new();
+        // Type 0 is for addresses that are not used.
+        for &region in types.iter().filter(|&&region| region != 0) {
+            if let Some(name) = names.enum_name(region.into()) {
+                known.insert(region, name.trim_start_matches("MiVa").to_owned());
+            }
+        }
+        Ok((types, known))
+    };
+    read().unwrap_or_default()
+}
+
 impl<'a> Owners<'a> {
     /// Learns of processes, drivers and pools.
     ///
@@ -97,7 +121,7 @@ impl<'a> Owners<'a> {
         let mut refused = Vec::new();
         let (mut processes, mut tables) = (Vec::new(), HashMap::new());
         match memory::charges(session) {
-            Ok((charges, stopped)) => {
+            Ok((charges, problems)) => {
                 for charge in charges {
                     let number = processes.len() as u32;
                     // The first of those that share page tables has them: Idle after System.
@@ -106,7 +130,7 @@ impl<'a> Owners<'a> {
                     }
                     processes.push(Program { process: charge.process, id: charge.id, name: charge.name });
                 }
-                refused.extend(stopped.map(|error| format!("the list of processes ends early: {error}")));
+                refused.extend(problems.into_iter().map(|problem| format!("processes: {problem}")));
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => refused.push(format!("processes: {error}")),
@@ -127,6 +151,11 @@ impl<'a> Owners<'a> {
             drivers: modules.iter().map(|module| module.image.clone()).collect(),
             images: modules.iter().map(|m| (m.base.0, m.base.0.saturating_add(m.size - 1))).collect(),
             pools: pool::ranges(session),
+            regions: if window.is_some_and(|window| window.bits == 48) {
+                regions(session)
+            } else {
+                Default::default()
+            },
             tables,
             subsections: HashMap::new(),
             last_subsection: (0, Owner::Unknown),
@@ -239,8 +268,23 @@ impl<'a> Owners<'a> {
         }
         match self.pools.iter().find(|range| range.start <= va && va < range.end) {
             Some(range) => Owner::Pool(range.kind),
-            None => Owner::System,
+            None => self.region(va),
         }
+    }
+
+    fn region(&self, va: Va) -> Owner {
+        let Some(&region) = self.regions.0.get((va.0 >> 39 & 0xff) as usize) else { return Owner::System };
+        match self.regions.1.get(&region).map(String::as_str) {
+            None => Owner::System,
+            Some("NonPagedPool") => Owner::Pool(Kind::NonPaged),
+            Some("PagedPool") => Owner::Pool(Kind::Paged),
+            Some(_) => Owner::Region(region),
+        }
+    }
+
+    /// What a type of kernel addresses is called.
+    pub fn region_name(&self, region: u8) -> &str {
+        self.regions.1.get(&region).map_or("?", String::as_str)
     }
 
     /// The sections, where their types are known.

@@ -228,7 +228,7 @@ fn warnings(session: &Session<'_>, numbers: &Numbers) {
 fn processes(session: &Session<'_>) -> Result<()> {
     let out = session.out();
     out.end_line();
-    let (mut charges, stopped) = match memory::charges(session) {
+    let (mut charges, problems) = match memory::charges(session) {
         Ok(found) => found,
         Err(Error::Interrupted) => return Err(Error::Interrupted),
         Err(error) => {
@@ -245,8 +245,8 @@ fn processes(session: &Session<'_>) -> Result<()> {
             out.record("", |out| process(out, charge));
         }
     });
-    if let Some(error) = stopped {
-        out.warning(&format!("the list of processes ends early: {error}"));
+    for problem in problems {
+        out.warning(&format!("processes: {problem}"));
     }
     Ok(())
 }

@@ -5,15 +5,12 @@
 //! the debugger data block tells the addresses of the old variables. Page files are in [`super::pagefile`], frames in
 //! [`super::pfn`].
 
-use super::list;
-use super::string;
+use super::kernel::Kernel;
+use super::{process, string};
 use crate::address::{PAGE_SIZE, Pa, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::types::{Snapshot, Type};
-
-/// The most processes of one system.
-pub const MOST_PROCESSES: usize = 1 << 18;
 
 /// A counter of the memory manager.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Hash)]
@@ -264,28 +261,23 @@ pub struct Charge {
     pub exited: bool,
 }
 
-/// Every process with its charges, and why there are no more if the list was cut short.
+/// Every process with its charges, and what of the list was refused.
 ///
 /// # Errors
 /// Where the head of the list or the types are unknown.
-pub fn charges(session: &Session<'_>) -> Result<(Vec<Charge>, Option<Error>)> {
+pub fn charges(session: &Session<'_>) -> Result<(Vec<Charge>, Vec<String>)> {
     let of = kernel_type(session, "_EPROCESS")?;
-    let head = match session.target().info().ps_active_process_head {
-        0 => session.symbols().find("nt!PsActiveProcessHead")?,
-        head if session.target().pointer_size() == 4 => Va(head & 0xffff_ffff),
-        head => Va(head),
-    };
-    let links =
-        list::ring(session.memory(), head).of(of.offset("ActiveProcessLinks")?).at_most(MOST_PROCESSES);
-    let (mut found, mut stopped) = (Vec::new(), None);
-    for process in links {
-        match process.and_then(|va| charge(&of, va)) {
+    let listed = process::processes(&Kernel::new(session))?;
+    let (mut found, mut problems) = (Vec::new(), listed.problems);
+    for process in listed.entries {
+        session.check_interrupt()?;
+        match charge(&of, process) {
             Ok(charge) => found.push(charge),
             Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(error) => stopped = Some(error),
+            Err(error) => problems.push(format!("the process at {process}: {error}")),
         }
     }
-    Ok((found, stopped))
+    Ok((found, problems))
 }
 
 fn charge(of: &Type<'_>, process: Va) -> Result<Charge> {
