@@ -177,6 +177,13 @@ pub(crate) fn number(field: &FieldInfo, stored: &[u8]) -> Option<u64> {
     })
 }
 
+/// The number in a field of a structure's bytes, for tables of structures that are read in large pieces. `None` where
+/// the bytes end before it, or it is larger than a number.
+pub fn field_number(field: &FieldInfo, bytes: &[u8]) -> Option<u64> {
+    let start = usize::try_from(field.offset).ok()?;
+    number(field, bytes.get(start..start.checked_add(usize::try_from(field.size).ok()?)?)?)
+}
+
 /// The same of a signed field.
 pub(crate) fn signed(field: &FieldInfo, value: u64) -> i64 {
     let bits = match field.bit_length {

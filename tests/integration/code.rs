@@ -3,6 +3,7 @@
 
 use super::stacks::{open, run, session};
 use kd::session::Session;
+use kd_sdk::address::Va;
 use kd_tests::lab::world::{Options, Story, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::path::Path;
@@ -221,4 +222,58 @@ fn structures_of_real_dumps_are_where_the_processors_say() {
             assert!(text.contains(wanted) && !text.contains("error"), "{name} {line}: {text}");
         }
     }
+}
+
+#[test]
+fn programs_of_32_bits_are_looked_at_as_such() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut world = World::build(Options::of("x64-19041", Story::Wow64));
+    let (dump, store) = (folder.path().join("dump"), folder.path().join("store"));
+    world.write_symbols(&store).unwrap();
+    writer::write(&world, Kind::Full, &dump).unwrap();
+    let arguments = ["-y", store.to_str().unwrap()];
+    let mut first = session(&arguments);
+    open(&mut first, &dump);
+    assert!(run(&mut first, ".effmach arm64").contains("it runs no code of"));
+    let teb = first.scope(None).unwrap().register("$teb").unwrap();
+    let peb = world.facts["wow64"]["peb32"].as_u64().unwrap();
+
+    // The emulation keeps the registers behind slot 1 of the TEB.
+    let area = peb + 0x800;
+    let mut record = vec![0; 4 + 0x2cc];
+    record[2..4].copy_from_slice(&0x14cu16.to_le_bytes());
+    for (offset, value) in [(0xb8usize, 0x0040_1234u32), (0xc4, 0x0018_ff00), (0xb0, 0xdead), (0, 0x1_003f)] {
+        record[4 + offset..][..4].copy_from_slice(&value.to_le_bytes());
+    }
+    for (va, bytes) in [(teb + 0x1480 + 8, area.to_le_bytes().to_vec()), (area, record)] {
+        let target = &first.current_target().unwrap().target;
+        let at = target.translate(Va(va)).unwrap().unwrap().pa;
+        world.memory.write(at, &bytes);
+    }
+    writer::write(&world, Kind::Full, &dump).unwrap();
+
+    let mut session = session(&arguments);
+    open(&mut session, &dump);
+    let own = session.prompt();
+    assert!(run(&mut session, ".effmach x86").contains("Effective machine: x86 compatible (x86)"));
+    assert_eq!(session.prompt(), own.replace("kd>", "kd:x86>"));
+    let registers = run(&mut session, "r");
+    assert!(
+        registers.contains("eip=00401234 esp=0018ff00") && registers.contains("eax=0000dead"),
+        "{registers}"
+    );
+    assert!(run(&mut session, "k 1").starts_with("ChildEBP RetAddr"));
+    assert!(
+        run(&mut session, "? @$ptrsize").contains("= 8")
+            || run(&mut session, "? @$ptrsize").contains("00000008")
+    );
+    run(&mut session, ".effmach .");
+    assert!(run(&mut session, "r rip").starts_with("rip="));
+    let thread = session.scope(None).unwrap().register("$thread").unwrap();
+    assert!(run(&mut session, &format!(".thread /w {thread:#x}")).contains("x86 context set"));
+    assert!(run(&mut session, "r eip").contains("eip=00401234"));
+    run(&mut session, ".effmach amd64");
+    assert!(run(&mut session, "r").contains("the registers that were chosen are those of x86 code"));
+    run(&mut session, ".thread");
+    assert!(run(&mut session, "r rip").starts_with("rip="));
 }

@@ -3,6 +3,7 @@
 use crate::deadlock;
 use kd_sdk::nt::lock::{Locks, Owner, Resource, ThreadFacts};
 use kd_sdk::nt::salvage::Salvaged;
+use kd_sdk::nt::wait::Kind;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::stacks::Context;
@@ -352,8 +353,8 @@ impl View<'_> {
                         Value::Hex(object.0),
                         &format!("         waits for {}", self.show(*object)),
                     );
-                    let kind = self.locks.kind(*object).and_then(kd_sdk::nt::lock::dispatcher::name);
-                    out.text(&format!("  {}", kind.unwrap_or("unknown object")));
+                    let kind = self.locks.kind(*object);
+                    out.text(&format!("  {}", kind.as_ref().map_or("unknown object", Kind::name)));
                     out.text(
                         &symbol(self.session, *object).map_or(String::new(), |name| format!("  {name}")),
                     );

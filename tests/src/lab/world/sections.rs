@@ -46,6 +46,13 @@ impl World {
     fn subsection_entry(&self, subsection: Va) -> u64 {
         const PROTOTYPE: u64 = 0x480; // and protection: read-write
         match (self.system.scheme.entry_size(), self.options.generation.machine) {
+            (4, _)
+                if self.options.generation.place("_MMPTE_SUBSECTION.SubsectionAddressLow").1
+                    == Some((1, 9)) =>
+            {
+                // Two parts of the address, without protection.
+                subsection.0 & 0xffff_f800 | subsection.0 >> 1 & 0x3fe | 0x400
+            }
             (4, _) => {
                 // A distance in two parts; the highest bit says from where.
                 let far = subsection.0 - self.read_pointer(self.nt("MmSubsectionBase")).0;

@@ -1,0 +1,181 @@
+//! All blocks of a kind of pool, as fast as memory can be read.
+
+use kd_sdk::address::PAGE_SIZE;
+use kd_sdk::nt::heap::{Heaps, What};
+use kd_sdk::nt::memory;
+use kd_sdk::nt::pool::{self, Big, Block, HeaderLayout, Kind, Place, Range};
+use kd_sdk::prelude::*;
+
+/// Bytes that are read at once.
+const CHUNK: usize = 1 << 20;
+/// The most damaged pages that are told one by one.
+const MOST_DAMAGE: usize = 32;
+
+/// What a search met besides blocks.
+#[derive(Default)]
+pub struct Met {
+    /// Stretches that were searched.
+    pub ranges: Vec<Range>,
+    /// Pages read.
+    pub pages: u64,
+    /// What is wrong, where; the first ones.
+    pub corrupt: Vec<pool::Corruption>,
+    /// How many pages or subsegments are wrong.
+    pub corrupt_count: u64,
+    /// What could not be followed.
+    pub refused: Vec<String>,
+}
+
+impl Met {
+    fn damage(&mut self, what: Option<pool::Corruption>) {
+        let Some(what) = what else { return };
+        self.corrupt_count += 1;
+        if self.corrupt.len() < MOST_DAMAGE {
+            self.corrupt.push(what);
+        }
+    }
+}
+
+/// Hands every block of a kind of pool to `visit`: big allocations first, then by address.
+///
+/// # Errors
+/// Ctrl+C; what was met until then is in `met`.
+pub fn blocks(session: &Session<'_>, kind: Kind, met: &mut Met, visit: &mut dyn FnMut(&Block)) -> Result<()> {
+    let big = match pool::big_allocations(session) {
+        Ok((list, missing)) => {
+            met.refused.extend(missing.map(|error| format!("big allocations: {error}")));
+            list
+        }
+        Err(Error::Interrupted) => return Err(Error::Interrupted),
+        Err(error) => {
+            met.refused.push(format!("big allocations: {error}"));
+            Vec::new()
+        }
+    };
+    // Old tables do not tell the kind: where it lies does.
+    let mut ranges = pool::ranges(session);
+    if kind == Kind::Session {
+        ranges.extend(session_range(session));
+    }
+    let lies = |big: &Big| {
+        ranges.iter().find(|range| range.start <= big.at && big.at < range.end).map(|range| range.kind)
+    };
+    for big in big.iter().filter(|big| big.kind.or_else(|| lies(big)).is_none_or(|found| found == kind)) {
+        let (at, size, tag) = (big.at, big.size, big.tag);
+        visit(&Block { at, size, previous: 0, allocated: !big.freed, tag, place: Place::Big });
+    }
+    match Heaps::open(session) {
+        Ok(Some(heaps)) => in_heaps(session, heaps, kind, met, visit),
+        Ok(None) => in_ranges(session, &big, &ranges, kind, met, visit),
+        Err(Error::Interrupted) => Err(Error::Interrupted),
+        Err(error) => {
+            met.refused.push(format!("segment heaps: {error}"));
+            Ok(())
+        }
+    }
+}
+
+fn in_heaps(
+    session: &Session<'_>,
+    mut heaps: Heaps<'_>,
+    kind: Kind,
+    met: &mut Met,
+    visit: &mut dyn FnMut(&Block),
+) -> Result<()> {
+    let mut buffer = Vec::new();
+    let mut refused = Vec::new();
+    heaps.contexts.retain(|context| context.kind == kind);
+    if heaps.contexts.is_empty() {
+        refused.push(format!("no segment heap of {} is known", kind.name()));
+    }
+    let result = heaps.each_range(&mut |heaps, context, range| {
+        session.check_interrupt()?;
+        if matches!(range.what, What::Free | What::Pages) {
+            return Ok(());
+        }
+        met.pages += range.size / PAGE_SIZE;
+        let end = range.start.add(range.size);
+        match met.ranges.last_mut() {
+            Some(last)
+                if last.kind == context.kind
+                    && last.end <= range.start
+                    && range.start.0 - last.end.0 < 64 << 20 =>
+            {
+                last.end = end
+            }
+            _ => met.ranges.push(Range { start: range.start, end, kind: context.kind }),
+        }
+        match heaps.blocks(range, &mut buffer, &mut |block| visit(&block)) {
+            Ok(wrong) => met.damage(wrong),
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => refused.push(format!("{}: {error}", range.start)),
+        }
+        Ok(())
+    });
+    met.refused.extend(heaps.refused);
+    met.refused.extend(refused);
+    result
+}
+
+fn in_ranges(
+    session: &Session<'_>,
+    big: &[Big],
+    ranges: &[Range],
+    kind: Kind,
+    met: &mut Met,
+    visit: &mut dyn FnMut(&Block),
+) -> Result<()> {
+    let ranges: Vec<Range> = ranges.iter().filter(|range| range.kind == kind).copied().collect();
+    if ranges.is_empty() {
+        met.refused.push(format!(
+            "no variable tells where {} lies (nt!MmNonPagedPoolStart, nt!MmPagedPoolStart, their ends)",
+            kind.name()
+        ));
+    }
+    let layout = HeaderLayout::of(session);
+    let memory = session.memory();
+    let mut buffer = vec![0; CHUNK];
+    for range in ranges {
+        met.ranges.push(range);
+        let mut at = range.start;
+        while at < range.end {
+            session.check_interrupt()?;
+            let len = ((range.end.0 - at.0) as usize).min(CHUNK);
+            let Some(piece) = buffer.get_mut(..len) else { break };
+            let (done, fault) = memory.read_some(at, piece)?;
+            for (page, index) in piece.get(..done).unwrap_or_default().chunks(PAGE_SIZE as usize).zip(0u64..)
+            {
+                let page_at = at.add(index * PAGE_SIZE);
+                met.pages += 1;
+                // Pages of a big allocation hold what its owner wrote.
+                if pool::big_at(big, page_at).is_none() {
+                    met.damage(pool::walk_page(&layout, page_at, page, &mut |block| visit(&block)));
+                }
+            }
+            session.progress(at.0 - range.start.0, range.end.0 - range.start.0, "Searching pool");
+            at = at.add(done as u64);
+            if fault.is_some() {
+                at = match memory.next_readable(at.page().add(PAGE_SIZE)) {
+                    Some(next) if next > at => next.page(),
+                    _ => range.end,
+                };
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Session pool of old kernels lies where the current session says.
+fn session_range(session: &Session<'_>) -> Option<Range> {
+    let of = session.types().find("nt!_MM_SESSION_SPACE").ok()?;
+    let (charges, _) = memory::charges(session).ok()?;
+    let space =
+        charges.iter().map(|charge| charge.session).find(|space| session.target().is_kernel(*space))?;
+    let at = of.at(space);
+    let (start, end) = (at.pointer("PagedPoolStart").ok()?, at.pointer("PagedPoolEnd").ok()?);
+    (session.target().is_kernel(start) && start < end).then(|| Range {
+        start,
+        end: end.add(1),
+        kind: Kind::Session,
+    })
+}
