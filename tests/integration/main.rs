@@ -5,6 +5,7 @@ mod bad_input;
 mod code;
 mod dump_kinds;
 mod errlog;
+mod hostile;
 mod extensions;
 mod kd_dump;
 mod kernels;

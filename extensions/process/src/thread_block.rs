@@ -52,12 +52,17 @@ impl Block<'_, '_> {
         let (page, out, thread) = (self.page, self.page.out, self.thread);
         out.text(&format!("{}THREAD ", self.indent));
         page.link("address", thread.at, "!thread {}");
-        let ids = thread.ids();
-        let one = |pick: fn((u64, u64)) -> u64| ids.clone().map(pick);
         out.text("  Cid ");
-        page.hex("process_id", &one(|ids| ids.0), |id| format!("{id:04x}"));
-        out.text(".");
-        page.hex("id", &one(|ids| ids.1), |id| format!("{id:04x}"));
+        match thread.ids() {
+            Ok((process, id)) => {
+                out.field("process_id", Value::Hex(process), &format!("{process:04x}."));
+                out.field("id", Value::Hex(id), &format!("{id:04x}"));
+            }
+            Err(error) => {
+                out.data("process_id", Value::Null);
+                page.absent("id", &error);
+            }
+        }
         out.text("  Teb: ");
         page.hex("teb", &thread.record.u64("Tcb.Teb"), |teb| page.ptr(Va(teb)));
         match thread.record.u64("Tcb.Win32Thread") {
