@@ -21,6 +21,8 @@ const MOST_FRAMES: u64 = 1 << 40;
 /// Where KDDEBUGGER_DATA64 holds the addresses of these variables.
 const KD_PFN_DATABASE: u32 = 0xc0;
 const KD_PHYSICAL_MEMORY_BLOCK: u32 = 0x270;
+/// Where it holds the address at which page tables appear, itself.
+const KD_PTE_BASE: u32 = 0x360;
 
 /// Where a frame is, in the order of `_MMLISTS`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -338,6 +340,7 @@ impl<'a> Database<'a> {
         }
         let told =
             memory::variable(self.session, "MmPteBase").and_then(|va| self.session.memory().pointer(va).ok());
+        let told = told.or_else(|| target.kd_data(KD_PTE_BASE).map(Va));
         let base = match told.filter(|base| target.is_kernel(*base)) {
             Some(base) => base,
             // The root is mapped by an entry of its own: the index repeats at every level.
