@@ -41,7 +41,7 @@ impl Scope {
     /// # Errors
     /// Where it cannot be read.
     pub fn record_registers(&self, at: Va) -> Result<Registers> {
-        let machine = self.target()?.machine();
+        let machine = self.machine();
         let mut bytes = vec![0; layout(machine).context_size];
         self.read(at, &mut bytes).complete().map_err(|fault| unreadable("context", &fault))?;
         Registers::from_context(machine, &bytes)
@@ -79,7 +79,7 @@ impl Scope {
             return Ok((found.registers, None));
         }
         let machine = target.machine();
-        let pointer = self.pointer_size() as usize;
+        let pointer = target.pointer_size() as usize;
         let typed = self.kernel_offset("_KTHREAD", "KernelStack");
         let known = target.kd_data().and_then(|data| data.offset(field::OFFSET_KTHREAD_KERNEL_STACK));
         // Debugger data blocks before Windows Server 2003 do not tell; all of those kernels are 32-bit.
@@ -147,6 +147,39 @@ impl Scope {
             "Without the kernel's types: offsets from the debugger data block, the switch frame as in every known version",
         );
         Ok((registers, note))
+    }
+
+    /// The 32-bit registers of a thread of a 32-bit program on a 64-bit system, which its emulation keeps in the thread's
+    /// own memory: behind slot 1 (`WOW64_TLS_CPURESERVED`) of the TEB, after two numbers of 16 bits.
+    ///
+    /// # Errors
+    /// Where the thread has none, or its memory cannot be read.
+    pub fn narrow_registers(&self, thread: Va) -> Result<Registers> {
+        let none = |why: String| Error::NotFound(format!("{thread} is no thread of a 32-bit program: {why}"));
+        if self.target()?.machine() == Machine::X86 {
+            return Err(Error::Usage("this system is a 32-bit one".to_owned()));
+        }
+        let teb = self.kernel_offset("_KTHREAD", "Teb").ok_or_else(|| {
+            Error::NoSymbols(
+                "the kernel's types, which tell where a thread's TEB is, are not at hand".to_owned(),
+            )
+        })?;
+        let pointer = |what: &str, at: Va| {
+            let read = self.read_number(at, 8).map_err(|fault| unreadable(what, &fault))?;
+            if read == 0 { Err(none(format!("it has no {what}"))) } else { Ok(Va(read)) }
+        };
+        let teb = pointer("TEB", thread.add(teb))?;
+        // The slots have not moved since the first 64-bit Windows.
+        let slots = self.kernel_offset("_TEB", "TlsSlots").unwrap_or(0x1480);
+        let area = pointer("32-bit registers", teb.add(slots + 8))?;
+        let machine = self.read_number(area.add(2), 2).map_err(|fault| unreadable("registers", &fault))?;
+        if machine != 0x14c {
+            return Err(none(format!("its emulated machine is {machine:#x}")));
+        }
+        let mut bytes = vec![0; layout(Machine::X86).context_size];
+        self.read(area.add(4), &mut bytes).complete().map_err(|fault| unreadable("registers", &fault))?;
+        Registers::from_context(Machine::X86, &bytes)
+            .ok_or_else(|| Error::Other("Unable to convert context to canonical form".to_owned()))
     }
 
     /// The root of a process's page tables.

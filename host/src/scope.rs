@@ -101,9 +101,15 @@ impl Scope {
         self.open().map(|open| &open.target)
     }
 
-    /// 4 or 8; 8 without a target.
+    /// The machine whose code, registers and stacks are looked at.
+    pub fn machine(&self) -> Machine {
+        let own = || self.open.as_ref().map_or(Machine::X64, |open| open.target.machine());
+        self.contexts.machine.unwrap_or_else(own)
+    }
+
+    /// Bytes of a pointer of that machine: 4 or 8.
     pub fn pointer_size(&self) -> u32 {
-        self.open.as_ref().map_or(8, |open| open.target.pointer_size())
+        self.machine().pointer_size()
     }
 
     /// Reads virtual memory of the target.
@@ -128,7 +134,19 @@ impl Scope {
     /// The registers that the user chose, else those of the current processor.
     pub fn registers(&self) -> Result<Registers> {
         if let Some(context) = &self.contexts.registers {
+            let (has, wants) = (context.registers.machine(), self.machine());
+            if has != wants {
+                return Err(Error::Usage(format!(
+                    "the registers that were chosen are those of {has} code, and .effmach is {wants}"
+                )));
+            }
             return Ok(context.registers.clone());
+        }
+        if self.contexts.machine.is_some() {
+            let thread = self.register("$thread").map(Va);
+            return self.narrow_registers(thread.ok_or_else(|| {
+                Error::NotFound("the dump does not tell which thread is the current one".to_owned())
+            })?);
         }
         match self.target()?.registers(self.processor) {
             Ok(found) => Ok(found.registers),
@@ -244,13 +262,14 @@ impl Scope {
         }
     }
 
-    /// Reads a pointer of the target.
+    /// Reads a pointer of the target, also where `.effmach` is another.
     ///
     /// # Errors
     /// Why it cannot be read.
     pub fn read_pointer(&self, va: Va) -> Result<Va> {
         let mut bytes = [0; 8];
-        let place = bytes.get_mut(..self.pointer_size() as usize).unwrap_or_default();
+        let size = self.open.as_ref().map_or(8, |open| open.target.pointer_size());
+        let place = bytes.get_mut(..size as usize).unwrap_or_default();
         match self.read(va, place).fault {
             Some(fault) => Err(Error::Unreadable { at: fault.at, why: fault.why }),
             None => Ok(Va(u64::from_le_bytes(bytes))),

@@ -206,7 +206,7 @@ impl Session {
             images: Arc::new(Images::new(self.image_search_path())),
         });
         open.symbols.set_image_path(SymbolPath::parse(&self.settings.image_path));
-        open.symbols.accept_other_builds(self.settings.symbol_options & commands::LOAD_ANYTHING != 0);
+        open.symbols.set_options(self.settings.symbol_options);
         open.symbols.set_voice(self.voice());
         self.next_number += 1;
         self.targets.push(Arc::clone(&open));
@@ -316,6 +316,7 @@ impl Session {
     pub fn set_processor(&mut self, processor: u32) {
         self.processor = processor;
         self.last_display = LastDisplay::default();
+        self.contexts.machine = None;
         self.set_registers(None);
     }
 
@@ -355,10 +356,11 @@ impl Session {
     pub fn prompt(&self) -> String {
         let Some(open) = self.current_target() else { return "kd> ".to_owned() };
         let system = if self.targets.len() > 1 { format!("||{}:", open.number) } else { String::new() };
+        let machine = self.contexts.machine.map_or(String::new(), |machine| format!(":{machine}"));
         if open.target.processors().len() as u32 > 1 {
-            format!("{system}{}: kd> ", self.processor)
+            format!("{system}{}: kd{machine}> ", self.processor)
         } else {
-            format!("{system}{}kd> ", if system.is_empty() { "" } else { " " })
+            format!("{system}{}kd{machine}> ", if system.is_empty() { "" } else { " " })
         }
     }
 

@@ -1,6 +1,7 @@
 //! What commands ask of code and stacks: walking the stack of the current context, bytes of code wherever they are, and
 //! the contexts that a user set instead of the processor's.
 
+use crate::dump::Machine;
 use crate::image::ImageBytes;
 use crate::memory::{ReadFault, View};
 use crate::scope::{OpenTarget, Scope};
@@ -59,6 +60,8 @@ pub struct Contexts {
     pub frame: usize,
     /// The frame whose variables are looked at, where `.frame` chose one.
     pub local: Option<Arc<LocalFrame>>,
+    /// The machine whose code is looked at, where `.effmach` chose another than the target's.
+    pub machine: Option<Machine>,
 }
 
 /// What variables are looked up in.
@@ -181,8 +184,8 @@ impl ScopeCode<'_> {
 }
 
 impl CodeView for ScopeCode<'_> {
-    fn machine(&self) -> crate::dump::Machine {
-        self.target().machine()
+    fn machine(&self) -> Machine {
+        self.scope.machine()
     }
 
     fn read(&self, va: Va, into: &mut [u8]) -> bool {

@@ -35,22 +35,23 @@ fn compare(found: &Value, wanted: &Value, what: &str) {
     if wanted["device"] != 0 {
         assert_eq!(found["device_name"], r"\Device\Sensor0", "{what}");
     }
-    // Where the entry names no driver the device does; one without both stays without.
-    if wanted["driver"] != 0 || wanted["device"] != 0 {
-        assert_eq!(found["driver_name"], r"\Driver\faultdrv", "{what}: {found}");
-        assert_eq!(found["image"], "faultdrv.sys", "{what}");
-    } else {
-        assert_eq!(found["driver"], Value::Null, "{what}");
-    }
-    if wanted["driver"] != 0 {
-        assert_eq!(number(&found["driver"]), wanted["driver"], "{what}");
-    }
+    assert_eq!(found["driver_name"], wanted["driver_name"], "{what}: {found}");
+    assert!(same(&found["driver"], &wanted["driver"]), "{what}: {found}");
+    let ours = wanted["driver_name"] == r"\Driver\faultdrv";
+    assert_eq!(found["image"], if ours { "faultdrv.sys".into() } else { Value::Null }, "{what}: {found}");
     assert_eq!(number(&found["error_code"]), wanted["code"], "{what}");
     assert_eq!(found["event_id"], wanted["code"].as_u64().unwrap() & 0xffff, "{what}");
     assert_eq!(number(&found["final_status"]), wanted["status"], "{what}");
     assert_eq!(found["status_name"], "STATUS_IO_DEVICE_ERROR", "{what}");
     assert_eq!(found["sequence"], wanted["sequence"], "{what}");
-    assert_eq!(found["major_function"], wanted["sequence"], "{what}");
+    assert_eq!(found["major_function"], wanted["major"], "{what}");
+    assert_eq!(
+        (&found["retry_count"], &found["category"]),
+        (&wanted["retries"], &wanted["category"]),
+        "{what}"
+    );
+    assert_eq!(number(&found["io_control_code"]), wanted["io_control_code"], "{what}");
+    assert_eq!(number(&found["device_offset"]), wanted["device_offset"], "{what}");
     assert_eq!(number(&found["unique_error"]), wanted["unique"], "{what}");
     assert_eq!(found["strings"], wanted["strings"], "{what}");
     let words: Vec<u64> = wanted["data"].as_array().unwrap().iter().map(|w| w.as_u64().unwrap()).collect();
@@ -69,8 +70,8 @@ Entry E  Fri May 17 10:20:20.000 2024 (UTC + 0:00)
     Device        C  \Device\Sensor0
     Error         c0040002  event 2  IO_ERR_INSUFFICIENT_RESOURCES: the driver got no memory or other resource it needs
     Final status  c0000185  STATUS_IO_DEVICE_ERROR: the device reported an I/O error
-    Request       IRP_MJ_CLOSE (2), 0 retries, sequence 2, unique value 20
-    IOCTL         222004  (the request carries none)
+    Request       IRP_MJ_WRITE (4), 2 retries, sequence 3, unique value 20
+    Device offset 400
     Data          d00d0000 d00d0001
     Strings       "\Device\Sensor0"
                   "channel 7"

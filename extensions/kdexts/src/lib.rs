@@ -1,4 +1,5 @@
-//! The kernel's objects: `!locks` (executive resources and deadlocks), `!object`, `!drvobj`, `!devobj`, `!devstack`, `!error`.
+//! The kernel's objects: `!locks` (executive resources and deadlocks), `!object`, `!drvobj`, `!devobj`, `!devstack`,
+//! `!timer`, `!dpcs`, `!error`.
 //!
 //! What is known of the kernel is in [`kd_sdk::nt`]; here are arguments and output, a command or a family a file.
 //! [`graph`] finds circles among those that wait, [`deadlock`] collects what waits for what and prints them.
@@ -9,6 +10,7 @@ mod graph;
 mod io;
 mod locks;
 mod object;
+mod timer;
 
 use kd_sdk::abi::needs;
 use kd_sdk::prelude::*;
@@ -67,4 +69,22 @@ kd_command! {
     needs: 0,
 }
 
-export_extension! { summary: "The kernel's objects: locks, named objects, drivers, devices, codes" }
+kd_command! {
+    name: "timer",
+    summary: "Show the timers that were set",
+    usage: "",
+    run: timer::timer,
+    help: include_str!("timer.txt"),
+    needs: needs::TARGET | needs::KERNEL_TYPES,
+}
+
+kd_command! {
+    name: "dpcs",
+    summary: "Show the deferred procedure calls that waited to run",
+    usage: "[CPU]",
+    run: timer::dpcs,
+    help: include_str!("timer.txt"),
+    needs: needs::TARGET | needs::KERNEL_TYPES,
+}
+
+export_extension! { summary: "The kernel's objects: locks, named objects, drivers, devices, timers, codes" }

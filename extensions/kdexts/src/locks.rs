@@ -3,6 +3,7 @@
 use crate::deadlock;
 use kd_sdk::nt::lock::{Locks, Owner, Resource, ThreadFacts};
 use kd_sdk::nt::salvage::Salvaged;
+use kd_sdk::nt::wait::Kind;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::stacks::Context;
@@ -12,6 +13,9 @@ const MOST_CONTENDED: usize = 10;
 /// Threads of one resource that `-v` describes, and frames of each.
 const MOST_DESCRIBED: usize = 1000;
 const MOST_FRAMES: u32 = 50;
+
+/// Problems that are shown to people.
+const MOST_PROBLEMS: usize = 20;
 
 /// What is asked for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -92,11 +96,18 @@ pub fn thread_data(out: &Out<'_>, facts: &ThreadFacts) {
 /// What was said to be wrong.
 pub fn problems(out: &Out<'_>, indent: &str, list: &[String]) {
     out.list("problems", |out| {
-        for problem in list {
-            out.styled_field("", Value::Text(problem), Style::Bad, &format!("{indent}*** {problem}"));
-            out.end_line();
+        for (index, problem) in list.iter().enumerate() {
+            if index < MOST_PROBLEMS {
+                out.styled_field("", Value::Text(problem), Style::Bad, &format!("{indent}*** {problem}"));
+                out.end_line();
+            } else {
+                out.data("", Value::Text(problem));
+            }
         }
     });
+    if list.len() > MOST_PROBLEMS {
+        out.line(&format!("{indent}*** and {} more", list.len() - MOST_PROBLEMS));
+    }
 }
 
 struct View<'a> {
@@ -342,8 +353,8 @@ impl View<'_> {
                         Value::Hex(object.0),
                         &format!("         waits for {}", self.show(*object)),
                     );
-                    let kind = self.locks.kind(*object).and_then(kd_sdk::nt::lock::dispatcher::name);
-                    out.text(&format!("  {}", kind.unwrap_or("unknown object")));
+                    let kind = self.locks.kind(*object);
+                    out.text(&format!("  {}", kind.as_ref().map_or("unknown object", Kind::name)));
                     out.text(
                         &symbol(self.session, *object).map_or(String::new(), |name| format!("  {name}")),
                     );

@@ -151,9 +151,10 @@ fn row(page: &Page<'_>, entry: &Entry, wanted: &Wanted<'_, '_>) -> Result<bool> 
             Ok("Thread") => "!thread {}",
             Ok("Token") => "!token {}",
             Ok("Job") => "!job {}",
-            Ok("Device") => "dt nt!_DEVICE_OBJECT {}",
+            Ok("Device") => "!devobj {}",
+            Ok("Driver") => "!drvobj {}",
             Ok("File") => "dt nt!_FILE_OBJECT {}",
-            _ => "dt nt!_DISPATCHER_HEADER {}",
+            _ => "!object {}",
         };
         page.link("object", body, command);
         out.field("access", Value::Hex(entry.access), &format!("  GrantedAccess: {:08x}", entry.access));

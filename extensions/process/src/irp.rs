@@ -2,7 +2,8 @@
 
 use crate::page::{Page, why};
 use kd_sdk::error::{Error, Result};
-use kd_sdk::nt::irp::{Irp, Location, major_name, minor_name};
+use kd_sdk::nt::io::{self, major_name};
+use kd_sdk::nt::irp::{Irp, Location, minor_name};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -92,8 +93,8 @@ fn buffers(page: &Page<'_>, irp: &Irp<'_>) {
 }
 
 /// `IRP_MJ_READ(3)`.
-fn named(name: Option<String>, code: u64) -> String {
-    format!("{}({code:x})", name.as_deref().unwrap_or("N/A"))
+fn named(name: Option<&str>, code: u64) -> String {
+    format!("{}({code:x})", name.unwrap_or("N/A"))
 }
 
 fn show(page: &Page<'_>, location: &Location<'_>, current: bool) {
@@ -103,21 +104,22 @@ fn show(page: &Page<'_>, location: &Location<'_>, current: bool) {
         out.data("current", Value::Bool(current));
         let code = |path: &str| record.u64(path).unwrap_or(0);
         let (major, minor) = (code("MajorFunction"), code("MinorFunction"));
+        let name = u8::try_from(major).ok().and_then(major_name);
         // What no driver has used yet is all zeros.
         let used = record.pointer("DeviceObject").is_ok_and(|device| !device.is_null());
-        let major_text = named(major_name(major).filter(|_| used || major != 0), major);
-        let minor_text = named(minor_name(major, minor), minor);
+        let major_text = named(name.filter(|_| used || major != 0), major);
+        let minor_text = named(minor_name(major, minor).as_deref(), minor);
         let mark = if current { ">" } else { " " };
         let style = if current { Style::Emphasis } else { Style::Normal };
         out.styled(style, &format!("{mark}[{major_text}, {minor_text}]"));
         out.data("major", Value::UInt(major));
-        out.data("major_name", major_name(major).as_deref().map_or(Value::Null, Value::Text));
+        out.data("major_name", name.map_or(Value::Null, Value::Text));
         out.data("minor", Value::UInt(minor));
         out.end_line();
         out.field("flags", Value::Hex(code("Flags")), &format!("           {:2x}", code("Flags")));
         let control = code("Control");
         out.field("control", Value::Hex(control), &format!(" {control:2x} "));
-        page.link_or("device", &record.pointer("DeviceObject"), "dt nt!_DEVICE_OBJECT {}");
+        page.link_or("device", &record.pointer("DeviceObject"), "!devobj {}");
         out.text(" ");
         page.link_or("file", &record.pointer("FileObject"), "dt nt!_FILE_OBJECT {}");
         let routine = record.u64("CompletionRoutine");
@@ -137,6 +139,18 @@ fn show(page: &Page<'_>, location: &Location<'_>, current: bool) {
             }
         });
         out.end_line();
+        // Device and file system controls: the third parameter is the code.
+        if matches!(major, 0xd..=0xf)
+            && let Ok(code @ 1..) = record.u64("Parameters.Others.Argument3")
+        {
+            let code = code as u32;
+            out.field(
+                "control_code",
+                Value::Hex(code.into()),
+                &format!("                        Code: {code:08x} "),
+            );
+            out.line(&io::control_code(code));
+        }
     });
 }
 

@@ -28,7 +28,7 @@ pub const CONTEXT: u64 = 0x10;
 pub fn show(page: &Page<'_>, thread: &Thread<'_>, flags: u64, indent: usize) -> Result<()> {
     let block = Block { page, thread, indent: " ".repeat(indent) };
     page.out.record("", |_| {
-        block.first_line(flags);
+        block.first_line();
         if flags & WAITS == 0 {
             return Ok(());
         }
@@ -48,7 +48,7 @@ struct Block<'p, 'a> {
 }
 
 impl Block<'_, '_> {
-    fn first_line(&self, flags: u64) {
+    fn first_line(&self) {
         let (page, out, thread) = (self.page, self.page.out, self.thread);
         out.text(&format!("{}THREAD ", self.indent));
         page.link("address", thread.at, "!thread {}");
@@ -68,11 +68,11 @@ impl Block<'_, '_> {
             }
         }
         out.text(" ");
-        self.state(flags);
+        self.state();
         out.end_line();
     }
 
-    fn state(&self, _flags: u64) {
+    fn state(&self) {
         let (page, out, thread) = (self.page, self.page.out, self.thread);
         let state = match thread.state() {
             Ok(state) => state,

@@ -9,7 +9,7 @@ use kd_sdk::output::Style;
 use kd_sdk::stacks::{Context, Look, Stack};
 
 /// Frames shown of one thread.
-const MOST_FRAMES: u32 = 100;
+pub const MOST_FRAMES: u32 = 100;
 
 /// The stack of a thread; `None` where its kernel stack is not in memory, or it has none any more.
 pub fn stack<'a>(page: &Page<'a>, thread: &Thread<'a>, flags: u64) -> Result<Option<Stack<'a>>> {

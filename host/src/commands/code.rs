@@ -94,7 +94,8 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// When no dump is open.
     pub fn new(scope: &'a Scope) -> Result<Reader<'a>> {
-        let machine = scope.target()?.machine();
+        scope.target()?;
+        let machine = scope.machine();
         Ok(Reader { scope, machine, physical: false, origin: Cell::new(Origin::Dump) })
     }
 

@@ -41,10 +41,11 @@ pub const ROWS: &[Builtin] = &[
     },
     Builtin {
         names: &[".thread"],
-        usage: "[/p] [/r] [ADDRESS]",
+        usage: "[/p] [/r] [/w] [ADDRESS]",
         summary: "Look at the registers and the stack of a thread",
         help: "As .cxr, for the registers that the kernel saved when it took the processor from an ETHREAD.\n\
-               /p looks at the memory of its process too, /r finds the process's modules as well. The current thread ($thread) stays what it is.",
+               /p looks at the memory of its process too, /r finds the process's modules as well,\n\
+               /w looks at the 32-bit registers of a 32-bit program's thread and makes x86 the machine. The current thread ($thread) stays what it is.",
         needs: Needs::Target,
         run: thread,
     },
@@ -111,7 +112,9 @@ pub const ROWS: &[Builtin] = &[
         names: &[".effmach"],
         usage: "[. | # | x86 | amd64 | arm64]",
         summary: "Show the machine whose registers and code are looked at",
-        help: "Looking at 32-bit code of a 64-bit system is not in this version.",
+        help: "x86 on a 64-bit system: r, k and u show the 32-bit code of a 32-bit program, addresses have 32 bits. Its\n\
+               registers are those that the emulation kept of the current thread; .thread /w chooses another's.\n\
+               . and # go back to the machine of the target.",
         needs: Needs::Target,
         run: effective_machine,
     },
@@ -184,12 +187,24 @@ fn trap_frame(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
 fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(call.processor)?;
     let (flags, rest) = options(call.args, &['p', 'P', 'r', 'w'])?;
+    let pointer = scope.target()?.pointer_size();
     if flags.contains(&'w') {
-        return Err(Error::Unsupported(
-            "looking at 32-bit code of a 64-bit system is not in this version".to_owned(),
-        ));
+        // The registers are in the memory of the thread's process.
+        let at = address(&scope, rest)?.or_else(|| scope.register("$thread").map(Va));
+        let at = at.ok_or_else(|| Error::Usage(".thread /w ADDRESS".to_owned()))?;
+        if flags.contains(&'p') {
+            show_process_of(session, &scope, out, at, flags.contains(&'r'))?;
+        }
+        let registers = session.scope(None)?.narrow_registers(at)?;
+        session.contexts.machine = Some(Machine::X86);
+        session.set_registers(Some(ExplicitContext { registers, kind: ContextKind::Thread, at }));
+        out.field("thread", Value::Hex(at.0), &format!("Implicit thread is now {}", at.show(pointer)));
+        out.end_line();
+        out.line("x86 context set");
+        return Ok(());
     }
-    let pointer = scope.pointer_size();
+    session.contexts.machine = None;
+    let scope = session.scope(call.processor)?;
     let Some(at) = address(&scope, rest)? else {
         session.set_registers(None);
         let current = scope.register("$thread").ok_or_else(|| {
@@ -207,15 +222,7 @@ fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     };
     let (registers, note) = scope.thread_registers(at)?;
     if flags.contains(&'p') {
-        let process = scope
-            .target()?
-            .kd_data()
-            .and_then(|data| data.offset(field::OFFSET_KTHREAD_APC_PROCESS))
-            .and_then(|offset| scope.read_number(at.add(offset), pointer as usize).ok());
-        if let Some(process) = process.filter(|process| *process != 0) {
-            set_process(session, &scope, out, Va(process))?;
-            follow_process(session, out, flags.contains(&'r'))?;
-        }
+        show_process_of(session, &scope, out, at, flags.contains(&'r'))?;
     }
     session.set_registers(Some(ExplicitContext { registers, kind: ContextKind::Thread, at }));
     out.field("thread", Value::Hex(at.0), &format!("Implicit thread is now {}", at.show(pointer)));
@@ -224,6 +231,28 @@ fn thread(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         out.line(note);
     }
     Ok(())
+}
+
+/// Makes the process of a thread current.
+fn show_process_of(
+    session: &mut Session,
+    scope: &Scope,
+    out: &Out<'_>,
+    thread: Va,
+    find: bool,
+) -> Result<()> {
+    let target = scope.target()?;
+    let process = target
+        .kd_data()
+        .and_then(|data| data.offset(field::OFFSET_KTHREAD_APC_PROCESS))
+        .and_then(|offset| scope.read_number(thread.add(offset), target.pointer_size() as usize).ok());
+    match process.filter(|process| *process != 0) {
+        Some(process) => {
+            set_process(session, scope, out, Va(process))?;
+            follow_process(session, out, find)
+        }
+        None => Ok(()),
+    }
 }
 
 fn process(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
@@ -416,22 +445,27 @@ fn effective_machine(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> R
         (Machine::X64, &["amd64", "x64"], "x64 (AMD64)"),
         (Machine::Arm64, &["arm64", "arm"], "ARM 64-bit (AArch64) (arm64)"),
     ];
-    let scope = session.scope(None)?;
-    let machine = scope.target()?.machine();
+    let own = session.scope(None)?.target()?.machine();
     let wanted = call.args.trim();
-    if !matches!(wanted, "" | "." | "#") {
-        let known =
-            NAMES.iter().find(|(_, names, _)| names.iter().any(|name| name.eq_ignore_ascii_case(wanted)));
-        match known {
-            None => return Err(Error::Usage(format!("no machine is called '{wanted}'"))),
-            Some((other, _, name)) if *other != machine => {
-                return Err(Error::Unsupported(format!(
-                    "this target is {machine}; looking at {name} code in it is not in this version"
-                )));
-            }
-            Some(_) => {}
+    let named = |wanted: &str| {
+        NAMES.iter().find(|(_, names, _)| names.iter().any(|name| name.eq_ignore_ascii_case(wanted)))
+    };
+    session.contexts.machine = match (wanted, named(wanted)) {
+        ("", _) => session.contexts.machine,
+        ("." | "#", _) => None,
+        (_, Some((machine, ..))) if *machine == own => None,
+        // A 64-bit system runs 32-bit programs of x86.
+        (_, Some((Machine::X86, ..))) => Some(Machine::X86),
+        (_, Some((_, _, name))) => {
+            return Err(Error::Usage(format!("this target is {own}; it runs no code of {name}")));
         }
+        (_, None) => return Err(Error::Usage(format!("no machine is called '{wanted}'"))),
+    };
+    if !wanted.is_empty() {
+        session.last_code = None;
+        (session.contexts.frame, session.contexts.local) = (0, None);
     }
+    let machine = session.contexts.machine.unwrap_or(own);
     if let Some((_, _, name)) = NAMES.iter().find(|(known, ..)| *known == machine) {
         out.field("machine", Value::Text(name), &format!("Effective machine: {name}"));
         out.end_line();

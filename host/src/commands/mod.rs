@@ -33,7 +33,7 @@ pub use builtin_help::completions;
 pub use display::LastDisplay;
 pub use dump_info::{print_banner, show_bug_check_line};
 pub use extensions::extension_help;
-pub(crate) use paths::{DEFERRED, LOAD_ANYTHING, LOAD_LINES, NOISY};
+pub(crate) use paths::{DEFERRED, LOAD_LINES, NOISY};
 pub use program::Program;
 pub use settings::Kept;
 pub use word::{Word, split_commands};

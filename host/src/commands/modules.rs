@@ -20,7 +20,7 @@ pub const ROWS: &[Builtin] = &[Builtin {
     usage: "[t] [n] [v] [k] [u] [o] [l] [e] [c] [1m] [sm] [i] [f] [p] [D] [a ADDRESS] [m PATTERN] [M PATTERN]",
     summary: "List modules",
     help: "t time stamp, n image name, i image name, f path, p mapped path, c check sums, v everything,\n\
-           k kernel modules, u those of the process (.reload /user finds them), o loaded ones only, l with symbols only,\n\
+           k kernel modules, u those of the process (.reload /user: of another), o loaded ones only, l with symbols only,\n\
            e with symbol trouble only, 1m names only, sm sorted by name, a ADDRESS the module that holds it,\n\
            m PATTERN by name, M PATTERN by path. Options may be written together: lmvm nt, lm1m, lmtn.",
     needs: Needs::Target,

@@ -51,7 +51,11 @@ pub const ROWS: &[Builtin] = &[
         names: &[".symopt", ".symopt+", ".symopt-"],
         usage: "[FLAGS]",
         summary: "Show, set or clear symbol options",
-        help: "Of these only 0x40 (take symbols of another build) changes what kd does; the others are kept.",
+        help: "What changes something: 1 names in any case, 4 symbols when they are needed and not at once (at load), 10\n\
+               source lines, 40 symbols of another build are taken, 100 names without a module load nothing, 400 never\n\
+               symbols of another build, 1000 no paths from the environment (at start), 4000 private and 8000 public\n\
+               symbols left out of what is loaded from then on (.reload), 80000000 every place that is looked at is\n\
+               told (at start; then !sym). The others are kept and have no effect.",
         needs: Needs::Nothing,
         run: options,
     },
@@ -206,7 +210,7 @@ fn options(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     }
     let options = *options;
     for open in session.targets() {
-        open.symbols.accept_other_builds(options & LOAD_ANYTHING != 0);
+        open.symbols.set_options(options);
     }
     out.field("options", Value::Hex(options.into()), &format!("Symbol options are 0x{options:x}:"));
     out.end_line();
@@ -222,8 +226,6 @@ pub(crate) const DEFERRED: u32 = 0x4;
 pub(crate) const NOISY: u32 = 0x8000_0000;
 /// `SYMOPT_LOAD_LINES`.
 pub(crate) const LOAD_LINES: u32 = 0x10;
-/// `SYMOPT_LOAD_ANYTHING`.
-pub(crate) const LOAD_ANYTHING: u32 = 0x40;
 
 fn lines(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let options = &mut session.settings.symbol_options;

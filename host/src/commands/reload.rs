@@ -228,14 +228,17 @@ pub(super) fn user_modules(session: &mut Session, out: &Out<'_>) -> Result<()> {
     Ok(())
 }
 
-/// Forgets the modules of a process that is no longer the current one.
+/// Forgets the modules of a process that is no longer the current one; those of the one that crashed come back.
 pub(super) fn leave_process(session: &mut Session) -> Result<()> {
     let scope = session.scope(None)?;
     let open = scope.open()?;
-    let current = scope.register("$proc").map(Va);
-    if open.target.user_space().is_some_and(|user| user.process != current) {
-        session.put_modules(given(open), None);
+    let process = scope.register("$proc").map(Va);
+    if open.target.user_process() == process {
+        return Ok(());
     }
+    let view = scope.view().cloned().unwrap_or_else(|| open.target.view().clone());
+    let other = open.target.crashed_process() != process;
+    session.put_modules(given(open), other.then_some(UserSpace { view, process }));
     Ok(())
 }
 

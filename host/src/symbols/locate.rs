@@ -10,7 +10,7 @@ use super::expand::{expand, is_cabinet};
 use super::images::{self, extension};
 use super::index::{Builder, Index};
 use super::path::SymbolPath;
-use super::pdb::PdbFile;
+use super::pdb::{Names, PdbFile};
 use super::store::{self, Found, Wanted};
 use super::{Loaded, Module, ModuleSource, SymbolKind};
 use crate::image::{self, DebugRecord, InMemory};
@@ -154,6 +154,7 @@ fn loaded(path: PathBuf, pdb: PdbFile, matched: Matched) -> Loaded {
         id: pdb.id(),
         matched,
         pdb,
+        names: Names::default(),
         index: OnceLock::new(),
         types: OnceLock::new(),
         typedefs: OnceLock::new(),

@@ -46,6 +46,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// What symbols need of a target. Nothing here may ask the same [`Symbols`] back: a module's symbols are looked for
@@ -320,6 +321,7 @@ struct Loaded {
     id: PdbId,
     matched: Matched,
     pdb: pdb::PdbFile,
+    names: pdb::Names,
     index: OnceLock<Result<index::Index, SymbolError>>,
     types: OnceLock<Result<Arc<ModuleTypes>, SymbolError>>,
     typedefs: OnceLock<Vec<(String, TypeId)>>,
@@ -327,7 +329,7 @@ struct Loaded {
 
 impl Loaded {
     fn index(&self) -> Result<&index::Index, SymbolError> {
-        self.index.get_or_init(|| self.pdb.index()).as_ref().map_err(Clone::clone)
+        self.index.get_or_init(|| self.pdb.index(self.names)).as_ref().map_err(Clone::clone)
     }
 }
 
@@ -341,13 +343,37 @@ struct NoPdb {
 type Outcome = Result<Loaded, NoPdb>;
 type Slot = Arc<OnceLock<Outcome>>;
 
+/// Symbol options that change what is found; the numbers are dbghelp's.
+pub mod option {
+    /// Names are found in any case.
+    pub const CASE_INSENSITIVE: u32 = 0x1;
+    /// Symbols of another build are taken.
+    pub const LOAD_ANYTHING: u32 = 0x40;
+    /// A name without its module loads no symbols.
+    pub const NO_UNQUALIFIED_LOADS: u32 = 0x100;
+    /// Symbols of another build are never taken.
+    pub const EXACT_SYMBOLS: u32 = 0x400;
+    /// Private symbols are left out when a file is loaded.
+    pub const PUBLICS_ONLY: u32 = 0x4000;
+    /// Public symbols are left out when a file is loaded.
+    pub const NO_PUBLICS: u32 = 0x8000;
+}
+
 /// The symbols of one target.
-#[derive(Default)]
 pub struct Symbols {
     places: Mutex<Places>,
     voice: Mutex<Option<Arc<dyn Watch>>>,
     /// By base, size and time stamp: an index may change its meaning, an image does not.
     slots: Mutex<HashMap<(u64, u64, u32), Slot>>,
+    /// See [`option`].
+    options: AtomicU32,
+}
+
+impl Default for Symbols {
+    fn default() -> Symbols {
+        let options = AtomicU32::new(option::CASE_INSENSITIVE);
+        Symbols { places: Mutex::default(), voice: Mutex::default(), slots: Mutex::default(), options }
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -369,6 +395,17 @@ impl Symbols {
     pub fn set_image_path(&self, path: SymbolPath) {
         lock(&self.places).images = path;
         self.retry();
+    }
+
+    /// Sets the options of [`option`]. Those about public symbols hold for what is loaded from now on.
+    pub fn set_options(&self, options: u32) {
+        self.options.store(options, Ordering::Relaxed);
+        let anything = options & (option::LOAD_ANYTHING | option::EXACT_SYMBOLS) == option::LOAD_ANYTHING;
+        self.accept_other_builds(anything);
+    }
+
+    fn has(&self, bit: u32) -> bool {
+        self.options.load(Ordering::Relaxed) & bit != 0
     }
 
     /// Whether a PDB of another build is taken where the right one is not found.
@@ -695,20 +732,28 @@ impl Symbols {
     ) -> Result<Option<Va>, SymbolError> {
         let Some(module) = source.module(number) else { return Ok(None) };
         let slot = self.slot(source, &module);
+        let any_case = self.has(option::CASE_INSENSITIVE);
+        let find = |index: &index::Index| {
+            let entry = index.find_entry(symbol).filter(|entry| any_case || entry.name == symbol)?;
+            Some(module.base.add(u64::from(entry.rva)))
+        };
         match slot.get() {
-            Some(Ok(loaded)) => Ok(loaded.index()?.find(symbol).map(|rva| module.base.add(u64::from(rva)))),
-            Some(Err(none)) => match none.exports.as_ref().and_then(|exports| exports.find(symbol)) {
-                Some(rva) => Ok(Some(module.base.add(u64::from(rva)))),
+            Some(Ok(loaded)) => Ok(find(loaded.index()?)),
+            Some(Err(none)) => match none.exports.as_ref().and_then(find) {
+                Some(va) => Ok(Some(va)),
                 None => Err((*none.reason).clone()),
             },
             None => Ok(None),
         }
     }
 
-    /// The kernel, then the modules with loaded symbols.
+    /// The kernel, then the modules with loaded symbols; the kernel too only if it has some where names without a module
+    /// are to load nothing.
     fn search_order(&self, source: &dyn ModuleSource) -> Vec<usize> {
         let all = || (0..source.modules()).filter_map(|n| Some((n, source.module(n)?)));
-        let kernel = all().filter(|(_, module)| module.is_kernel).map(|(n, _)| n);
+        let loads = !self.has(option::NO_UNQUALIFIED_LOADS);
+        let is_loaded = |n| !matches!(self.state(source, n), ModuleState::Deferred);
+        let kernel = all().filter(|(n, module)| module.is_kernel && (loads || is_loaded(*n))).map(|(n, _)| n);
         let others = all()
             .filter(|(n, module)| {
                 let state = self.state(source, *n);
@@ -742,10 +787,15 @@ impl Symbols {
         let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
         slot.get_or_init(|| {
             let places = lock(&self.places).clone();
-            let outcome = locate::locate(&places, source, module).map_err(|error| NoPdb {
+            let mut outcome = locate::locate(&places, source, module).map_err(|error| NoPdb {
                 exports: locate::exported(&places, source, module),
                 reason: Arc::new(error),
             });
+            let (publics, others) = (!self.has(option::NO_PUBLICS), !self.has(option::PUBLICS_ONLY));
+            if let (Ok(loaded), false) = (&mut outcome, publics && others) {
+                loaded.names = pdb::Names { publics, others };
+                loaded.index = OnceLock::new();
+            }
             self.speak(module, &outcome);
             outcome
         });

@@ -44,6 +44,21 @@ pub(super) struct PdbFile {
     frames: OnceLock<Option<Vec<u8>>>,
 }
 
+/// Which names are read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Names {
+    /// Public symbols.
+    pub publics: bool,
+    /// Functions and variables with more than a name.
+    pub others: bool,
+}
+
+impl Default for Names {
+    fn default() -> Names {
+        Names { publics: true, others: true }
+    }
+}
+
 /// The bytes of a stream.
 pub(super) struct StreamBytes(Box<dyn Deref<Target = [u8]> + Send + Sync>);
 
@@ -120,8 +135,8 @@ impl PdbFile {
         self.private
     }
 
-    /// Reads all names that have an address.
-    pub(super) fn index(&self) -> Result<Index, SymbolError> {
+    /// Reads the names that have an address.
+    pub(super) fn index(&self, wanted: Names) -> Result<Index, SymbolError> {
         guarded(&self.path, || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             let addresses = reader.address_map()?;
@@ -140,17 +155,18 @@ impl PdbFile {
             let mut symbols = globals.iter();
             // A damaged record ends the list; what stands before it is still true.
             while let Ok(Some(symbol)) = symbols.next() {
-                collect(&symbol, &addresses, &code, &mut names);
+                collect(&symbol, &addresses, &code, wanted, &mut names);
             }
             // Private PDBs name static functions and variables only in the modules' own streams.
-            if let Ok(debug) = reader.debug_information()
+            if wanted.others
+                && let Ok(debug) = reader.debug_information()
                 && let Ok(mut modules) = debug.modules()
             {
                 while let Ok(Some(module)) = modules.next() {
                     let Ok(Some(information)) = reader.module_info(&module) else { continue };
                     let Ok(mut symbols) = information.symbols() else { continue };
                     while let Ok(Some(symbol)) = symbols.next() {
-                        collect(&symbol, &addresses, &code, &mut names);
+                        collect(&symbol, &addresses, &code, wanted, &mut names);
                     }
                 }
             }
@@ -267,6 +283,7 @@ fn collect(
     symbol: &::pdb::Symbol<'_>,
     addresses: &::pdb::AddressMap<'_>,
     code: &[bool],
+    wanted: Names,
     names: &mut Builder,
 ) {
     // S_PUB32, S_GDATA32/S_LDATA32 and S_GPROC32/S_LPROC32 with their older and newer forms; parsing the others
@@ -275,7 +292,9 @@ fn collect(
         0x110e, 0x110c, 0x110d, 0x110f, 0x1110, 0x1146, 0x1147, 0x1155, 0x1156, 0x1172, 0x1173, 0x1174,
         0x1175, 0x1009, 0x1007, 0x1008, 0x100a, 0x100b, 0x0203, 0x1012,
     ];
-    if !KINDS.contains(&symbol.raw_kind()) {
+    let kind = symbol.raw_kind();
+    let is_public = matches!(kind, 0x110e | 0x1009 | 0x0203);
+    if !KINDS.contains(&kind) || !(if is_public { wanted.publics } else { wanted.others }) {
         return;
     }
     match symbol.parse() {

@@ -47,10 +47,10 @@ pub struct Target {
     view: View,
     kd_data: Result<KdData, KdDataError>,
     saved: Saved,
-    kernel_modules: OnceLock<Vec<Module>>,
-    /// The kernel's and others, where there are others.
+    found_modules: OnceLock<Vec<Module>>,
+    /// In place of those found: the kernel's and others.
     modules: Option<Vec<Module>>,
-    /// What modules of a process are seen through.
+    /// What modules of a process other than the one that crashed are seen through.
     user: Option<UserSpace>,
     unloaded: OnceLock<Vec<UnloadedModule>>,
     processors: OnceLock<Vec<Processor>>,
@@ -73,7 +73,7 @@ impl Target {
             view,
             kd_data,
             saved,
-            kernel_modules: OnceLock::new(),
+            found_modules: OnceLock::new(),
             modules: None,
             user: None,
             unloaded: OnceLock::new(),
@@ -122,7 +122,7 @@ impl Target {
     pub fn modules(&self) -> &[Module] {
         match &self.modules {
             Some(all) => all,
-            None => self.kernel_modules.get_or_init(|| self.find_modules()),
+            None => self.found_modules.get_or_init(|| self.find_modules()),
         }
     }
 

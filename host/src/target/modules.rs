@@ -127,7 +127,7 @@ impl Target {
             Some(triage) if !triage.drivers.is_empty() => triage.drivers.iter().map(from_driver).collect(),
             _ => self.walk_modules(),
         };
-        modules.extend(self.walk_user_modules());
+        modules.extend(self.crashed_process_modules());
         let kernel_base = self.kd_data().and_then(|data| data.va(field::KERN_BASE));
         let kernel = modules
             .iter()
@@ -172,23 +172,30 @@ impl Target {
         modules
     }
 
-    /// The images of the process that ran at the crash; none where user memory was not captured.
-    fn walk_user_modules(&self) -> Vec<Module> {
-        let walk = || -> Option<Vec<Module>> {
-            let process = self.user_process()?;
+    /// The images of the process that ran at the crash, from the loader's list in its PEB; none where user memory was
+    /// not captured.
+    fn crashed_process_modules(&self) -> Vec<Module> {
+        let walk = || {
+            let process = self.crashed_process()?;
             let peb = process.add(self.kd_data()?.offset(field::OFFSET_EPROCESS_PEB)?);
             let peb = self.read_pointer(peb).ok().filter(|peb| !peb.is_null() && self.is_user(*peb))?;
-            Some(loader_modules(&self.view, peb, self.pointer_size() as usize).ok()?.0)
+            // A program can write anything into its own list: what is no list any more ends it.
+            loader_modules(&self.view, peb, self.pointer_size() as usize).ok()
         };
-        let mut modules = walk().unwrap_or_default();
-        // A program can write anything into its own list.
-        modules.retain(|module| self.is_user(module.base));
-        modules
+        walk().map(|(modules, _)| modules).unwrap_or_default()
     }
 
-    /// The process whose images are in [`Target::modules`]: the one that ran on the processor that crashed.
-    pub fn user_process(&self) -> Option<Va> {
+    /// The process that ran on the processor that crashed.
+    pub fn crashed_process(&self) -> Option<Va> {
         self.processors().get(self.current_processor() as usize)?.current_process
+    }
+
+    /// The process whose images are in [`Target::modules`]: at first the one that crashed.
+    pub fn user_process(&self) -> Option<Va> {
+        match &self.user {
+            Some(user) => user.process,
+            None => self.crashed_process(),
+        }
     }
 
     /// True for an address that belongs to programs.

@@ -99,7 +99,9 @@ fn entry(view: &View, at: Va, pointer: usize, shape: &Shape) -> Result<(Option<M
     let number = |offset: usize| number_at(&record, offset, pointer).unwrap_or(0);
     let next = Va(number(0));
     let base = Va(number(shape.dll_base));
-    if base.is_null() {
+    // What a program writes into its list must not stand for a module of the kernel.
+    let is_user = if pointer == 8 { base.0 >> 47 == 0 } else { base.0 < 0xc000_0000 };
+    if base.is_null() || !is_user {
         return Ok((None, next));
     }
     let text = |offset: usize| unicode_string(view, at.add(offset as u64), pointer).unwrap_or_default();
@@ -128,13 +130,12 @@ fn entry(view: &View, at: Va, pointer: usize, shape: &Shape) -> Result<(Option<M
 }
 
 impl Target {
-    /// This target with more modules than the kernel's: those of a process, seen through `user`, and those that a user
-    /// put somewhere. Of equal names the kernel's keeps it, then the first.
+    /// This target with modules that a user put somewhere, and with those of a process other than the one that crashed,
+    /// which are seen through `user`. Of equal names the kernel's keeps it, then the first.
     pub fn with_modules(&self, others: Vec<Module>, user: Option<UserSpace>) -> Target {
-        let kernel = self.kernel_modules.get_or_init(|| self.find_modules());
-        // Those of the process that ran at the crash give way to those of another.
-        let stays = |module: &&Module| user.is_none() || module.origin != Origin::Process;
-        let mut modules: Vec<Module> = kernel.iter().filter(stays).cloned().collect();
+        let found = self.found_modules.get_or_init(|| self.find_modules());
+        let mut modules = found.clone();
+        modules.retain(|module| user.is_none() || module.origin != Origin::Process);
         let mut names: HashSet<String> =
             modules.iter().map(|module| module.name.to_ascii_lowercase()).collect();
         for mut module in others {
@@ -152,7 +153,7 @@ impl Target {
             view: self.view.clone(),
             kd_data: self.kd_data.clone(),
             saved: self.saved,
-            kernel_modules: OnceLock::from(kernel.clone()),
+            found_modules: OnceLock::from(found.clone()),
             modules: Some(modules),
             user,
             unloaded: self.unloaded.clone(),

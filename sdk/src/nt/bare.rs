@@ -1,4 +1,4 @@
-//! Processes without the kernel's symbols: what the debugger data block alone allows.
+//! Processes and threads without the kernel's symbols: what the debugger data block alone allows.
 //!
 //! KDDEBUGGER_DATA64 tells the head of the list, the size of an EPROCESS and the offsets of a few of its fields, but
 //! not where the list's links are. Those follow from what is known to be a process, the current one: of all links in
@@ -13,6 +13,32 @@ const SIZE_EPROCESS: u32 = 0x2a8;
 const OFFSET_PEB: u32 = 0x2aa;
 const OFFSET_PARENT: u32 = 0x2ac;
 const OFFSET_DIRECTORY_TABLE_BASE: u32 = 0x2ae;
+
+const OFFSET_THREAD_PROCESSOR: u32 = 0x298;
+const OFFSET_THREAD_TEB: u32 = 0x29a;
+const OFFSET_THREAD_KERNEL_STACK: u32 = 0x29c;
+const OFFSET_THREAD_INITIAL_STACK: u32 = 0x29e;
+const OFFSET_THREAD_PROCESS: u32 = 0x2a0;
+const OFFSET_THREAD_STATE: u32 = 0x2a2;
+
+/// A thread as the debugger data block lets it be read.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BareThread {
+    /// The ETHREAD.
+    pub at: Va,
+    /// The process whose address space it uses.
+    pub process: Result<u64>,
+    /// Its TEB.
+    pub teb: Result<u64>,
+    /// `_KTHREAD.State`.
+    pub state: Result<u64>,
+    /// The processor that it runs on, or ran on last; one byte of it.
+    pub processor: Result<u64>,
+    /// Where its kernel stack begins.
+    pub stack_init: Result<u64>,
+    /// The saved stack pointer.
+    pub stack_current: Result<u64>,
+}
 
 /// A process as the debugger data block lets it be read.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -67,6 +93,25 @@ pub fn processes(session: &Session<'_>) -> Result<(Vec<BareProcess>, Vec<String>
         BareProcess { id: id.map(|id| id.0), ..process(session, Va(link.0.wrapping_sub(offset))) }
     });
     Ok((found.collect(), problems))
+}
+
+/// The thread at an address.
+pub fn thread(session: &Session<'_>, at: Va) -> BareThread {
+    let place = |field: u32| {
+        let untold = || Error::NoSymbols("the debugger data block does not tell where".to_owned());
+        session.target().kd_data_offset(field).map(|offset| at.add(offset)).ok_or_else(untold)
+    };
+    let pointer = |field: u32| place(field).and_then(|va| session.memory().pointer(va)).map(|value| value.0);
+    let byte = |field: u32| place(field).and_then(|va| session.memory().u8(va)).map(u64::from);
+    BareThread {
+        at,
+        process: pointer(OFFSET_THREAD_PROCESS),
+        teb: pointer(OFFSET_THREAD_TEB),
+        state: byte(OFFSET_THREAD_STATE),
+        processor: byte(OFFSET_THREAD_PROCESSOR),
+        stack_init: pointer(OFFSET_THREAD_INITIAL_STACK),
+        stack_current: pointer(OFFSET_THREAD_KERNEL_STACK),
+    }
 }
 
 /// The process at an address, without its id.

@@ -1,4 +1,4 @@
-//! I/O request packets: the list of a thread, the packet, its stack locations.
+//! I/O request packets: the list of a thread, the packet, its stack locations. Names of functions are in [`super::io`].
 //!
 //! Structures from the kernel's own symbols; the locations follow the packet in memory, the first one lowest.
 
@@ -12,16 +12,6 @@ use crate::error::{Error, Result};
 const IO_TYPE_IRP: u64 = 6;
 /// The most requests of one thread.
 const MOST_REQUESTS: usize = 1 << 14;
-
-#[rustfmt::skip]
-/// `IRP_MJ_*`.
-const MAJORS: [&str; 28] = [
-    "CREATE", "CREATE_NAMED_PIPE", "CLOSE", "READ", "WRITE", "QUERY_INFORMATION", "SET_INFORMATION", "QUERY_EA",
-    "SET_EA", "FLUSH_BUFFERS", "QUERY_VOLUME_INFORMATION", "SET_VOLUME_INFORMATION", "DIRECTORY_CONTROL",
-    "FILE_SYSTEM_CONTROL", "DEVICE_CONTROL", "INTERNAL_DEVICE_CONTROL", "SHUTDOWN", "LOCK_CONTROL", "CLEANUP",
-    "CREATE_MAILSLOT", "QUERY_SECURITY", "SET_SECURITY", "POWER", "SYSTEM_CONTROL", "DEVICE_CHANGE", "QUERY_QUOTA",
-    "SET_QUOTA", "PNP",
-];
 
 #[rustfmt::skip]
 /// `IRP_MN_*` of plug and play.
@@ -110,11 +100,6 @@ impl<'a> Irp<'a> {
     }
 }
 
-/// `IRP_MJ_DEVICE_CONTROL`, without the prefix where there is no such number.
-pub fn major_name(major: u64) -> Option<String> {
-    MAJORS.get(usize::try_from(major).ok()?).map(|name| format!("IRP_MJ_{name}"))
-}
-
 /// `IRP_MN_START_DEVICE`, for the majors that name their minors.
 pub fn minor_name(major: u64, minor: u64) -> Option<String> {
     let minor = usize::try_from(minor).ok()?;
@@ -132,9 +117,6 @@ mod tests {
 
     #[test]
     fn functions_have_names() {
-        assert_eq!(major_name(0xe).as_deref(), Some("IRP_MJ_DEVICE_CONTROL"));
-        assert_eq!(major_name(0x1b).as_deref(), Some("IRP_MJ_PNP"));
-        assert_eq!(major_name(0x1c), None);
         assert_eq!(minor_name(0x1b, 0x17).as_deref(), Some("IRP_MN_SURPRISE_REMOVAL"));
         assert_eq!(minor_name(0x16, 2).as_deref(), Some("IRP_MN_SET_POWER"));
         assert_eq!((minor_name(0x1b, 0xe), minor_name(3, 0)), (None, None));

@@ -9,7 +9,11 @@
 //! Waiters of old systems stand in the wait lists of a semaphore (shared) and an event (exclusive). Newer ones chain
 //! blocks that live on the stacks of the threads that wait: there the stack tells the thread.
 
+use super::kernel::Kernel;
+use super::process::{self, Process};
 use super::salvage::{self, Salvaged};
+use super::thread::{self, Thread};
+use super::wait::{self, Kind};
 use super::{list, variable};
 use crate::address::Va;
 use crate::error::{Error, Result};
@@ -18,58 +22,25 @@ use crate::types::Type;
 use std::cell::OnceCell;
 use std::collections::HashSet;
 
-/// Offsets in KDDEBUGGER_DATA64.
-const KD_ACTIVE_PROCESSES: u32 = 0x50;
+/// Offset of the list's head in KDDEBUGGER_DATA64.
 const KD_RESOURCES: u32 = 0x60;
 /// `_ERESOURCE.Flag`: the one owner has it alone.
 const OWNED_EXCLUSIVE: u64 = 0x80;
 /// The bits that mark a pointer that a driver stored in place of a thread.
 const OWNER_POINTER: u64 = 3;
-/// Owners, waiters and wait blocks that are believed.
+/// Owners and waiters that are believed.
 const MOST_OWNERS: u64 = 0x4000;
 const MOST_WAITERS: usize = 0x4000;
-const MOST_WAIT_BLOCKS: u64 = 64;
-/// `_KTHREAD.State` of a thread that waits.
-const WAITING: u64 = 5;
-
-/// Kinds of dispatcher objects: `_DISPATCHER_HEADER.Type`.
-pub mod dispatcher {
-    /// A mutant (mutex).
-    pub const MUTANT: u64 = 2;
-    /// A process.
-    pub const PROCESS: u64 = 3;
-    /// A thread.
-    pub const THREAD: u64 = 6;
-
-    /// The kind as the kernel calls it.
-    pub fn name(kind: u64) -> Option<&'static str> {
-        const NAMES: [&str; 10] = [
-            "NotificationEvent",
-            "SynchronizationEvent",
-            "Mutant",
-            "ProcessObject",
-            "QueueObject",
-            "Semaphore",
-            "Thread",
-            "Gate",
-            "NotificationTimer",
-            "SynchronizationTimer",
-        ];
-        NAMES.get(usize::try_from(kind).ok()?).copied()
-    }
-}
 
 /// Reads locks; keep one for a command.
 pub struct Locks<'a> {
     session: &'a Session<'a>,
+    kernel: Kernel<'a>,
     resource: Type<'a>,
     owner: Type<'a>,
     header: Type<'a>,
     block: Type<'a>,
-    kthread: Type<'a>,
-    ethread: Type<'a>,
-    process: Type<'a>,
-    mutant: Type<'a>,
+    thread: Type<'a>,
     threads: OnceCell<Threads>,
 }
 
@@ -178,14 +149,12 @@ impl<'a> Locks<'a> {
         let find = |name: &str| session.types().find(name);
         Ok(Locks {
             session,
+            kernel: Kernel::new(session),
             resource: find("nt!_ERESOURCE")?,
             owner: find("nt!_OWNER_ENTRY")?,
             header: find("nt!_DISPATCHER_HEADER")?,
             block: find("nt!_KWAIT_BLOCK")?,
-            kthread: find("nt!_KTHREAD")?,
-            ethread: find("nt!_ETHREAD")?,
-            process: find("nt!_EPROCESS")?,
-            mutant: find("nt!_KMUTANT")?,
+            thread: find("nt!_KTHREAD")?,
             threads: OnceCell::new(),
         })
     }
@@ -291,21 +260,20 @@ impl<'a> Locks<'a> {
             let next = memory.pointer(head)?;
             Ok::<_, Error>(memory.pointer(next.add(pointer))? == head)
         };
-        self.kind(at).is_some_and(|kind| dispatcher::name(kind).is_some()) && check().unwrap_or(false)
+        self.kind(at).is_some_and(|kind| !matches!(kind, Kind::Unknown { .. })) && check().unwrap_or(false)
     }
 
-    /// The kind of the dispatcher object at `at`; see [`dispatcher`].
-    pub fn kind(&self, at: Va) -> Option<u64> {
-        // The highest bit is a lock.
+    /// What the dispatcher object at `at` is; `None` where none can stand there.
+    pub fn kind(&self, at: Va) -> Option<Kind> {
         if !self.session.target().is_kernel(at) {
             return None;
         }
-        self.header.at(at).u64("Type").ok().map(|kind| kind & 0x7f)
+        wait::kind_of(&self.kernel, at).ok().map(|(kind, _)| kind)
     }
 
     /// True where a thread object stands.
     pub fn is_thread(&self, at: Va) -> bool {
-        self.kind(at) == Some(dispatcher::THREAD)
+        self.kind(at) == Some(Kind::Thread)
     }
 
     /// The threads in the wait list of a dispatcher object.
@@ -365,7 +333,7 @@ impl<'a> Locks<'a> {
                 all.problems.push(error.to_string());
             }
             for &thread in &all.list {
-                let thread_at = self.kthread.at(thread);
+                let thread_at = self.thread.at(thread);
                 let bounds = (thread_at.pointer("StackLimit"), thread_at.pointer("StackBase"));
                 if let (Ok(limit), Ok(base)) = bounds {
                     all.stacks.push((limit, base, thread));
@@ -377,27 +345,16 @@ impl<'a> Locks<'a> {
     }
 
     fn read_threads(&self, all: &mut Threads) -> Result<()> {
-        let memory = self.session.memory();
-        let head = variable(self.session, "nt!PsActiveProcessHead", KD_ACTIVE_PROCESSES)?;
-        let links = self.process.offset("ActiveProcessLinks")?;
-        let members = self.ethread.offset("ThreadListEntry")?;
-        let processes = salvage::ring(memory, head, links, |_| None)?;
+        let processes = process::processes(&self.kernel)?;
         all.problems.extend(processes.problems);
         let mut seen = HashSet::new();
         for process in processes.entries {
-            let refuse = |thread: Va| match self.header.at(thread).u64("Type") {
-                Ok(kind) if kind & 0x7f == dispatcher::THREAD => None,
-                Ok(_) => Some(format!("no thread stands at {thread} in the list of process {process}")),
-                Err(error) => Some(format!("threads of process {process}: {error}")),
-            };
-            let head = self.process.at(process).address("ThreadListHead")?;
-            match salvage::ring(memory, head, members, refuse) {
-                Ok(threads) => {
-                    all.list.extend(threads.entries.into_iter().filter(|thread| seen.insert(*thread)));
-                    all.problems.extend(threads.problems);
-                }
-                Err(Error::Interrupted) => return Err(Error::Interrupted),
-                Err(error) => all.problems.push(error.to_string()),
+            let threads =
+                Process::read(&self.kernel, process).and_then(|p| thread::threads(&self.kernel, &p));
+            let what = format!("threads of process {process}");
+            if let Some(threads) = told(&what, threads, &mut all.problems)? {
+                all.list.extend(threads.entries.into_iter().filter(|thread| seen.insert(*thread)));
+                all.problems.extend(threads.problems);
             }
         }
         Ok(())
@@ -406,103 +363,43 @@ impl<'a> Locks<'a> {
     /// What a thread waits for; nothing where it does not wait.
     ///
     /// # Errors
-    /// Where its wait blocks cannot be read or are too many.
+    /// Where the thread or its wait blocks cannot be read, or the blocks are too many.
     pub fn wait_of(&self, thread: Va) -> Result<Wait> {
-        let at = self.kthread.at(thread);
-        if at.u64("State")? != WAITING {
+        let thread = Thread::read(&self.kernel, thread)?;
+        if thread.state()? != thread::WAITING {
             return Ok(Wait::default());
         }
-        let first = at.pointer("WaitBlockList")?;
-        let count = match self.kthread.field("WaitBlockCount") {
-            Some(_) => at.u64("WaitBlockCount")?.min(MOST_WAIT_BLOCKS),
-            None => MOST_WAIT_BLOCKS,
-        };
-        let linked = self.block.field("NextWaitBlock").is_some();
-        let mut wait = Wait::default();
-        let mut block = first;
-        for index in 0..count {
-            if block.is_null() || (linked && index > 0 && block == first) {
-                break;
-            }
-            let read = self.block.at(block);
-            wait.any = read.u64("WaitType")? != 0;
-            wait.objects.push(read.pointer("Object")?);
-            block = if linked { read.pointer("NextWaitBlock")? } else { block.add(self.block.size()) };
+        let (objects, stopped) = wait::wait_objects(&self.kernel, &thread);
+        if let Some(error) = stopped {
+            return Err(error);
         }
-        Ok(wait)
-    }
-
-    /// The thread that owns a mutant; `None` for one that is free.
-    ///
-    /// # Errors
-    /// Where it cannot be read.
-    pub fn mutant_owner(&self, mutant: Va) -> Result<Option<Va>> {
-        let owner = self.mutant.at(mutant).pointer("OwnerThread")?;
-        Ok(Some(owner).filter(|thread| self.is_thread(*thread)))
+        let any = match objects.first() {
+            Some(first) => self.block.at(first.block).u64("WaitType")? != 0,
+            None => false,
+        };
+        Ok(Wait { objects: objects.into_iter().map(|object| object.object).collect(), any })
     }
 
     /// A thread in a few words.
     ///
     /// # Errors
     /// Where it cannot be read.
-    pub fn describe(&self, thread: Va) -> Result<ThreadFacts> {
-        let (kthread, ethread) = (self.kthread.at(thread), self.ethread.at(thread));
-        // Where threads have their process differs; an attached thread is elsewhere by its APC state.
-        let candidates = [
-            (&self.kthread, "Process"),
-            (&self.ethread, "ThreadsProcess"),
-            (&self.kthread, "ApcState.Process"),
-        ];
-        let process = candidates.iter().filter(|(kind, field)| kind.has(field)).find_map(|(kind, field)| {
-            let process = kind.at(thread).pointer(field).ok()?;
-            (self.kind(process) == Some(dispatcher::PROCESS)).then_some(process)
-        });
-        let process = process.unwrap_or(Va::NULL);
-        let image = self.process.at(process).address("ImageFileName");
-        let state = kthread.u64("State")?;
+    pub fn describe(&self, at: Va) -> Result<ThreadFacts> {
+        let thread = Thread::read(&self.kernel, at)?;
+        let (process_id, thread_id) = thread.ids()?;
+        let state = thread.state()?;
+        let owner = [thread.process(), thread.attached()].into_iter().flatten();
+        let process = owner.into_iter().find_map(|process| Process::read(&self.kernel, process).ok());
         Ok(ThreadFacts {
-            at: thread,
-            process,
-            image: image.and_then(|at| self.session.memory().ansi(at, 15)).unwrap_or_default(),
-            process_id: ethread.u64("Cid.UniqueProcess")?,
-            thread_id: ethread.u64("Cid.UniqueThread")?,
-            state: named(&STATES, state),
-            reason: match state {
-                WAITING => named(&WAIT_REASONS, kthread.u64("WaitReason")?),
-                _ => String::new(),
-            },
+            at,
+            image: process.as_ref().and_then(|process| process.name().ok()).unwrap_or_default(),
+            process: process.map_or(Va::NULL, |process| process.at),
+            process_id,
+            thread_id,
+            state: thread::state_name(state),
+            reason: if state == thread::WAITING { thread.wait_reason(&self.kernel)? } else { String::new() },
         })
     }
-}
-
-/// `_KTHREAD_STATE`.
-const STATES: [&str; 10] = [
-    "Initialized",
-    "Ready",
-    "Running",
-    "Standby",
-    "Terminated",
-    "Waiting",
-    "Transition",
-    "DeferredReady",
-    "GateWait",
-    "WaitingForProcessInSwap",
-];
-
-/// `_KWAIT_REASON`; kernels have only appended to it.
-#[rustfmt::skip]
-const WAIT_REASONS: [&str; 41] = [
-    "Executive", "FreePage", "PageIn", "PoolAllocation", "DelayExecution", "Suspended", "UserRequest",
-    "WrExecutive", "WrFreePage", "WrPageIn", "WrPoolAllocation", "WrDelayExecution", "WrSuspended", "WrUserRequest",
-    "WrEventPair", "WrQueue", "WrLpcReceive", "WrLpcReply", "WrVirtualMemory", "WrPageOut", "WrRendezvous",
-    "WrKeyedEvent", "WrTerminated", "WrProcessInSwap", "WrCpuRateControl", "WrCalloutStack", "WrKernel", "WrResource",
-    "WrPushLock", "WrMutex", "WrQuantumEnd", "WrDispatchInt", "WrPreempted", "WrYieldExecution", "WrFastMutex",
-    "WrGuardedMutex", "WrRundown", "WrAlertByThreadId", "WrDeferredPreempt", "WrPhysicalFault", "WrIoRing",
-];
-
-fn named(names: &[&str], value: u64) -> String {
-    let name = usize::try_from(value).ok().and_then(|index| names.get(index));
-    name.map_or_else(|| value.to_string(), |name| (*name).to_owned())
 }
 
 /// The value, or its error among the problems; only an interrupt goes on.

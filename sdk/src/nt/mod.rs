@@ -31,6 +31,7 @@ pub mod status;
 pub mod string;
 pub mod thread;
 pub mod time;
+pub mod timer;
 pub mod token;
 pub mod tree;
 pub mod vad;

@@ -6,10 +6,9 @@
 use super::kernel::{Kernel, Record};
 use super::salvage::{self, Salvaged};
 use super::string;
-use crate::address::{Pa, Va};
+use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::memory::Memory;
-use crate::target::Machine;
 
 /// Where KDDEBUGGER_DATA64 holds the address of `PsActiveProcessHead`.
 const KD_ACTIVE_PROCESS_HEAD: u32 = 0x50;
@@ -113,13 +112,7 @@ impl<'a> Process<'a> {
 
     /// Its address space.
     pub fn memory(&self, kernel: &Kernel<'a>) -> Result<Memory<'a>> {
-        let root = self.directory_table_base()?;
-        // Low bits are flags and the number of the address space; the PAE root is a small table of its own.
-        let root = match kernel.session().target().machine() {
-            Machine::X86 => root & !0x1f,
-            Machine::X64 | Machine::Arm64 => root & 0x000f_ffff_ffff_f000,
-        };
-        Ok(kernel.session().memory().space(Pa(root)))
+        kernel.session().memory().of_process(self.at)
     }
 
     /// Its PEB; null for what has no user part.

@@ -22,6 +22,17 @@ const STATES: [&str; 10] = [
     "WaitingForProcessInSwap",
 ];
 
+/// `_KWAIT_REASON`, for kernels whose symbols lack it; it has only been appended to.
+#[rustfmt::skip]
+const WAIT_REASONS: [&str; 41] = [
+    "Executive", "FreePage", "PageIn", "PoolAllocation", "DelayExecution", "Suspended", "UserRequest",
+    "WrExecutive", "WrFreePage", "WrPageIn", "WrPoolAllocation", "WrDelayExecution", "WrSuspended", "WrUserRequest",
+    "WrEventPair", "WrQueue", "WrLpcReceive", "WrLpcReply", "WrVirtualMemory", "WrPageOut", "WrRendezvous",
+    "WrKeyedEvent", "WrTerminated", "WrProcessInSwap", "WrCpuRateControl", "WrCalloutStack", "WrKernel", "WrResource",
+    "WrPushLock", "WrMutex", "WrQuantumEnd", "WrDispatchInt", "WrPreempted", "WrYieldExecution", "WrFastMutex",
+    "WrGuardedMutex", "WrRundown", "WrAlertByThreadId", "WrDeferredPreempt", "WrPhysicalFault", "WrIoRing",
+];
+
 /// The state of a thread that runs.
 pub const RUNNING: u64 = 2;
 /// The state of a thread that waits.
@@ -132,7 +143,10 @@ impl<'a> Thread<'a> {
     /// Name of its reason to wait; a number where the symbols have no name.
     pub fn wait_reason(&self, kernel: &Kernel<'a>) -> Result<String> {
         let reason = self.record.u64("Tcb.WaitReason")?;
-        Ok(kernel.enum_name("_KWAIT_REASON", reason).unwrap_or_else(|| format!("{reason:#x}")))
+        let known = || usize::try_from(reason).ok().and_then(|reason| WAIT_REASONS.get(reason));
+        let name =
+            kernel.enum_name("_KWAIT_REASON", reason).or_else(|| known().map(|name| (*name).to_owned()));
+        Ok(name.unwrap_or_else(|| format!("{reason:#x}")))
     }
 
     /// Whether a user APC can end its wait.

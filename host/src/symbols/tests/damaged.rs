@@ -8,7 +8,7 @@ use proptest::prelude::*;
 /// Asks a file everything that can be asked.
 fn ask_everything(bytes: Vec<u8>) {
     let Ok(pdb) = PdbFile::from_bytes(Path::new("damaged.pdb"), bytes.into()) else { return };
-    if let Ok(index) = pdb.index() {
+    if let Ok(index) = pdb.index(Default::default()) {
         index.find("Alpha");
         index.at_or_before(0x1015);
         let _ = index.each(&Pattern::parse("*a*").unwrap(), &mut |_| ControlFlow::Continue(()));
@@ -119,7 +119,7 @@ fn the_small_pdb_is_whole() {
     let pdb = PdbFile::from_bytes(Path::new("small.pdb"), build::pdb(1).into()).unwrap();
     assert_eq!(pdb.id().age, 1);
     assert_eq!(PdbFile::from_bytes(Path::new("x"), build::pdb(0).into()).unwrap().id().age, 3);
-    let index = pdb.index().unwrap();
+    let index = pdb.index(Default::default()).unwrap();
     assert_eq!(index.find("alpha"), Some(0x1010));
     assert_eq!(index.at_or_before(0x102f).unwrap().name, "Beta");
     assert_eq!(index.find("gamma"), Some(0x1030));

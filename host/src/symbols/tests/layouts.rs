@@ -24,7 +24,7 @@ fn all_published_offsets_agree() {
         .iter()
         .map(|(build, key)| {
             let pdb = PdbFile::open(&pdb_path(&store, "ntkrnlmp.pdb", key)).unwrap();
-            (*build, pdb.index().unwrap(), pdb.types("nt").unwrap())
+            (*build, pdb.index(Default::default()).unwrap(), pdb.types("nt").unwrap())
         })
         .collect();
     let (mut section, mut columns, mut checked) = ("", Vec::new(), 0);

@@ -223,7 +223,10 @@ fn the_kernel_is_found_by_its_image_in_memory() {
 #[test]
 fn the_kernel_is_found_by_the_addresses_in_the_header() {
     let Some(store) = symstore() else { return };
-    let pdb = PdbFile::open(&pdb_path(&store, "ntkrnlmp.pdb", KERNEL_2023)).unwrap().index().unwrap();
+    let pdb = PdbFile::open(&pdb_path(&store, "ntkrnlmp.pdb", KERNEL_2023))
+        .unwrap()
+        .index(Default::default())
+        .unwrap();
     let va = |name| NT.add(u64::from(pdb.find(name).unwrap()));
     let mut source = OneKernel::new(0x1234);
     source.hints = KernelHints {
@@ -254,7 +257,7 @@ fn every_pdb_of_the_store_can_be_read() {
             let pdb = PdbFile::open(found.path()).unwrap();
             let opened = started.elapsed();
             assert!(found.path().to_string_lossy().contains(&pdb.id().to_string()), "{}", pdb.id());
-            let index = pdb.index().unwrap();
+            let index = pdb.index(Default::default()).unwrap();
             let indexed = started.elapsed();
             assert!(index.find("PsActiveProcessHead").is_some());
             let named = started.elapsed();
@@ -289,7 +292,7 @@ fn an_old_32_bit_kernel_has_its_layout() {
     let Some(store) = symstore() else { return };
     let pdb = PdbFile::open(&pdb_path(&store, "ntkrnlpa.pdb", "30B5FB31AE7E4ACAABA750AA241FF3311")).unwrap();
     assert_eq!(pdb.id().age, 1);
-    let index = pdb.index().unwrap();
+    let index = pdb.index(Default::default()).unwrap();
     for name in
         ["KeBugCheckEx", "PsActiveProcessHead", "PsLoadedModuleList", "KdDebuggerDataBlock", "MmPfnDatabase"]
     {
@@ -325,7 +328,7 @@ fn frame_data_of_a_32_bit_kernel() {
     let Some(store) = symstore() else { return };
     let path = pdb_path(&store, "ntkrnlpa.pdb", "30B5FB31AE7E4ACAABA750AA241FF3311");
     let file = PdbFile::open(&path).unwrap();
-    let index = file.index().unwrap();
+    let index = file.index(Default::default()).unwrap();
     let mut found = 0;
     for name in [
         "KeBugCheckEx",

@@ -75,7 +75,7 @@ fn lines_locals_and_typedefs_are_told() {
     let folder = tempfile::tempdir().unwrap();
     let Some(pdb) = made(folder.path(), "-O0") else { return };
     assert!(pdb.is_private());
-    let (index, types) = (pdb.index().unwrap(), pdb.types("point").unwrap());
+    let (index, types) = (pdb.index(Default::default()).unwrap(), pdb.types("point").unwrap());
     let add = index.find_entry("Add").unwrap();
     assert_eq!(add.kind, SymbolKind::GlobalFunction);
     let parameters = types.parameters(add.of.unwrap()).unwrap();
@@ -123,10 +123,26 @@ fn lines_locals_and_typedefs_are_told() {
 }
 
 #[test]
+fn public_and_private_names_can_be_left_out() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(pdb) = made(folder.path(), "-O0") else { return };
+    let kind = |publics, others, name: &str| {
+        let index = pdb.index(crate::symbols::pdb::Names { publics, others }).unwrap();
+        index.find_entry(name).map(|entry| entry.kind)
+    };
+    assert_eq!(kind(true, true, "Add"), Some(SymbolKind::GlobalFunction));
+    assert_eq!(kind(true, false, "Add"), Some(SymbolKind::PublicFunction));
+    assert_eq!(kind(false, true, "Add"), Some(SymbolKind::GlobalFunction));
+    // A static variable has no public symbol.
+    assert_eq!(kind(true, false, "Counter"), None);
+    assert_eq!(kind(false, true, "Counter"), Some(SymbolKind::StaticData));
+}
+
+#[test]
 fn variables_in_registers_have_their_places() {
     let folder = tempfile::tempdir().unwrap();
     let Some(pdb) = made(folder.path(), "-O2") else { return };
-    let index = pdb.index().unwrap();
+    let index = pdb.index(Default::default()).unwrap();
     let locals = pdb.locals(index.find("Add").unwrap(), 0).unwrap();
     let of = |name: &str| locals.iter().find(|local| local.name == name).map(|local| local.place);
     let register = |place| match place {
@@ -141,7 +157,7 @@ fn calls_in_line_are_told_the_innermost_first() {
     let folder = tempfile::tempdir().unwrap();
     for optimise in ["-O0", "-O2"] {
         let Some(pdb) = made(folder.path(), optimise) else { return };
-        let index = pdb.index().unwrap();
+        let index = pdb.index(Default::default()).unwrap();
         let (start, end) = (index.find("Calls").unwrap(), index.find("entry").unwrap());
         let chains: Vec<Vec<String>> = (start..end)
             .map(|rva| pdb.inlined(rva).unwrap().into_iter().map(|site| site.name).collect())

@@ -1,0 +1,201 @@
+//! `!timer` and `!dpcs`.
+
+use crate::locks::{plain, problems, symbol};
+use kd_sdk::nt::lock::Locks;
+use kd_sdk::nt::time;
+use kd_sdk::nt::timer::{Call, Timer, Timers, Times};
+use kd_sdk::output::Style;
+use kd_sdk::prelude::*;
+
+/// Threads that are shown of one timer.
+const MOST_THREADS: usize = 8;
+
+/// Runs `!timer`.
+pub fn timer(session: &Session<'_>, args: &str) -> Result<()> {
+    Args::new(args).finish()?;
+    let timers = Timers::new(session)?;
+    let locks = Locks::new(session)?;
+    let out = session.out();
+    let (mut list, wrong) = timers.timers()?;
+    list.sort_by_key(|timer| (timer.processor, timer.slot));
+    let times = timers.times().ok();
+    out.styled(Style::Heading, "Dump system timers");
+    out.end_line();
+    out.end_line();
+    match times {
+        Some(times) => {
+            let (high, low) = (times.interrupt >> 32, times.interrupt as u32);
+            out.field(
+                "interrupt_time",
+                Value::UInt(times.interrupt),
+                &format!("Interrupt time: {low:08x} {high:08x}"),
+            );
+            out.field(
+                "system_time",
+                Value::Time(times.system),
+                &format!(" [{}]", time::session_time(times.system)),
+            );
+            out.end_line();
+        }
+        None => {
+            out.data("interrupt_time", Value::Null);
+            out.line("Interrupt time: KUSER_SHARED_DATA is not in this dump");
+        }
+    }
+    let width = if session.target().pointer_size() == 4 { 8 } else { 16 };
+    let (mut shown, mut overdue) = (None, 0u64);
+    out.list("timers", |_| {
+        for timer in &list {
+            session.check_interrupt()?;
+            if shown != Some(timer.processor) {
+                shown = Some(timer.processor);
+                out.end_line();
+                out.line(
+                    &timer
+                        .processor
+                        .map_or("All processors".to_owned(), |number| format!("PROCESSOR {number}")),
+                );
+                out.line(&format!(
+                    "List {:width$}   Interrupt Low/High  Fire Time                 DPC/thread",
+                    "Timer"
+                ));
+            }
+            overdue += u64::from(show_timer(session, &locks, times, timer));
+        }
+        Ok::<(), Error>(())
+    })?;
+    out.end_line();
+    out.field("count", Value::UInt(list.len() as u64), &format!("Total Timers: {}", list.len()));
+    out.field("overdue", Value::UInt(overdue), &format!(", overdue: {overdue}"));
+    out.end_line();
+    problems(&out, "", &wrong);
+    Ok(())
+}
+
+/// A timer's line; true where it is overdue.
+fn show_timer(session: &Session<'_>, locks: &Locks<'_>, times: Option<Times>, timer: &Timer) -> bool {
+    let late = times.is_some_and(|times| timer.due < times.interrupt);
+    session.out().record("", |out| {
+        out.data("processor", timer.processor.map_or(Value::Null, |number| Value::UInt(number.into())));
+        out.field("slot", Value::UInt(timer.slot), &format!("{:4} ", timer.slot));
+        out.data("timer", Value::Hex(timer.at.0));
+        let at = plain(session, timer.at);
+        out.link(&at, &format!("dt nt!_KTIMER {at}"));
+        out.field("period", Value::UInt(timer.period), if timer.period == 0 { "   " } else { " P " });
+        let due = format!("{:08x} {:08x}", timer.due as u32, timer.due >> 32);
+        out.field("due", Value::UInt(timer.due), &due);
+        let moment = times.and_then(|times| times.moment(timer.due));
+        let text = moment.map_or("-".to_owned(), |moment| {
+            let civil = time::Civil::from_file_time(moment);
+            format!(
+                "{:04}-{:02}-{:02} {:02}:{:02}:{:02}.{:03}",
+                civil.year, civil.month, civil.day, civil.hour, civil.minute, civil.second, civil.millisecond
+            )
+        });
+        out.field("fire_time", moment.map_or(Value::Null, Value::Time), &format!("  [{text:23}]  "));
+        match &timer.call {
+            Some(call) => show_call(session, out, call),
+            None => {
+                for key in ["dpc", "routine", "symbol"] {
+                    out.data(key, Value::Null);
+                }
+            }
+        }
+        let threads = locks.waiters_of(timer.at).unwrap_or_default();
+        out.list("threads", |out| {
+            for (index, thread) in threads.iter().enumerate() {
+                out.data("", Value::Hex(thread.0));
+                if index < MOST_THREADS {
+                    out.text(" thread ");
+                    out.link(&plain(session, *thread), &format!("!thread {}", plain(session, *thread)));
+                }
+            }
+        });
+        out.styled_field("overdue", Value::Bool(late), Style::Bad, if late { "  overdue" } else { "" });
+        out.end_line();
+    });
+    late
+}
+
+/// `faultdrv!TimerDpc (DPC @ ffff…)`.
+fn show_call(session: &Session<'_>, out: &Out<'_>, call: &Call) {
+    let name = symbol(session, call.routine);
+    out.data("dpc", Value::Hex(call.at.0));
+    out.data("routine", Value::Hex(call.routine.0));
+    out.data("symbol", name.as_deref().map_or(Value::Null, Value::Text));
+    match name {
+        Some(name) => out.link(&name, &format!("u {}", plain(session, call.routine))),
+        None => out.styled(Style::Bad, &format!("{} in no loaded module", plain(session, call.routine))),
+    }
+    out.text(&format!(" (DPC @ {})", plain(session, call.at)));
+}
+
+/// Runs `!dpcs`.
+pub fn dpcs(session: &Session<'_>, args: &str) -> Result<()> {
+    let timers = Timers::new(session)?;
+    let one = if args.trim().is_empty() { None } else { Some(session.evaluate(args)?) };
+    let mut processors = timers.processors();
+    if let Some(one) = one {
+        processors.retain(|(number, _)| u64::from(*number) == one);
+        if processors.is_empty() {
+            return Err(Error::NotFound(format!("this dump knows no processor {one}")));
+        }
+    }
+    let prcb_type = session.types().find("nt!_KPRCB")?;
+    let out = session.out();
+    let width = if session.target().pointer_size() == 4 { 8 } else { 16 };
+    out.styled(Style::Heading, &format!("CPU Type      {:width$}  Function", "KDPC"));
+    out.end_line();
+    let mut count = 0u64;
+    out.list("processors", |out| {
+        for (number, prcb) in processors {
+            out.record("", |out| {
+                out.data("processor", Value::UInt(number.into()));
+                out.data("prcb", Value::Hex(prcb.0));
+                let active = prcb_type.at(prcb).u64("DpcRoutineActive").ok().map(|value| value != 0);
+                out.data("active", active.map_or(Value::Null, Value::Bool));
+                let (calls, wrong) = match timers.queued(prcb) {
+                    Ok(found) => found,
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    Err(error) => (Vec::new(), vec![error.to_string()]),
+                };
+                count += calls.len() as u64;
+                out.list("queued", |out| calls.iter().for_each(|call| queued(session, out, number, call)));
+                if active == Some(true) {
+                    out.line(&format!("{number:3}: runs deferred calls"));
+                }
+                problems(out, "     ", &wrong);
+                Ok(())
+            })?;
+        }
+        Ok::<(), Error>(())
+    })?;
+    let text = match count {
+        0 => "No deferred calls wait.".to_owned(),
+        1 => "1 deferred call waits".to_owned(),
+        count => format!("{count} deferred calls wait"),
+    };
+    out.field("count", Value::UInt(count), &text);
+    out.end_line();
+    Ok(())
+}
+
+fn queued(session: &Session<'_>, out: &Out<'_>, processor: u32, call: &Call) {
+    out.record("", |out| {
+        let kind = if call.threaded { "Threaded" } else { "Normal" };
+        out.field("type", Value::Text(kind), &format!("{processor:3}: {kind:8}: "));
+        let at = plain(session, call.at);
+        out.data("dpc", Value::Hex(call.at.0));
+        out.link(&at, &format!("dt nt!_KDPC {at}"));
+        let name = symbol(session, call.routine);
+        out.data("routine", Value::Hex(call.routine.0));
+        out.data("context", Value::Hex(call.context.0));
+        out.data("symbol", name.as_deref().map_or(Value::Null, Value::Text));
+        out.text(&format!("  {}  ", plain(session, call.routine)));
+        match name {
+            Some(name) => out.link(&name, &format!("u {}", plain(session, call.routine))),
+            None => out.styled(Style::Bad, "in no loaded module"),
+        }
+        out.end_line();
+    });
+}

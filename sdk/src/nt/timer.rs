@@ -1,0 +1,290 @@
+//! Timers and deferred procedure calls: what processors were to run, and when.
+//!
+//! Timers hang in slots: since 7 in a table of each processor (`_KPRCB.TimerTable`), before in one of the system
+//! (`KiTimerTableListHead`). 64-bit systems hide the deferred call of a timer: XORed with two keys and the timer's
+//! address, rotated and with its bytes reversed, as public descriptions of it say. Calls wait in lists of each
+//! processor: one of normal, one of threaded ones.
+
+use super::list;
+use crate::address::Va;
+use crate::error::{Error, Result};
+use crate::session::Session;
+use crate::types::Type;
+use std::collections::HashSet;
+
+/// Timers in one slot, and calls in one queue, that are believed.
+const MOST_TIMERS: usize = 0x1_0000;
+const MOST_CALLS: usize = 0x1_0000;
+/// Processors that are asked for.
+const MOST_PROCESSORS: u32 = 0x800;
+/// Slots of the system's table, where the symbols do not say.
+const SLOTS: u64 = 256;
+/// Types of deferred calls: normal and threaded.
+const CALLS: [u64; 2] = [0x13, 0x1a];
+/// `KUSER_SHARED_DATA`, and its times.
+const SHARED_64: u64 = 0xffff_f780_0000_0000;
+const SHARED_32: u64 = 0xffdf_0000;
+const INTERRUPT_TIME: u64 = 8;
+const SYSTEM_TIME: u64 = 0x14;
+
+/// Reads timers and calls; keep one for a command.
+pub struct Timers<'a> {
+    session: &'a Session<'a>,
+    prcb: Type<'a>,
+    timer: Type<'a>,
+    call: Type<'a>,
+    /// `KiWaitNever` and `KiWaitAlways`, where the kernel has them.
+    keys: Option<(u64, u64)>,
+}
+
+/// A timer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Timer {
+    /// Its `_KTIMER`.
+    pub at: Va,
+    /// Processor whose table it hangs in; `None` for the system's.
+    pub processor: Option<u32>,
+    /// Slot of the table.
+    pub slot: u64,
+    /// When it is due, in interrupt time: units of 100 ns since the start.
+    pub due: u64,
+    /// Milliseconds from one time to the next; 0 for once.
+    pub period: u64,
+    /// Its deferred call.
+    pub call: Option<Call>,
+}
+
+/// A deferred procedure call.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Call {
+    /// Its `_KDPC`.
+    pub at: Va,
+    /// True for one that runs in a thread where it can.
+    pub threaded: bool,
+    /// What it calls.
+    pub routine: Va,
+    /// With what.
+    pub context: Va,
+}
+
+/// The times of the crash.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Times {
+    /// Units of 100 ns since the start.
+    pub interrupt: u64,
+    /// A FILETIME.
+    pub system: u64,
+}
+
+impl Times {
+    /// The FILETIME of a moment in interrupt time; `None` where there is none.
+    pub fn moment(&self, due: u64) -> Option<u64> {
+        i64::try_from(i128::from(self.system) + i128::from(due) - i128::from(self.interrupt))
+            .ok()?
+            .try_into()
+            .ok()
+    }
+}
+
+impl<'a> Timers<'a> {
+    /// Finds out how this kernel's timers are made.
+    ///
+    /// # Errors
+    /// Without the kernel's types.
+    pub fn new(session: &'a Session<'a>) -> Result<Timers<'a>> {
+        let key = |name: &str| session.memory().u64(session.symbols().find(name).ok()?).ok();
+        let keys = match session.target().pointer_size() {
+            8 => key("nt!KiWaitNever").zip(key("nt!KiWaitAlways")),
+            _ => None,
+        };
+        Ok(Timers {
+            session,
+            prcb: session.types().find("nt!_KPRCB")?,
+            timer: session.types().find("nt!_KTIMER")?,
+            call: session.types().find("nt!_KDPC")?,
+            keys,
+        })
+    }
+
+    /// Interrupt and system time when the machine stopped.
+    ///
+    /// # Errors
+    /// Where the page that all programs share is not in the dump.
+    pub fn times(&self) -> Result<Times> {
+        let shared = Va(if self.session.target().pointer_size() == 4 { SHARED_32 } else { SHARED_64 });
+        let memory = self.session.memory();
+        let time = |at: u64| {
+            let low = memory.u32(shared.add(at))?;
+            Ok::<_, Error>(u64::from(memory.u32(shared.add(at + 4))?) << 32 | u64::from(low))
+        };
+        Ok(Times { interrupt: time(INTERRUPT_TIME)?, system: time(SYSTEM_TIME)? })
+    }
+
+    /// Number and `_KPRCB` of every processor.
+    pub fn processors(&self) -> Vec<(u32, Va)> {
+        let numbers = (0..MOST_PROCESSORS).map_while(|number| self.session.target().processor(number));
+        numbers.filter(|processor| processor.prcb != 0).map(|p| (p.number, Va(p.prcb))).collect()
+    }
+
+    /// Every timer, with what was not followed.
+    ///
+    /// # Errors
+    /// Where no table is known, and when the user interrupts.
+    pub fn timers(&self) -> Result<(Vec<Timer>, Vec<String>)> {
+        let (mut found, mut wrong) = (Vec::new(), Vec::new());
+        let types = self.session.types();
+        if let Some(field) = self.prcb.field("TimerTable.TimerEntries") {
+            let entry = types.find("nt!_KTIMER_TABLE_ENTRY")?;
+            let head = entry.offset("Entry")?;
+            for (number, prcb) in self.processors() {
+                let table = prcb.add(field.offset);
+                for slot in 0..field.size / entry.size().max(1) {
+                    let at = table.add(slot * entry.size() + head);
+                    self.slot(at, Some(number), slot, &mut found, &mut wrong)?;
+                }
+            }
+            return Ok((found, wrong));
+        }
+        let table = self.session.symbols().find("nt!KiTimerTableListHead").map_err(|_| {
+            Error::NoSymbols(
+                "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols".to_owned(),
+            )
+        })?;
+        let (size, head) = match types.find("nt!_KTIMER_TABLE_ENTRY") {
+            Ok(entry) => (entry.size(), entry.offset("Entry")?),
+            Err(_) => (2 * u64::from(self.session.target().pointer_size()), 0),
+        };
+        for slot in 0..SLOTS {
+            self.slot(table.add(slot * size + head), None, slot, &mut found, &mut wrong)?;
+        }
+        Ok((found, wrong))
+    }
+
+    fn slot(
+        &self,
+        head: Va,
+        processor: Option<u32>,
+        slot: u64,
+        found: &mut Vec<Timer>,
+        wrong: &mut Vec<String>,
+    ) -> Result<()> {
+        let link = self.timer.offset("TimerListEntry")?;
+        // The slots of a processor that was never started hold nothing at all.
+        if self.session.memory().pointer(head).is_ok_and(Va::is_null) {
+            return Ok(());
+        }
+        for timer in list::ring(self.session.memory(), head).of(link).at_most(MOST_TIMERS) {
+            match timer.and_then(|at| self.timer_at(at, processor, slot)) {
+                Ok(timer) => found.push(timer),
+                Err(Error::Interrupted) => return Err(Error::Interrupted),
+                Err(error) => wrong.push(format!("slot {slot}: {error}")),
+            }
+        }
+        Ok(())
+    }
+
+    fn timer_at(&self, at: Va, processor: Option<u32>, slot: u64) -> Result<Timer> {
+        let read = self.timer.at(at).snapshot()?;
+        Ok(Timer {
+            at,
+            processor,
+            slot,
+            due: read.u64("DueTime")?,
+            period: read.u64("Period")?,
+            call: self.call_of(at, read.u64("Dpc")?),
+        })
+    }
+
+    /// The call that a timer's field stands for: as it is, or hidden.
+    fn call_of(&self, timer: Va, stored: u64) -> Option<Call> {
+        let hidden = self.keys.map(|keys| reveal(timer, stored, keys));
+        [Some(stored), hidden].into_iter().flatten().find_map(|at| self.call_at(Va(at)).ok())
+    }
+
+    /// The deferred call at `at`.
+    ///
+    /// # Errors
+    /// Where none stands there.
+    pub fn call_at(&self, at: Va) -> Result<Call> {
+        if !self.session.target().is_kernel(at) {
+            return Err(Error::NotFound(format!("no deferred call can stand at {at}")));
+        }
+        let read = self.call.at(at).snapshot()?;
+        let kind = read.u64("Type")? & 0xff;
+        if !CALLS.contains(&kind) {
+            return Err(Error::NotFound(format!("no deferred call stands at {at}: type {kind:x}")));
+        }
+        let [routine, context] = ["DeferredRoutine", "DeferredContext"].map(|field| read.u64(field));
+        Ok(Call { at, threaded: kind == CALLS[1], routine: Va(routine?), context: Va(context?) })
+    }
+
+    /// The calls that wait on a processor, in order, with what was not followed.
+    ///
+    /// # Errors
+    /// Where the queue is not known, and when the user interrupts.
+    pub fn queued(&self, prcb: Va) -> Result<(Vec<Call>, Vec<String>)> {
+        let (mut found, mut wrong) = (Vec::new(), Vec::new());
+        let memory = self.session.memory();
+        let link = self.call.offset("DpcListEntry")?;
+        let mut seen = HashSet::new();
+        for (head, single) in self.queues(prcb)? {
+            let links = if single { list::chain(memory, head) } else { list::ring(memory, head) };
+            for call in links.of(link).at_most(MOST_CALLS) {
+                match call.and_then(|at| self.call_at(at)) {
+                    Ok(call) if seen.insert(call.at) => found.push(call),
+                    Ok(_) => {}
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    Err(error) => {
+                        wrong.push(error.to_string());
+                        break;
+                    }
+                }
+            }
+        }
+        Ok((found, wrong))
+    }
+
+    /// Heads of a processor's queues, and whether they are chains of single links.
+    fn queues(&self, prcb: Va) -> Result<Vec<(Va, bool)>> {
+        if let Some(field) = self.prcb.field("DpcListHead") {
+            return Ok(vec![(prcb.add(field.offset), false)]);
+        }
+        let field = self.prcb.require("DpcData")?;
+        let queue = self.session.types().find("nt!_KDPC_DATA")?;
+        let (offset, single) = match queue.field("DpcList.ListHead") {
+            Some(head) => (head.offset, true),
+            None => (queue.offset("DpcListHead")?, false),
+        };
+        let count = field.size / queue.size().max(1);
+        Ok((0..count.min(8))
+            .map(|index| (prcb.add(field.offset + index * queue.size() + offset), single))
+            .collect())
+    }
+}
+
+/// The address behind the hidden call of a timer.
+fn reveal(timer: Va, stored: u64, (never, always): (u64, u64)) -> u64 {
+    ((stored ^ never).rotate_left((never & 0xff) as u32 & 63) ^ timer.0).swap_bytes() ^ always
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hidden_calls_are_revealed() {
+        let keys = (0x8642_0975_31fe_dcba, 0x0f1e_2d3c_4b5a_6978);
+        let (timer, call) = (0xffff_ac0f_1240_0040u64, 0xffff_ac0f_1241_0080u64);
+        let hidden =
+            ((call ^ keys.1).swap_bytes() ^ timer).rotate_right((keys.0 & 0xff) as u32 & 63) ^ keys.0;
+        assert_eq!(reveal(Va(timer), hidden, keys), call);
+    }
+
+    #[test]
+    fn moments_are_bounded() {
+        let times = Times { interrupt: 100, system: 1000 };
+        assert_eq!(times.moment(150), Some(1050));
+        assert_eq!(times.moment(0), Some(900));
+        assert_eq!(times.moment(u64::MAX), None);
+    }
+}
