@@ -176,14 +176,6 @@ impl Counter {
         }
         Ok(None)
     }
-
-    /// The same in pages, of a counter of bytes.
-    ///
-    /// # Errors
-    /// As [`Counter::read`].
-    pub fn read_pages(self, session: &Session<'_>) -> Result<Option<u64>> {
-        Ok(self.read(session)?.map(|bytes| bytes / PAGE_SIZE))
-    }
 }
 
 /// The address of a variable of the kernel.

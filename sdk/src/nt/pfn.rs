@@ -101,11 +101,6 @@ impl Slot {
         let bytes = entry.get(self.at..self.at + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, |bytes| u64::from_le_bytes(bytes) >> self.shift & self.mask)
     }
-
-    /// The highest number that it can hold.
-    pub fn most(&self) -> u64 {
-        self.mask
-    }
 }
 
 /// Where the fields of an entry are. Fields that this version of Windows does not have are `None`.
