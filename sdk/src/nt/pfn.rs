@@ -92,7 +92,11 @@ impl Slot {
             bits => bits,
         };
         let shift = u32::try_from((offset - at) * 8).ok()?.checked_add(field.bit_position)?;
-        (bits > 0 && shift + bits <= 64).then(|| Slot { at, shift, mask: u64::MAX >> (64 - bits) })
+        (bits > 0 && u64::from(shift) + u64::from(bits) <= 64).then(|| Slot {
+            at,
+            shift,
+            mask: u64::MAX >> (64 - bits),
+        })
     }
 
     /// The number in an entry; 0 where the entry is too short.

@@ -411,7 +411,7 @@ fn each_entry(
         at += (done / size) as u64;
         if let Some(fault) = fault {
             // To the page after the hole.
-            let next = (at * size as u64 + table.0 | (PAGE_SIZE - 1)).wrapping_add(1);
+            let next = (table.0.wrapping_add(at * size as u64) | (PAGE_SIZE - 1)).wrapping_add(1);
             missing = missing.or(Some(fault));
             at = next.saturating_sub(table.0).div_ceil(size as u64).max(at + 1);
         }
