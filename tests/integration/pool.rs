@@ -58,7 +58,7 @@ fn blocks_are_found_by_any_address() {
         for wanted in samples(&report.truth["facts"]["pool_blocks"]).filter(|block| reachable(report, block))
         {
             let start = number(&wanted["start"]);
-            let data = report.data(&format!("!pool {:#x}", start + 0x11));
+            let data = report.data(&format!("!pool {:#x}", start + 9));
             let hit = list(&data["blocks"]).find(|block| block["hit"] == true);
             let hit = hit.unwrap_or_else(|| panic!("{}: {wanted} is not found: {data}", report.what));
             let what = format!("{}: {hit} {wanted}", report.what);
