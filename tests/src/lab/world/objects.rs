@@ -77,6 +77,9 @@ impl World {
         if generation.build >= 10240 {
             self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
         }
+        // The second place is never used; the kernel marks it.
+        let step = generation.machine.pointer_size() as u64;
+        self.write_pointer(self.nt("ObTypeIndexTable").add(step), 0xbad0_b0b0);
         let size = generation.at("_OBJECT_TYPE");
         for (index, &(name, variable, tag)) in KINDS.iter().enumerate() {
             let body = self.new_object("Type", size, Some((name, Va(0))));
@@ -96,7 +99,6 @@ impl World {
             if let Some(variable) = self.variable(variable) {
                 self.write_pointer(variable, body.0);
             }
-            let step = generation.machine.pointer_size() as u64;
             self.write_pointer(self.nt("ObTypeIndexTable").add((index as u64 + 2) * step), body.0);
         }
         let root = self.new_object("Directory", generation.at("_OBJECT_DIRECTORY"), Some((r"\", Va(0))));
