@@ -18,6 +18,7 @@ mod requests;
 mod scheduler;
 mod sections;
 mod security;
+mod sessions;
 mod society;
 mod stories;
 mod story;
