@@ -206,7 +206,9 @@ fn commands_survive_hostile_systems() {
         let world = World::build(Options::of(name, Story::Hostile));
         let store = folder.path().join(name);
         world.write_symbols(&store).unwrap();
-        writer::write(&world, Kind::BitmapFull, &path).or_else(|_| writer::write(&world, Kind::Full, &path)).unwrap();
+        writer::write(&world, Kind::BitmapFull, &path)
+            .or_else(|_| writer::write(&world, Kind::Full, &path))
+            .unwrap();
         Subject::of(&world, format!("{name} hostile")).check(&path, &arg(&store));
     }
 }
