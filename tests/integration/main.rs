@@ -5,8 +5,10 @@ mod bad_input;
 mod code;
 mod dump_kinds;
 mod errlog;
-mod hostile;
 mod extensions;
+mod hostile;
+#[cfg(unix)]
+mod interrupts;
 mod kd_dump;
 mod kernels;
 mod lab;

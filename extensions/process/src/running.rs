@@ -111,7 +111,10 @@ fn row(page: &Page<'_>, number: u32, record: &Record<'_>, stacks: bool) -> Resul
         }
         if let Some(current) = &current {
             out.text("  ");
-            page.name("image", &current.as_ref().map_err(Error::clone).and_then(|thread| image(page, thread)));
+            page.name(
+                "image",
+                &current.as_ref().map_err(Error::clone).and_then(|thread| image(page, thread)),
+            );
         }
         out.end_line();
         match current {
