@@ -251,7 +251,7 @@ fn exchange(path: &Path, machine: Machine, every: usize, mut seed: u64) {
 fn commands_survive_exchanged_pointers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump");
-    let rounds = if all() { 1..=8 } else { 1..=1 };
+    let rounds = if all() { 1..=4 } else { 1..=1 };
     for name in generations(&["x64-9600"]) {
         let world = World::build(Options::of(name, Story::MemoryPressure));
         let store = folder.path().join(name);

@@ -197,13 +197,18 @@ fn leaf(kernel: &Kernel<'_>, level: u64, root: Va, number: u64, pointers: u64) -
         page if page.is_null() => Err(Error::NotFound("a page of the handle table is missing".to_owned())),
         page => Ok(page),
     };
-    match level {
-        0 if number == 0 => Ok(root),
-        0 => Err(Error::NotFound("a handle table of one page has no more".to_owned())),
-        1 if number < pointers => follow(root, number),
-        1 => Err(Error::NotFound("a handle table of two levels has no more pages".to_owned())),
-        _ => follow(follow(root, number / pointers)?, number % pointers),
+    let page = match level {
+        0 if number == 0 => root,
+        0 => return Err(Error::NotFound("a handle table of one page has no more".to_owned())),
+        1 if number < pointers => follow(root, number)?,
+        1 => return Err(Error::NotFound("a handle table of two levels has no more pages".to_owned())),
+        _ => follow(follow(root, number / pointers)?, number % pointers)?,
+    };
+    let target = kernel.session().target();
+    if page.0 % PAGE_SIZE != 0 || !target.is_kernel(page) {
+        return Err(Error::Other(format!("{} is no page of handles", target.show(page))));
     }
+    Ok(page)
 }
 
 impl Shape {
