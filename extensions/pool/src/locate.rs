@@ -112,8 +112,9 @@ fn in_heap(heaps: &Heaps<'_>, big: &[pool::Big], va: Va) -> Result<Option<Locate
         return Ok(Some(Located { kind: Some(context.kind), heap: Some(context.heap), ..whole(found) }));
     }
     let page = va.page();
-    let near =
-        |block: &Block| block.at.0 < page.0 + PAGE_SIZE && block.at.0.saturating_add(block.size) > page.0;
+    let near = |block: &Block| {
+        block.at.0 < page.0.saturating_add(PAGE_SIZE) && block.at.0.saturating_add(block.size) > page.0
+    };
     let mut blocks = Vec::new();
     let corrupt = heaps.blocks(&range, &mut Vec::new(), &mut |block| {
         if near(&block) {
