@@ -121,7 +121,7 @@ impl Subject {
     }
 
     /// Every command on a dump, checked.
-    fn check(&self, dump: &Path, store: &str) -> Vec<Value> {
+    fn check(&self, dump: &Path, store: &str) {
         let what = &self.what;
         let lines: Vec<_> = FORMS.iter().flat_map(|form| self.lines(form)).collect();
         let arguments = ["--json", "-y", store, "-z", &arg(dump)].map(str::to_owned);
@@ -147,18 +147,18 @@ impl Subject {
             serde_json::from_str::<Value>(&line).unwrap_or_else(|e| panic!("{what}: {command}: {e}: {line}"))
         };
         hear("the banner");
-        let mut records = Vec::new();
         for line in &lines {
             writeln!(input, "{line}").expect("kd reads");
             let record = hear(line);
             assert_eq!(record["command"], line.as_str(), "{what}");
             let says_why = record["messages"].as_array().is_some_and(|all| !all.is_empty());
+            let answers =
+                has_data(&record["data"]) || record["text"].as_str().is_some_and(|text| !text.is_empty());
             match record["status"].as_str() {
-                Some("ok") => {}
+                Some("ok") if answers || says_why => {}
                 Some("failed") if says_why => {}
                 _ => panic!("{what}: {line}: {record}"),
             }
-            records.push(record);
         }
         #[cfg(target_os = "linux")]
         {
@@ -169,7 +169,16 @@ impl Subject {
         }
         drop(input);
         assert!(kd.wait().expect("kd ends").code().is_some(), "{what}: kd was killed");
-        records
+    }
+}
+
+/// True where a record has values, a table with rows.
+fn has_data(value: &Value) -> bool {
+    match value {
+        Value::Null => false,
+        Value::Array(list) => list.iter().any(has_data),
+        Value::Object(fields) => fields.values().any(has_data),
+        _ => true,
     }
 }
 
@@ -202,7 +211,7 @@ fn every_command_has_forms() {
 fn commands_survive_hostile_systems() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump");
-    for name in generations(&["x86-2600", "x64-7601", "x64-19041"]) {
+    for name in generations(&["x86-7601", "x64-19041"]) {
         let world = World::build(Options::of(name, Story::Hostile));
         let store = folder.path().join(name);
         world.write_symbols(&store).unwrap();
@@ -242,7 +251,7 @@ fn exchange(path: &Path, machine: Machine, every: usize, mut seed: u64) {
 fn commands_survive_exchanged_pointers() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("dump");
-    let rounds = if all() { 1..=8 } else { 1..=1 };
+    let rounds = if all() { 1..=4 } else { 1..=1 };
     for name in generations(&["x64-9600"]) {
         let world = World::build(Options::of(name, Story::MemoryPressure));
         let store = folder.path().join(name);
@@ -252,6 +261,37 @@ fn commands_survive_exchanged_pointers() {
             writer::write(&world, Kind::Full, &path).unwrap();
             exchange(&path, machine, [300, 100, 30, 1000][round as usize % 4], round);
             Subject::of(&world, format!("{name} exchanged {round}")).check(&path, &arg(&store));
+        }
+    }
+}
+
+#[test]
+fn commands_answer_on_dumps_that_hold_little() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump");
+    for name in generations(&["x64-22000"]) {
+        let world = World::build(Options::of(name, Story::CrashInDriver));
+        let store = folder.path().join(name);
+        world.write_symbols(&store).unwrap();
+        let empty = folder.path().join("none");
+        for (kind, store) in [(Kind::Triage, &store), (Kind::Triage, &empty), (Kind::HeaderOnly, &store)] {
+            writer::write(&world, kind, &path).unwrap();
+            let symbols = if *store == empty { " without symbols" } else { "" };
+            Subject::of(&world, format!("{name} {kind:?}{symbols}")).check(&path, &arg(store));
+        }
+    }
+}
+
+#[test]
+fn commands_answer_on_real_dumps() {
+    let Some(shared) = kd_tests::shared() else { return };
+    let store = arg(&shared.join("symbols/symstore"));
+    for entry in std::fs::read_dir(shared.join("dumps/real")).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if all() || matches!(name, "x64-19041-7e.dmp" | "x64-19041-50-nx.dmp" | "arm64-22000-1c8.dmp") {
+            let (wild, wrong) = (0xffff_dead_beef_dee8, 0xffff_f780_0000_0000);
+            Subject { what: name.to_owned(), facts: Value::Null, wild, wrong }.check(&path, &store);
         }
     }
 }

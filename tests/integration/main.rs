@@ -7,6 +7,8 @@ mod dump_kinds;
 mod errlog;
 mod extensions;
 mod hostile;
+#[cfg(unix)]
+mod interrupts;
 mod kd_dump;
 mod kernels;
 mod lab;

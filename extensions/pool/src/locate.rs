@@ -42,6 +42,7 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
             Vec::new()
         }
     };
+    let mut unread = None;
     match Heaps::open(session) {
         Ok(Some(heaps)) => {
             if let Some(found) = in_heap(&heaps, &big, va)? {
@@ -51,7 +52,10 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
         }
         Ok(None) => {}
         Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(error) => notes.push(format!("segment heaps: {error}")),
+        Err(error) => {
+            notes.push(format!("segment heaps: {error}"));
+            unread = Some(error).filter(|error| matches!(error, Error::Unreadable { .. }));
+        }
     }
     if let Some(found) = pool::big_at(&big, va) {
         // Old tables do not tell the kind: where it lies does.
@@ -59,7 +63,8 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
         let kind = found.kind.or_else(|| lies().map(|range| range.kind));
         return Ok(Located { notes, kind, ..whole(found) });
     }
-    in_page(session, va, notes)
+    // A kernel that has segment heaps has no pages of blocks: read as one, a sound page would look corrupt.
+    unread.map_or_else(|| in_page(session, va, notes), Err)
 }
 
 /// An allocation with pages of its own.

@@ -157,7 +157,13 @@ impl Block<'_, '_> {
                     return page.absent("type", error);
                 }
             };
-            out.field("type", Value::Text(kind.name()), &format!("  {}", kind.name()));
+            // Kernels have had more kinds than are told apart here.
+            let told = match kind {
+                Kind::Unknown { number } => page.kernel.enum_name("_KOBJECTS", *number),
+                _ => None,
+            };
+            let name = told.as_deref().unwrap_or(kind.name());
+            out.field("type", Value::Text(name), &format!("  {name}"));
             match kind {
                 Kind::Semaphore { limit } => {
                     out.field("limit", Value::Hex(*limit), &format!(" Limit {limit:#x}"));
@@ -166,7 +172,7 @@ impl Block<'_, '_> {
                     out.text(" - owning thread ");
                     page.link("owner", *owner, "!thread {}");
                 }
-                Kind::Unknown { number } => {
+                Kind::Unknown { number } if told.is_none() => {
                     out.field("number", Value::UInt(*number), &format!(" ({number:#x})"))
                 }
                 _ => {}
