@@ -98,7 +98,7 @@ impl Subject {
         let mut all = vec![&self.facts];
         for part in name.split('.') {
             let inside = |value| match value {
-                &Value::Array(ref list) => list.iter().collect(),
+                Value::Array(list) => list.iter().collect(),
                 value => vec![value],
             };
             all = all.into_iter().flat_map(inside).filter_map(|value: &Value| value.get(part)).collect();
