@@ -1,13 +1,14 @@
 //! What commands look at: one target, one processor. A cheap copy of it goes to the thread of every extension
 //! command, so that nothing a command reads can change under it.
 
+use crate::disasm;
 use crate::dump::Machine;
 use crate::expr::{self, Evaluator, ExprError};
 use crate::memory::{ReadOutcome, View};
 use crate::stack::Contexts;
-use crate::symbols::{self, Hit, Images, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
+use crate::symbols::{self, Hit, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
 use crate::target::{Registers, Target, kd_fields};
-use crate::typed;
+use crate::typed::{self, Type};
 use kd_sdk::address::{PAGE_SIZE, Pa, Va};
 use kd_sdk::error::{Error, Result};
 use std::sync::Arc;
@@ -19,17 +20,19 @@ pub struct OpenTarget {
     pub number: u32,
     /// The machine.
     pub target: Target,
-    /// Its symbols.
+    /// Its symbols, and its modules' image files.
     pub symbols: Arc<Symbols>,
-    /// Its modules' image files, for what the dump does not hold.
-    pub images: Arc<Images>,
 }
 
 /// What a user sets and expressions read.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Variables {
     /// `$t0` to `$t19`.
     pub t: [u64; expr::USER_REGISTERS],
+    /// The types that `r?` gave them.
+    pub types: [Option<Type>; expr::USER_REGISTERS],
+    /// `$p`: the last value that a `d` command showed.
+    pub shown: Option<u64>,
     /// `$exp`: the value of the last expression that was shown.
     pub exp: u64,
     /// `$extret`: the element that `!list` is at.
@@ -41,22 +44,29 @@ pub struct Variables {
 }
 
 impl Variables {
-    /// `$t0` to `$t19`, `$exp`, `$extret`.
+    /// `$t0` to `$t19`, `$exp`, `$extret`, `$p`.
     pub fn get(&self, name: &str) -> Option<u64> {
         match expr::user_register(name) {
             Some(index) => self.t.get(index).copied(),
             None if name == "$extret" => Some(self.extret),
+            None if name == "$p" => self.shown,
             None => (name == "$exp").then_some(self.exp),
         }
     }
 
-    /// Sets one of them; false for any other name.
+    /// Sets one of them, which keeps its type; false for any other name.
     pub fn set(&mut self, name: &str, value: u64) -> bool {
         let place = match expr::user_register(name) {
             Some(index) => self.t.get_mut(index),
             None => (name == "$exp").then_some(&mut self.exp),
         };
         place.map(|place| *place = value).is_some()
+    }
+
+    /// Gives `$t0` to `$t19` a type, or takes it away; false for any other name.
+    pub fn set_type(&mut self, name: &str, ty: Option<Type>) -> bool {
+        let place = expr::user_register(name).and_then(|index| self.types.get_mut(index));
+        place.map(|place| *place = ty).is_some()
     }
 }
 
@@ -182,6 +192,12 @@ impl Scope {
                     self.stack_from(self.local_frame().ok()?.registers.clone(), 1, &|| false).ok()?;
                 caller.first().map(|frame| frame.return_address.0)
             }
+            Some("ea") => self.effective_address(),
+            // Threads are processors to a kernel debugger, and there is one process of all.
+            Some("dtid") => Some(self.processor.into()),
+            Some("dpid") => Some(0),
+            Some("dsid") => Some(open.number.into()),
+            Some("argreg") => ["rcx", "x0"].iter().find_map(|name| self.registers().ok()?.get(name)),
             Some("scopeip") => Some(self.local_frame().ok()?.registers.ip().0),
             Some("pcr") => self.processor_region(),
             Some("exentry") => self.entry_point(),
@@ -210,6 +226,17 @@ impl Scope {
                 target.header().bug_check?.parameters.get(index.checked_sub(1)?).copied()
             }
         }
+    }
+
+    /// The address of the operand in memory of the instruction that comes next.
+    fn effective_address(&self) -> Option<u64> {
+        let registers = self.registers().ok()?;
+        let mut bytes = [0; disasm::LONGEST];
+        let outcome = self.read_code(registers.ip(), &mut bytes);
+        let code = bytes.get(..outcome.done)?;
+        let instruction = disasm::decode(registers.machine(), registers.ip(), code, &|_| None)?;
+        let read = |va: Va, buffer: &mut [u8]| self.read(va, buffer).fault.is_none();
+        Some(instruction.tail(&registers, &read, &|_| None).operand?.va.0)
     }
 
     /// The processor's control region, which holds its control block.
@@ -408,6 +435,19 @@ impl expr::Context for Scope {
     fn find_type(&self, name: &str) -> std::result::Result<(Arc<ModuleTypes>, TypeId), String> {
         let open = self.open.as_ref().ok_or("no dump is open")?;
         open.symbols.find_type(&open.target, name).map_err(|error| crate::chained(&error))
+    }
+
+    fn register_type(&self, name: &str) -> Option<Type> {
+        self.variables.types.get(expr::user_register(name)?)?.clone()
+    }
+
+    fn source_line(&self, module: Option<&str>, file: &str, line: u32) -> std::result::Result<u64, String> {
+        let open = self.open.as_ref().ok_or("no dump is open")?;
+        match open.symbols.code_of(&open.target, module, file, line) {
+            Ok(Some(va)) => Ok(va.0),
+            Ok(None) => Err(format!("no loaded symbols tell of code at {file}:{line}")),
+            Err(error) => Err(crate::chained(&error)),
+        }
     }
 
     fn evaluator(&self) -> Evaluator {

@@ -9,7 +9,7 @@ use crate::extension::path::ExtensionPath;
 use crate::extension::worker::{self, Ended, Main, Work};
 use crate::scope::{OpenTarget, Scope, Variables};
 use crate::stack::{Contexts, ExplicitContext};
-use crate::symbols::{Images, Patience, Servers, SymbolPath, Symbols, Watch};
+use crate::symbols::{Patience, Servers, SymbolPath, Symbols, Watch};
 use crate::target::{Module, Target, UserSpace};
 use crate::ui::{Capture, CommandHead, Status, Ui, interrupt};
 use kd_sdk::abi::{event, needs, status};
@@ -87,6 +87,10 @@ pub struct Session {
     pub last_display: LastDisplay,
     /// Where `u` goes on.
     pub last_code: Option<Va>,
+    /// What `s` kept (flag s), in order of addresses.
+    pub last_hits: Vec<Va>,
+    /// The source file that `ls` goes on in.
+    pub last_source: Option<commands::SourceFile>,
     /// What `#` looked for.
     pub last_instruction: Option<String>,
     /// What the user chose to look at in place of the processor's own.
@@ -135,6 +139,8 @@ impl Session {
             },
             last_display: LastDisplay::default(),
             last_code: None,
+            last_hits: Vec::new(),
+            last_source: None,
             last_instruction: None,
             contexts: Contexts::default(),
             sequence: 0,
@@ -189,11 +195,9 @@ impl Session {
         ui.end_command(Status::Ok);
     }
 
-    /// Where image files are looked for: the image path, then the symbol path.
-    pub fn image_search_path(&self) -> SymbolPath {
-        let mut path = SymbolPath::parse(&self.settings.image_path).asking(&self.servers);
-        path.append(self.parsed_symbol_path());
-        path
+    /// The image path, with the servers that this run asks.
+    pub fn parsed_image_path(&self) -> SymbolPath {
+        SymbolPath::parse(&self.settings.image_path).asking(&self.servers)
     }
 
     /// Makes a dump a target and prints its banner to `out`.
@@ -203,9 +207,8 @@ impl Session {
             number: self.next_number,
             target,
             symbols: Arc::new(Symbols::new(self.parsed_symbol_path())),
-            images: Arc::new(Images::new(self.image_search_path())),
         });
-        open.symbols.set_image_path(SymbolPath::parse(&self.settings.image_path));
+        open.symbols.set_image_path(self.parsed_image_path());
         open.symbols.set_options(self.settings.symbol_options);
         open.symbols.set_voice(self.voice());
         self.next_number += 1;
@@ -231,7 +234,6 @@ impl Session {
             number: open.number,
             target: open.target.with_modules(others, user),
             symbols: Arc::clone(&open.symbols),
-            images: Arc::clone(&open.images),
         };
         if let Some(place) = self.targets.get_mut(self.current) {
             *place = Arc::new(open);
@@ -333,7 +335,7 @@ impl Session {
             open: self.current_target().cloned(),
             processor: processor.unwrap_or(self.processor),
             radix: self.settings.radix,
-            variables: self.variables,
+            variables: self.variables.clone(),
             // A processor prefix asks for what ran on it, even on the current one.
             contexts: Contexts {
                 registers: self.contexts.registers.clone().filter(|_| processor.is_none()),

@@ -5,7 +5,6 @@ use crate::dump::Machine;
 use crate::image::ImageBytes;
 use crate::memory::{ReadFault, View};
 use crate::scope::{OpenTarget, Scope};
-use crate::symbols::Images;
 use crate::target::unwind::{self, CodeView, Frame, ModuleRange, Origin, frame_data::FrameData};
 use crate::target::{Registers, Target};
 use kd_sdk::address::{Pa, Va};
@@ -155,7 +154,7 @@ impl Scope {
             let byte = open.target.module_index_at(at).and_then(|index| {
                 let module = open.target.modules().get(index)?;
                 let rva = u32::try_from(at.0.wrapping_sub(module.base.0)).ok()?;
-                open.images.of(&open.target, index).ok()?.read(rva, place).then_some(())
+                open.symbols.image(&open.target, index).ok()?.read(rva, place).then_some(())
             });
             if byte.is_none() {
                 break;
@@ -176,10 +175,6 @@ struct ScopeCode<'a> {
 impl ScopeCode<'_> {
     fn target(&self) -> &Target {
         &self.open.target
-    }
-
-    fn images(&self) -> &Images {
-        &self.open.images
     }
 }
 
@@ -211,7 +206,7 @@ impl CodeView for ScopeCode<'_> {
         if self.read(module.base.add(rva.into()), into) {
             return Some(Origin::Dump);
         }
-        let file = self.images().of(self.target(), module.index).ok()?;
+        let file = self.open.symbols.image(self.target(), module.index).ok()?;
         file.read(rva, into).then_some(Origin::ImageFile)
     }
 

@@ -16,9 +16,9 @@ pub enum Flow {
     Branch(Va),
     /// To the target and back; `None` when it is in a register or in memory.
     Call(Option<Va>),
-    /// Back to the caller.
+    /// Back to the caller, or out of an interrupt or a system call.
     Return,
-    /// Nowhere: no valid instruction.
+    /// Nowhere that is known: no valid instruction.
     Stop,
 }
 

@@ -11,7 +11,7 @@ use divan::counter::{BytesCount, ItemsCount};
 use kd::extension::loader::Loaded;
 use kd::extension::worker::{self, Ended, Main, Work};
 use kd::scope::{OpenTarget, Scope};
-use kd::symbols::{Images, SymbolPath, Symbols};
+use kd::symbols::{SymbolPath, Symbols};
 use kd::target::Target;
 use kd_sdk::output::Event;
 use kd_tests::lab::world::{Options, Story, World};
@@ -103,7 +103,6 @@ fn scope(file: &Path, store: &str) -> Scope {
         number: 0,
         target: Target::open(support::open(file)),
         symbols: Symbols::new(SymbolPath::parse(store)).into(),
-        images: Images::new(SymbolPath::parse("")).into(),
     };
     Scope { open: Some(Arc::new(open)), ..Scope::default() }
 }

@@ -6,6 +6,9 @@ mod code;
 mod dump_kinds;
 mod errlog;
 mod extensions;
+mod hostile;
+#[cfg(unix)]
+mod interrupts;
 mod kd_dump;
 mod kernels;
 mod lab;
@@ -13,6 +16,7 @@ mod locks;
 mod memory_reports;
 mod memusage;
 mod microsoft;
+mod objects;
 mod oracles;
 mod pool;
 mod process;

@@ -159,6 +159,7 @@ fn display(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
     let range = range::parse(args, &scope, start, items, form.unit as u64)?;
     let shown = Display { scope: &scope, out, form, pointer, physical };
     let end = shown.range(range, &mut || session.interrupted())?;
+    session.variables.shown = shown.last_value(end);
     session.last_display = LastDisplay { form: index, next: Some(end) };
     Ok(())
 }
@@ -235,6 +236,14 @@ impl Display<'_> {
             self.out.end_line();
         }
         result
+    }
+
+    /// The last item before `end`: what `$p` is from then on.
+    fn last_value(&self, end: Va) -> Option<u64> {
+        let mut bytes = [0; 8];
+        let place = bytes.get_mut(..self.form.unit)?;
+        let outcome = self.read(Va(end.0.wrapping_sub(self.form.unit as u64)), place);
+        outcome.fault.is_none().then(|| u64::from_le_bytes(bytes))
     }
 
     /// Reads what is there; missing bytes are skipped a readable stretch at a time.

@@ -7,6 +7,7 @@ mod context;
 mod descriptors;
 mod display;
 mod dump_info;
+mod dx;
 mod evaluate;
 mod extensions;
 pub mod frames;
@@ -21,6 +22,7 @@ mod registers;
 mod reload;
 mod search;
 mod settings;
+mod source;
 pub mod stack;
 mod symbols;
 mod systems;
@@ -36,6 +38,7 @@ pub use extensions::extension_help;
 pub(crate) use paths::{DEFERRED, LOAD_LINES, NOISY};
 pub use program::Program;
 pub use settings::Kept;
+pub use source::SourceFile;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -79,7 +82,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 23] = [
+const FAMILIES: [&[Builtin]; 25] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -97,6 +100,8 @@ const FAMILIES: [&[Builtin]; 23] = [
     symbols::ROWS,
     locals::ROWS,
     types::ROWS,
+    dx::ROWS,
+    source::ROWS,
     paths::ROWS,
     reload::ROWS,
     extensions::ROWS,
@@ -113,7 +118,6 @@ pub fn rows() -> impl Iterator<Item = &'static Builtin> {
 /// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
 /// command".
 const NOT_YET: &[(&str, &str)] = &[
-    ("dx", "the data model; ?? shows typed values, dt structures"),
     (".dump .dumpcab .writemem .readmem", "writing files"),
     (".shell .push .pop .prompt_allow .outmask .imgscan", "this command"),
 ];

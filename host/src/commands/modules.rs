@@ -289,8 +289,8 @@ impl Listing<'_> {
                 out.line(&format!("    Symbols:          {id}, {matched}"));
             }
             ModuleState::None { reason } => out.line(&format!("    Symbols:          {reason}")),
-            ModuleState::Exports { count } => {
-                out.line(&format!("    Symbols:          {count} exported names"))
+            ModuleState::Exports { count, reason } => {
+                out.line(&format!("    Symbols:          {count} exported names; {reason}"));
             }
             ModuleState::Deferred => {}
         }
@@ -318,10 +318,12 @@ impl Listing<'_> {
     }
 }
 
-/// The mark and the words of the symbol column: `T` no time stamp, `C` no check sum, `M` symbols of another build.
+/// The mark and the words of the symbol column: `M` symbols of another build were taken, `#` they were found and not
+/// taken, `T` no time stamp, `C` no check sum.
 fn symbol_text(module: &Module, state: &ModuleState) -> (&'static str, &'static str) {
     let mark = match state {
         ModuleState::Loaded { matched: Matched::Nothing, .. } => "M",
+        ModuleState::None { reason } | ModuleState::Exports { reason, .. } if reason.found_others() => "#",
         ModuleState::Deferred => " ",
         _ if module.time_stamp == 0 => "T",
         _ if module.check_sum == 0 => "C",

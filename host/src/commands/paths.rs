@@ -19,7 +19,8 @@ pub const ROWS: &[Builtin] = &[
         help: "A folder, srv*STORE, srv*CACHE*STORE, srv*CACHE*https://SERVER/PATH, cache*FOLDER (keeps what is found to\n\
                its right). .sympath+ adds to the path. No server is asked that the path does not name. A server that\n\
                wants to know who asks is told KD_SYMBOL_TOKEN, or KD_SYMBOL_USER and KD_SYMBOL_PASSWORD, or what netrc\n\
-               says; never anything from the path.",
+               says; never anything from the path. SSL_CERT_FILE names a file of certificates (PEM) that are trusted in\n\
+               place of the public authorities, such as those of a company.",
         needs: Needs::Nothing,
         run: symbol_path,
     },
@@ -136,10 +137,8 @@ fn fix_symbol_path(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Res
 fn set_symbol_path(session: &mut Session, path: String) {
     session.settings.symbol_path = path;
     let path = session.parsed_symbol_path();
-    let images = session.image_search_path();
     for open in session.targets() {
         open.symbols.set_path(path.clone());
-        open.images.set_path(images.clone());
     }
 }
 
@@ -161,11 +160,9 @@ fn image_path(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
     if !call.args.is_empty() {
         session.settings.image_path =
             joined(&session.settings.image_path, call.args, call.name.ends_with('+'));
-        let path = SymbolPath::parse(&session.settings.image_path);
-        let images = session.image_search_path();
+        let path = session.parsed_image_path();
         for open in session.targets() {
             open.symbols.set_image_path(path.clone());
-            open.images.set_path(images.clone());
         }
     }
     show_path(out, "image_path", "Executable image search path is: ", &session.settings.image_path);

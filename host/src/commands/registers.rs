@@ -7,6 +7,7 @@ use crate::scope::Scope;
 use crate::session::Session;
 use crate::target::Registers;
 use crate::target::rows::{self, mask};
+use crate::typed::Type;
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -14,11 +15,13 @@ use kd_sdk::output::{Out, Style, Value};
 /// The rows of the table of commands.
 pub const ROWS: &[Builtin] = &[Builtin {
     names: &["r", "rM", "rF", "rX"],
-    usage: "[MASK] [REGISTER [, REGISTER …]]",
+    usage: "[MASK] [REGISTER [, REGISTER …]] | $tN = EXPRESSION | ? $tN = C++ EXPRESSION",
     summary: "Show registers",
     help: "r shows the integer registers (rm: which), rF floating point, rX the XMM registers, rM MASK the groups of MASK:\n\
            1, 2 integer; 4 floating point; 8 segments; 10 MMX; 20 debug; 40 XMM; 80 control; 100 descriptors;\n\
-           800 XMM as integers. r rax,rcx shows those registers. Which registers a dump holds: those that Windows\n\
+           800 XMM as integers. r rax,rcx shows those registers. r $t0 = EXPRESSION sets a pseudo-register;\n\
+           r? $t0 = C++ EXPRESSION gives it the type too, for ?? and dx. Never on a dump: $ea2, $previp, $relip, $callret,\n\
+           $extin, $bpN, $exr_chance. Which registers a dump holds: those that Windows\n\
            saved when it stopped (KPRCB), else those of the header; .dumpdebug tells what is there.",
     needs: Needs::Target,
     run: registers,
@@ -42,6 +45,9 @@ fn registers(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()
         }
         _ => session.settings.kept.registers,
     };
+    if let Some(args) = args.strip_prefix('?') {
+        return set_typed(session, &scope, args);
+    }
     if args.contains('=') && sets_variables(session, args)? {
         return Ok(());
     }
@@ -81,6 +87,27 @@ fn show(registers: &Registers, groups: u32, out: &Out<'_>) {
     });
 }
 
+/// `r? $t0 = EXPR`: the value of a C++ expression and its type, which `??` and `dx` see from then on.
+fn set_typed(session: &mut Session, scope: &Scope, args: &str) -> Result<()> {
+    let usage = || Error::Usage("r? $t0 = C++ EXPRESSION gives $t0 to $t19 a value with a type".to_owned());
+    let (name, text) = args.split_once('=').ok_or_else(usage)?;
+    let name = name.trim().trim_start_matches('@').to_ascii_lowercase();
+    let evaluated = scope.evaluate_typed(text.trim_start())?;
+    let number = evaluated.number(scope).map_err(|error| {
+        Error::Usage(format!("{error}; a register holds a number or a pointer: take the address with &"))
+    })?;
+    // What an array becomes wherever it is a value.
+    let ty = match evaluated.value.ty {
+        Type::Array(of, _) => Type::Pointer(of, scope.pointer_size().into()),
+        ty => ty,
+    };
+    if !session.variables.set_type(&name, Some(ty)) {
+        return Err(usage());
+    }
+    session.variables.set(&name, number);
+    Ok(())
+}
+
 /// `r $t0 = EXPR`, several after commas, and `r $.u0 = TEXT`. False where the first operand is no user's register.
 fn sets_variables(session: &mut Session, args: &str) -> Result<bool> {
     let mut rest = args.trim();
@@ -98,6 +125,7 @@ fn sets_variables(session: &mut Session, args: &str) -> Result<bool> {
         any = true;
         let (number, after) = session.scope(None)?.evaluate_first(value.trim_start())?;
         session.variables.set(&name, number);
+        session.variables.set_type(&name, None);
         rest = after.trim_start();
         rest = rest.strip_prefix(',').unwrap_or(rest).trim_start();
     }

@@ -385,7 +385,7 @@ fn load_one(open: &OpenTarget, out: &Out<'_>, index: usize, verbose: bool) {
             let pdb = pdb.display();
             out.line(&format!(": symbols loaded from {pdb}, {matched}"));
         }
-        ModuleState::Exports { count } => {
+        ModuleState::Exports { count, .. } => {
             out.styled(Style::Symbol, &module.name);
             out.line(&format!(": {count} exported names, no symbol file"));
         }

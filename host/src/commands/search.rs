@@ -20,13 +20,15 @@ use memchr::memmem;
 pub const ROWS: &[Builtin] = &[
     Builtin {
         names: &["s"],
-        usage: "[-[FLAGS]b|w|d|q|a|u|sa|su] RANGE PATTERN",
+        usage: "[-[FLAGS]b|w|d|q|a|u|sa|su|v] RANGE PATTERN",
         summary: "Search memory",
         help: "-b bytes (the default), -w words, -d double words, -q quad words: PATTERN is a list of numbers or of\n\
                'text' in quotes. -a, -u: PATTERN is ASCII or Unicode text. -sa, -su: any text of at least three\n\
-               characters. FLAGS stand in brackets before the letter: 1 addresses only, lN texts of at least N\n\
-               characters, nN at most N hits (0: as many as there are), w writable memory only (every page counts\n\
-               as writable here), s keep the hits, r search only around hits that were kept.\n\
+               characters. -v: objects of the class of the C++ object that PATTERN is the address of, or the address\n\
+               of a pointer to, by its table of virtual functions. FLAGS stand in brackets before the letter:\n\
+               1 addresses only, lN texts of at least N characters, nN at most N hits (0: as many as there are),\n\
+               w writable memory only (every page counts as writable here), s keep the hits, r look only where the\n\
+               kept hits in the range are: s -[s]d 0x1000 L100 5, then s -[r]d 0x1000 L100 6.\n\
                Ranges over 256 MB need L?.",
         needs: Needs::Target,
         run: search,
@@ -48,6 +50,9 @@ const MOST_HITS: u64 = 1 << 20;
 /// Bytes of a pattern.
 const PATTERN: usize = 0x10000;
 
+/// Characters of a text that are shown.
+const LONGEST_TEXT: u64 = 0x400;
+
 /// What is looked for.
 enum Wanted {
     /// These bytes, at multiples of the unit.
@@ -67,11 +72,17 @@ struct Options {
     least: u64,
     most: u64,
     bare: bool,
+    /// Objects by their table of virtual functions.
+    objects: bool,
+    /// The hits are kept.
+    keep: bool,
+    /// Only kept hits are looked at.
+    kept: bool,
 }
 
 impl Options {
     /// Takes the options off the front of the arguments.
-    fn parse(args: &str) -> Result<(Options, &str)> {
+    fn parse(args: &str, pointer: u32) -> Result<(Options, &str)> {
         let mut options = Options {
             form: LineForm::Bytes,
             unit: 1,
@@ -80,10 +91,13 @@ impl Options {
             least: 3,
             most: MOST_HITS,
             bare: false,
+            objects: false,
+            keep: false,
+            kept: false,
         };
         let Some(rest) = args.strip_prefix('-') else { return Ok((options, args)) };
         let wrong = || {
-            Error::Usage("the type is one of -b -w -d -q -a -u -sa -su, with flags in brackets".to_owned())
+            Error::Usage("the type is one of -b -w -d -q -a -u -sa -su -v, with flags in brackets".to_owned())
         };
         let mut rest = rest.trim_start();
         if let Some((flags, after)) = rest.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
@@ -97,13 +111,11 @@ impl Options {
             "w" | "u" | "su" => (LineForm::Words, 2),
             "d" => (LineForm::Double, 4),
             "q" => (LineForm::Quad, 8),
-            "v" => {
-                return Err(Error::Unsupported(
-                    "s -v (objects by type) is not in this version of kd".to_owned(),
-                ));
-            }
+            "v" if pointer == 8 => (LineForm::Quad, 8),
+            "v" => (LineForm::Double, 4),
             _ => return Err(wrong()),
         };
+        options.objects = kind == "v";
         options.text = matches!(kind, "a" | "u");
         options.any = matches!(kind, "sa" | "su");
         Ok((options, rest.trim_start()))
@@ -128,13 +140,13 @@ impl Options {
                 }
                 '1' => self.bare = true,
                 'w' | ' ' | ',' => {}
-                's' | 'r' => {
-                    return Err(Error::Unsupported(
-                        "kept hits (flags s and r) are not in this version of kd".to_owned(),
-                    ));
-                }
+                's' => self.keep = true,
+                'r' => self.kept = true,
                 other => return Err(Error::Usage(format!("'{other}' is no flag of s"))),
             }
+        }
+        if self.keep && self.kept {
+            return Err(Error::Usage("the flags s and r exclude each other".to_owned()));
         }
         Ok(())
     }
@@ -142,22 +154,44 @@ impl Options {
 
 fn search(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(call.processor)?;
-    let (options, rest) = Options::parse(call.args)?;
+    let (options, rest) = Options::parse(call.args, scope.pointer_size())?;
     let (range, rest) = range::parse_first(rest, &scope, options.unit)?;
     let wanted = match (options.any, options.text) {
         (true, _) => Wanted::Text(options.least),
         (_, true) => Wanted::Bytes(text_pattern(rest, options.unit)?),
+        _ if options.objects => {
+            let table = virtual_table(&scope, Va(scope.evaluate(rest)?))?;
+            out.data("virtual_table", Value::Hex(table.0));
+            Wanted::Bytes(table.0.to_le_bytes().iter().copied().take(options.unit as usize).collect())
+        }
         _ => Wanted::Bytes(number_pattern(rest, options.unit, &scope)?),
     };
     let total = range.items.saturating_mul(options.unit);
     let mut interrupted = || session.interrupted();
-    out.list("hits", |out| {
+    let mut kept = Vec::new();
+    let result = out.list("hits", |out| {
         let mut hits = 0;
         let mut show = |va: Va, length: u64| {
             out.record("", |out| show_hit(&scope, out, &options, va, length));
             hits += 1;
+            if options.keep && kept.len() < MOST_HITS as usize {
+                kept.push(va);
+            }
             hits < options.most
         };
+        if options.kept {
+            for at in &session.last_hits {
+                if interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                let left = total.saturating_sub(at.0.wrapping_sub(range.start.0));
+                let length = length_at(&scope, *at, left, &wanted, options.unit);
+                if length.is_some_and(|length| !show(*at, length)) {
+                    break;
+                }
+            }
+            return Ok(());
+        }
         match &wanted {
             Wanted::Bytes(pattern) => {
                 find(&scope, range.start, total, pattern, options.unit, &mut interrupted, &mut show)
@@ -166,7 +200,46 @@ fn search(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
                 find_text(&scope, range.start, total, options.unit, *least, &mut interrupted, &mut show)
             }
         }
-    })
+    });
+    if options.keep {
+        session.last_hits = kept;
+    }
+    result
+}
+
+/// The bytes or characters of what is wanted, if it begins at an address and ends within `left` bytes.
+fn length_at(scope: &Scope, at: Va, left: u64, wanted: &Wanted, unit: u64) -> Option<u64> {
+    match wanted {
+        Wanted::Bytes(pattern) => {
+            let mut bytes = vec![0; pattern.len()];
+            let fits = pattern.len() as u64 <= left;
+            let same = fits && scope.read(at, &mut bytes).fault.is_none() && bytes == *pattern;
+            same.then_some(pattern.len() as u64)
+        }
+        Wanted::Text(least) => {
+            let printable = |index: &u64| {
+                let character = typed::number_at(at.add(index * unit), unit, scope);
+                character.is_ok_and(|c| (0x20..0x7f).contains(&c))
+            };
+            let length = (0..(left / unit).min(LONGEST_TEXT)).take_while(printable).count() as u64;
+            (length >= *least).then_some(length)
+        }
+    }
+}
+
+/// The table of virtual functions of the object at an address, or of the one that a pointer there points to.
+fn virtual_table(scope: &Scope, at: Va) -> Result<Va> {
+    let is_table =
+        |va: Va| scope.name_of(va).is_some_and(|hit| hit.displacement == 0 && hit.name.contains("vftable"));
+    let first = scope.read_pointer(at)?;
+    if !is_table(first)
+        && let Ok(second) = scope.read_pointer(first)
+        && is_table(second)
+    {
+        return Ok(second);
+    }
+    // Symbols may not tell: then the first pointer of the object is taken for it.
+    Ok(first)
 }
 
 fn show_hit(scope: &Scope, out: &Out<'_>, options: &Options, va: Va, length: u64) {
@@ -175,7 +248,7 @@ fn show_hit(scope: &Scope, out: &Out<'_>, options: &Options, va: Va, length: u64
         out.styled_field("address", Value::Hex(va.0), Style::Address, &shown);
         out.end_line();
     } else if options.any {
-        let limit = usize::try_from(length).unwrap_or(0).min(0x400);
+        let limit = usize::try_from(length).unwrap_or(0).min(LONGEST_TEXT as usize);
         let text = typed::text_at(va, options.unit, limit, TextStyle::Memory, scope);
         let text = text.unwrap_or_default();
         out.styled_field(

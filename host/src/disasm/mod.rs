@@ -12,6 +12,7 @@ mod x86;
 mod tests;
 
 use kd_sdk::address::Va;
+pub use kd_sdk::code::Flow;
 
 pub use tail::{MemoryOperand, Tail};
 
@@ -22,23 +23,6 @@ pub const LONGEST: usize = 15;
 
 /// Gives the name of an address, `nt+0x3f560`; `None` when no module holds it.
 pub type Resolve<'a> = &'a dyn Fn(Va) -> Option<String>;
-
-/// How an instruction passes control on.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Flow {
-    /// To the next instruction.
-    Next,
-    /// To the target; `None` when it is in a register or in memory.
-    Jump(Option<Va>),
-    /// To the target or to the next instruction.
-    Branch(Va),
-    /// To the target and back; `None` when it is in a register or in memory.
-    Call(Option<Va>),
-    /// Back to the caller, or out of an interrupt or system call.
-    Return,
-    /// Nowhere that is known: an invalid instruction.
-    Stop,
-}
 
 /// A decoded instruction.
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -125,10 +125,7 @@ impl<'t> Parser<'t, '_> {
                     Err(self.syntax())
                 }
             }
-            Some('`') => Err(ExprError::Unsupported {
-                what: "source lines are not available: no line information is read in this version"
-                    .to_owned(),
-            }),
+            Some('`') => self.source_line(rest),
             Some('@') => self.at_sign(rest),
             Some(_) => {
                 let word = word_at(rest);
@@ -139,6 +136,25 @@ impl<'t> Parser<'t, '_> {
                 self.word(word)
             }
         }
+    }
+
+    /// `` `file.c:12` ``, `` `module!file.c:12+` ``.
+    fn source_line(&mut self, rest: &'t str) -> Result<u64, ExprError> {
+        let syntax = || ExprError::Syntax { rest: rest.to_owned() };
+        let inside = rest.get(1..).unwrap_or_default();
+        let (text, _) = inside.split_once('`').ok_or_else(syntax)?;
+        self.cursor.advance(text.len() + 2);
+        let place = text.trim_end_matches('+');
+        let (place, line) = place.rsplit_once(':').ok_or_else(syntax)?;
+        // Lines are decimal whatever the radix.
+        let line = line.trim().parse().map_err(|_| syntax())?;
+        let (module, file) = match place.split_once('!') {
+            Some((module, file)) => (Some(module), file),
+            None => (None, place),
+        };
+        self.context
+            .source_line(module, file.trim(), line)
+            .map_err(|why| ExprError::SourceLine { line: text.to_owned(), why })
     }
 
     /// `@register`, `@@c++(…)`, `@!"symbol"`.
@@ -169,7 +185,7 @@ impl<'t> Parser<'t, '_> {
     /// are not, except for the addresses among them.
     fn register(&self, name: &str) -> Option<u64> {
         let value = self.context.register(name)?;
-        let stored = name.starts_with("$t") || name.starts_with("$bug") || name == "$exp";
+        let stored = name.starts_with("$t") || name.starts_with("$bug") || matches!(name, "$exp" | "$p");
         Some(if stored { value } else { self.address(value) })
     }
 

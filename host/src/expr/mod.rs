@@ -18,6 +18,7 @@ pub(crate) use literal::quoted;
 pub use number::{Number, number};
 
 use crate::symbols::{ModuleTypes, TypeId};
+use crate::typed::Type;
 use kd_sdk::address::{Pa, Va};
 use std::sync::Arc;
 
@@ -89,6 +90,14 @@ pub trait Context {
     /// A structure, union or enumeration by name; the error is the reason.
     fn find_type(&self, name: &str) -> Result<(Arc<ModuleTypes>, TypeId), String> {
         Err(format!("there are no types here to look for {name} in"))
+    }
+    /// The type that the user gave a pseudo-register.
+    fn register_type(&self, _name: &str) -> Option<Type> {
+        None
+    }
+    /// The first code of a source line, or of the next line that has some; the error is the reason.
+    fn source_line(&self, _module: Option<&str>, _file: &str, _line: u32) -> Result<u64, String> {
+        Err("there are no source lines here".to_owned())
     }
     /// The evaluator of expressions that do not say which.
     fn evaluator(&self) -> Evaluator {
@@ -180,6 +189,14 @@ pub enum ExprError {
         of: String,
         /// The name.
         name: String,
+    },
+    /// A source line of which no code is known.
+    #[error("couldn't resolve error at '`{line}`': {why}")]
+    SourceLine {
+        /// The line as it was written.
+        line: String,
+        /// The reason.
+        why: String,
     },
     /// Something KD can do and kd cannot, or that a dump does not allow.
     #[error("{what}")]

@@ -77,6 +77,8 @@ pub struct Search {
     pub next: String,
     /// True where the user stopped it.
     pub interrupted: bool,
+    /// True where a file of another build was found.
+    pub others: bool,
 }
 
 /// One place of a search.
@@ -112,6 +114,16 @@ impl SymbolError {
             SymbolError::NoSymbols { search, .. } => &search.looked,
             _ => &[],
         }
+    }
+
+    /// True where symbols of another build were found.
+    pub fn found_others(&self) -> bool {
+        matches!(self, SymbolError::NoSymbols { search, .. } if search.others)
+    }
+
+    /// True where the user stopped the search: what was stopped is not what failed.
+    pub(super) fn was_interrupted(&self) -> bool {
+        matches!(self, SymbolError::NoSymbols { search, .. } if search.interrupted)
     }
 
     /// The error, and under it every place that was looked at.

@@ -1,13 +1,14 @@
 //! Image files: where a module's own file is found when the dump does not hold its bytes.
 //!
 //! Looked for by name, time stamp and size like any file of a store, first on the image path (`-i`, `.exepath`), then
-//! on the symbol path. A file of another build is never taken.
+//! on the symbol path. A file of another build is never taken. What was found serves all who ask: the search for a
+//! PDB, the unwinder, the disassembler.
 
 use super::error::{Search, SymbolError};
 use super::expand::{LIMIT, expand, is_cabinet};
 use super::path::SymbolPath;
 use super::store::{self, Found, Wanted};
-use super::{Module, ModuleSource, key, lock};
+use super::{Module, key, lock};
 use crate::image::{self, ImageFile};
 use std::collections::HashMap;
 use std::fs::File;
@@ -23,53 +24,39 @@ type Slot = Arc<OnceLock<Result<Arc<ImageFile>, Arc<SymbolError>>>>;
 
 /// The image files of one target's modules, each looked for when first asked about and kept.
 #[derive(Default)]
-pub struct Images {
-    path: Mutex<SymbolPath>,
+pub(super) struct Images {
     slots: Mutex<HashMap<(u64, u64, u32), Slot>>,
 }
 
 impl Images {
-    /// Image files that will be looked for on `path`.
-    pub fn new(path: SymbolPath) -> Images {
-        Images { path: Mutex::new(path), slots: Mutex::default() }
-    }
-
-    /// The path.
-    pub fn path(&self) -> SymbolPath {
-        lock(&self.path).clone()
-    }
-
-    /// Sets the path; modules whose file was not found are tried again.
-    pub fn set_path(&self, path: SymbolPath) {
-        *lock(&self.path) = path;
+    /// Modules whose file was not found are tried again.
+    pub fn retry(&self) {
         lock(&self.slots).retain(|_, slot| matches!(slot.get(), Some(Ok(_))));
     }
 
-    /// The image file of a module.
-    ///
-    /// # Errors
-    /// What was looked for, and where.
-    pub fn of(&self, source: &dyn ModuleSource, module: usize) -> Result<Arc<ImageFile>, Arc<SymbolError>> {
-        let Some(found) = source.module(module) else {
-            return Err(Arc::new(SymbolError::NoModule { name: format!("number {module}") }));
-        };
-        let slot = Arc::clone(lock(&self.slots).entry(key(&found)).or_default());
-        slot.get_or_init(|| {
+    /// The image file of a module, on `path` if it was not yet looked for.
+    pub fn of(
+        &self,
+        path: impl FnOnce() -> SymbolPath,
+        module: &Module<'_>,
+    ) -> Result<Arc<ImageFile>, Arc<SymbolError>> {
+        let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
+        let outcome = slot.get_or_init(|| {
             let mut search = Search::default();
-            match find(&self.path(), &found, &mut search, &mut |file| Ok(Arc::new(file))) {
-                Some(file) => Ok(file),
-                None => {
-                    search.wanted = format!(
-                        "its image {} {} was not found",
-                        image::file_name(found.image),
-                        image::image_key(found.time_stamp, found.size)
-                    );
-                    search.next = "add a folder or store that holds it with -i or .exepath+".to_owned();
-                    Err(Arc::new(SymbolError::NoSymbols { module: found.name.to_owned(), search }))
-                }
-            }
-        })
-        .clone()
+            find(&path(), module, &mut search, &mut |file| Ok(Arc::new(file))).ok_or_else(|| {
+                search.wanted = format!(
+                    "its image {} {} was not found",
+                    image::file_name(module.image),
+                    image::image_key(module.time_stamp, module.size)
+                );
+                search.next = "add a folder or store that holds it with -i or .exepath+".to_owned();
+                Arc::new(SymbolError::NoSymbols { module: module.name.to_owned(), search })
+            })
+        });
+        if outcome.as_ref().is_err_and(|error| error.was_interrupted()) {
+            lock(&self.slots).remove(&key(module));
+        }
+        outcome.clone()
     }
 }
 

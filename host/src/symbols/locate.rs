@@ -7,7 +7,7 @@
 
 use super::error::{Search, SymbolError};
 use super::expand::{expand, is_cabinet};
-use super::images::{self, extension};
+use super::images::{self, Images, extension};
 use super::index::{Builder, Index};
 use super::path::SymbolPath;
 use super::pdb::{Names, PdbFile};
@@ -60,9 +60,19 @@ pub(super) struct Places {
     pub other_builds: bool,
 }
 
+impl Places {
+    /// Where image files are looked for: the image path, then the symbol path.
+    pub fn for_images(&self) -> SymbolPath {
+        let mut path = self.images.clone();
+        path.append(self.symbols.clone());
+        path
+    }
+}
+
 /// Finds a module's PDB.
 pub(super) fn locate(
     places: &Places,
+    images: &Images,
     source: &dyn ModuleSource,
     module: &Module<'_>,
 ) -> Result<Loaded, SymbolError> {
@@ -78,8 +88,7 @@ pub(super) fn locate(
         Ok(record) => Some((record, Matched::ImageInMemory)),
         Err(why) => {
             search.look(format_args!("image of {} in the dump", module.name), why);
-            from_image_file(&places.images, module, &mut search)
-                .or_else(|| from_image_file(path, module, &mut search))
+            from_image_file(places, images, module, &mut search)
         }
     };
     let Some((record, matched)) = record else {
@@ -101,14 +110,17 @@ pub(super) fn locate(
     };
     let key = record.id.to_string();
     let wanted = Wanted { name: &record.name, key: &key, extension: extension(module) };
+    let mut others = false;
     let found = store::find(path, &wanted, &mut search, &mut |found| {
         let pdb = open(found).map_err(|error| error.to_string())?;
         if pdb.id() == record.id {
             Ok((found.path().to_owned(), pdb))
         } else {
+            others = true;
             Err(format!("belongs to another build ({})", pdb.id()))
         }
     });
+    search.others = others;
     match found {
         Some((file, pdb)) => Ok(loaded(file, pdb, matched)),
         None => {
@@ -197,10 +209,8 @@ pub(super) fn exported(places: &Places, source: &dyn ModuleSource, module: &Modu
     if names.is_empty() {
         let mut take = |file: image::ImageFile| Ok(image::exports(&file, file.headers()));
         // What a server has of it is in a cache by now.
-        names = [places.images.unasked(), places.symbols.unasked()]
-            .into_iter()
-            .find_map(|path| images::find(&path, module, &mut Search::default(), &mut take))
-            .unwrap_or_default();
+        let path = places.for_images().unasked();
+        names = images::find(&path, module, &mut Search::default(), &mut take).unwrap_or_default();
     }
     let mut index = Builder::default();
     for name in &names {
@@ -210,14 +220,28 @@ pub(super) fn exported(places: &Places, source: &dyn ModuleSource, module: &Modu
 }
 
 fn from_image_file(
-    path: &SymbolPath,
+    places: &Places,
+    images: &Images,
     module: &Module<'_>,
     search: &mut Search,
 ) -> Option<(DebugRecord, Matched)> {
-    images::find(path, module, search, &mut |file| {
-        let record = image::debug_record(&file, None).map_err(|why| why.to_string())?;
-        Ok((record, Matched::ImageFile(file.path().to_owned())))
-    })
+    let file = match images.of(|| places.for_images(), module) {
+        Ok(file) => file,
+        Err(error) => {
+            search.interrupted |= error.was_interrupted();
+            for looked in error.looked() {
+                search.look(&looked.place, &looked.found);
+            }
+            return None;
+        }
+    };
+    match image::debug_record(&*file, None) {
+        Ok(record) => Some((record, Matched::ImageFile(file.path().to_owned()))),
+        Err(why) => {
+            search.look(file.path().display(), why);
+            None
+        }
+    }
 }
 
 /// The kernel by its variables' addresses.

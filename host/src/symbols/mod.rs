@@ -31,7 +31,7 @@ mod tests;
 pub use crate::image::PdbId;
 pub use crate::pattern::{Pattern, PatternError};
 pub use error::{Looked, Search, SymbolError};
-pub use images::Images;
+use images::Images;
 pub use locate::Matched;
 use locate::Places;
 pub use path::{Element, ElementKind, Place, SymbolPath};
@@ -39,7 +39,7 @@ pub use server::{Patience, Servers, Watch};
 pub use types::{EnumValue, Field, Kind, ModuleTypes, TypeId};
 
 use crate::dump::Machine;
-use crate::image;
+use crate::image::{self, ImageFile};
 use crate::target::unwind::frame_data::FrameData;
 use kd_sdk::address::Va;
 use std::collections::HashMap;
@@ -307,6 +307,8 @@ pub enum ModuleState {
     Exports {
         /// How many.
         count: usize,
+        /// Why there is no PDB.
+        reason: Arc<SymbolError>,
     },
     /// There is none; the error says why.
     None {
@@ -363,6 +365,7 @@ pub mod option {
 pub struct Symbols {
     places: Mutex<Places>,
     voice: Mutex<Option<Arc<dyn Watch>>>,
+    images: Images,
     /// By base, size and time stamp: an index may change its meaning, an image does not.
     slots: Mutex<HashMap<(u64, u64, u32), Slot>>,
     /// See [`option`].
@@ -372,7 +375,13 @@ pub struct Symbols {
 impl Default for Symbols {
     fn default() -> Symbols {
         let options = AtomicU32::new(option::CASE_INSENSITIVE);
-        Symbols { places: Mutex::default(), voice: Mutex::default(), slots: Mutex::default(), options }
+        Symbols {
+            places: Mutex::default(),
+            voice: Mutex::default(),
+            images: Images::default(),
+            slots: Mutex::default(),
+            options,
+        }
     }
 }
 
@@ -430,8 +439,9 @@ impl Symbols {
         *lock(&self.voice) = voice;
     }
 
-    /// Modules without symbols are tried again.
+    /// Modules without symbols or without an image file are tried again.
     fn retry(&self) {
+        self.images.retry();
         lock(&self.slots).retain(|_, slot| matches!(slot.get(), Some(Ok(_))));
     }
 
@@ -492,6 +502,20 @@ impl Symbols {
         Ok(())
     }
 
+    /// The image file of a module, for what the dump does not hold of it.
+    ///
+    /// # Errors
+    /// What was looked for, and where.
+    pub fn image(
+        &self,
+        source: &dyn ModuleSource,
+        module: usize,
+    ) -> Result<Arc<ImageFile>, Arc<SymbolError>> {
+        let none = || Arc::new(SymbolError::NoModule { name: format!("number {module}") });
+        let module = source.module(module).ok_or_else(none)?;
+        self.images.of(|| lock(&self.places).for_images(), &module)
+    }
+
     /// What stands at an address; `None` where no module holds it. Loads that module's symbols.
     pub fn at(&self, source: &dyn ModuleSource, va: Va) -> Option<Hit> {
         let number = source.module_at(va)?;
@@ -539,6 +563,34 @@ impl Symbols {
         let slot = self.slot(source, &module);
         let loaded = slot.get()?.as_ref().ok().filter(|loaded| loaded.pdb.is_private())?;
         loaded.pdb.line(rva).ok()?
+    }
+
+    /// The first code of a source line, or of the next line of the file that has some: in one module, or in the first
+    /// whose loaded symbols tell of it. `file` is the end of a path; case and the kind of slash do not matter.
+    ///
+    /// # Errors
+    /// There is no such module, or it has no symbols.
+    pub fn code_of(
+        &self,
+        source: &dyn ModuleSource,
+        module: Option<&str>,
+        file: &str,
+        line: u32,
+    ) -> Result<Option<Va>, SymbolError> {
+        let numbers = match module {
+            Some(name) => vec![module_named(source, name)?],
+            None => self.search_order(source),
+        };
+        for module in numbers.into_iter().filter_map(|number| source.module(number)) {
+            let slot = self.slot(source, &module);
+            let Some(Ok(loaded)) = slot.get() else { continue };
+            if loaded.pdb.is_private()
+                && let Some(rva) = loaded.pdb.code_of(file, line)?
+            {
+                return Ok(Some(module.base.add(rva.into())));
+            }
+        }
+        Ok(None)
     }
 
     /// The calls that the compiler put in line at an address, the innermost first.
@@ -787,7 +839,7 @@ impl Symbols {
         let slot = Arc::clone(lock(&self.slots).entry(key(module)).or_default());
         slot.get_or_init(|| {
             let places = lock(&self.places).clone();
-            let mut outcome = locate::locate(&places, source, module).map_err(|error| NoPdb {
+            let mut outcome = locate::locate(&places, &self.images, source, module).map_err(|error| NoPdb {
                 exports: locate::exported(&places, source, module),
                 reason: Arc::new(error),
             });
@@ -799,9 +851,8 @@ impl Symbols {
             self.speak(module, &outcome);
             outcome
         });
-        // What was stopped is not what failed.
         if let Some(Err(none)) = slot.get()
-            && matches!(&*none.reason, SymbolError::NoSymbols { search, .. } if search.interrupted)
+            && none.reason.was_interrupted()
         {
             lock(&self.slots).remove(&key(module));
         }
@@ -845,7 +896,9 @@ fn state_of(outcome: &Outcome) -> ModuleState {
             matched: loaded.matched.clone(),
             private: loaded.pdb.is_private(),
         },
-        Err(NoPdb { exports: Some(exports), .. }) => ModuleState::Exports { count: exports.len() },
+        Err(NoPdb { exports: Some(exports), reason }) => {
+            ModuleState::Exports { count: exports.len(), reason: Arc::clone(reason) }
+        }
         Err(none) => ModuleState::None { reason: Arc::clone(&none.reason) },
     }
 }

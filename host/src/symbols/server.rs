@@ -50,6 +50,9 @@ pub(super) enum ServerError {
     Stalled { done: u64 },
     #[error("sent {done} of {total} bytes")]
     Truncated { done: u64, total: u64 },
+    #[cfg_attr(not(feature = "symsrv"), allow(dead_code))]
+    #[error("is not asked, because whom to trust is not known: {0}")]
+    Authorities(String),
     #[error("interrupted")]
     Interrupted,
     #[error("cannot be written down: {0}")]
@@ -67,6 +70,7 @@ impl ServerError {
             ServerError::Silent(_)
                 | ServerError::Failing(_)
                 | ServerError::WhoAsks(_)
+                | ServerError::Authorities(_)
                 | ServerError::NotOverOpenConnection
                 | ServerError::Stalled { .. }
         )
@@ -101,7 +105,7 @@ pub struct Servers {
     /// Servers that want to know who asks, and were told.
     told: Mutex<HashMap<String, String>>,
     #[cfg(feature = "symsrv")]
-    agent: std::sync::OnceLock<ureq::Agent>,
+    agent: std::sync::OnceLock<Result<ureq::Agent, String>>,
 }
 
 impl Servers {
@@ -227,6 +231,7 @@ impl Servers {
 
         let (sender, pieces) = sync_channel(16);
         let agent = self.agent.get_or_init(|| wire::agent(self.patience.answer)).clone();
+        let agent = agent.map_err(ServerError::Authorities)?;
         let (asked, told) = (url.to_owned(), told.map(str::to_owned));
         let spawned = std::thread::Builder::new()
             .name("symbol server".to_owned())
@@ -290,11 +295,16 @@ impl Servers {
 /// How often the user and the clock are asked.
 const POLL: Duration = Duration::from_millis(50);
 
+#[cfg(all(test, feature = "symsrv"))]
+pub(super) use wire::authorities;
+
 /// The wire itself.
 #[cfg(feature = "symsrv")]
 mod wire {
     use super::ServerError;
     use std::io::Read;
+    use std::path::Path;
+    use std::sync::Arc;
     use std::sync::mpsc::SyncSender;
     use std::time::Duration;
 
@@ -309,7 +319,34 @@ mod wire {
         Failed(ServerError),
     }
 
-    pub fn agent(answer: Duration) -> ureq::Agent {
+    /// Bytes of a file of certificates.
+    const CERTIFICATES: u64 = 16 << 20;
+
+    /// Who may vouch for a server: those of a file in PEM, in place of the public authorities that are built in.
+    pub fn authorities(file: &Path) -> Result<ureq::tls::RootCerts, String> {
+        let told = |why: &dyn std::fmt::Display| format!("SSL_CERT_FILE {}: {why}", file.display());
+        let mut text = Vec::new();
+        let opened = std::fs::File::open(file);
+        opened
+            .and_then(|file| file.take(CERTIFICATES).read_to_end(&mut text))
+            .map_err(|error| told(&error))?;
+        let found: Vec<_> = ureq::tls::parse_pem(&text)
+            .filter_map(|item| match item {
+                Ok(ureq::tls::PemItem::Certificate(certificate)) => Some(certificate),
+                _ => None,
+            })
+            .collect();
+        match found.is_empty() {
+            true => Err(told(&"it holds no certificate")),
+            false => Ok(ureq::tls::RootCerts::Specific(Arc::new(found))),
+        }
+    }
+
+    pub fn agent(answer: Duration) -> Result<ureq::Agent, String> {
+        let roots = match std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty()) {
+            Some(file) => authorities(Path::new(&file))?,
+            None => ureq::tls::RootCerts::WebPki,
+        };
         let proxy = match std::env::var("_NT_SYMBOL_PROXY") {
             Ok(proxy) if !proxy.is_empty() => {
                 let proxy = if proxy.contains("://") { proxy } else { format!("http://{proxy}") };
@@ -325,8 +362,9 @@ mod wire {
             .timeout_recv_response(Some(answer))
             .user_agent(concat!("kd/", env!("CARGO_PKG_VERSION")))
             .proxy(proxy)
+            .tls_config(ureq::tls::TlsConfig::builder().root_certs(roots).build())
             .build();
-        ureq::Agent::new_with_config(config)
+        Ok(ureq::Agent::new_with_config(config))
     }
 
     /// Runs on a thread of its own until all is said or nobody listens.

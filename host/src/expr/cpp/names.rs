@@ -208,6 +208,9 @@ impl<'t> Parser<'t, '_> {
         let Some(value) = assigned.or_else(|| self.context.register(name)) else {
             return Err(ExprError::Register { name: name.to_owned() });
         };
+        if let Some(ty) = self.context.register_type(name) {
+            return Ok(TypedValue { ty, home: Home::Register { name: name.to_owned(), value } });
+        }
         let bytes = u64::from(self.context.pointer_size());
         let of = TYPED_REGISTERS.iter().find(|(known, _)| *known == name).map(|(_, of)| *of);
         let ty = match (of.and_then(|of| self.find_type(of).ok()), name) {

@@ -10,6 +10,7 @@ use ::pdb::{
     AddressMap, DebugInformation, FallibleIterator, ModuleInfo, PDB, PdbInternalSectionOffset, Rva, Source,
     SymbolData,
 };
+use std::collections::HashMap;
 use std::sync::PoisonError;
 
 /// Typedefs that are kept.
@@ -53,6 +54,47 @@ impl PdbFile {
                 line: line.line_start,
                 displacement: u64::from(rva.wrapping_sub(start)),
             }))
+        })
+    }
+
+    /// The RVA of the first code of a line of a file, or of the next line that has some.
+    pub(in super::super) fn code_of(&self, file: &str, line: u32) -> Result<Option<u32>, SymbolError> {
+        guarded(self.path(), || {
+            let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
+            let addresses = reader.address_map()?;
+            let debug = reader.debug_information()?;
+            let Ok(strings) = reader.string_table() else { return Ok(None) };
+            let is_it = |name: ::pdb::StringRef| {
+                strings.get(name).is_ok_and(|name| ends_with_path(&name.to_string(), file))
+            };
+            let mut best: Option<(u32, u32)> = None;
+            let mut modules = debug.modules()?;
+            while let Ok(Some(module)) = modules.next() {
+                let Ok(Some(module)) = reader.module_info(&module) else { continue };
+                let Ok(program) = module.line_program() else { continue };
+                if !program.files().any(|file| Ok(is_it(file.name))).unwrap_or(false) {
+                    continue;
+                }
+                let mut known = HashMap::new();
+                // Function by function: the library walks the lines of several sections in order of addresses only.
+                let mut symbols = module.symbols()?;
+                while let Ok(Some(symbol)) = symbols.next() {
+                    let Ok(SymbolData::Procedure(function)) = symbol.parse() else { continue };
+                    let mut lines = program.lines_for_symbol(function.offset);
+                    while let Ok(Some(found)) = lines.next() {
+                        let start = found.line_start;
+                        if start < line || matches!(start, 0xfeefee | 0xf00f00) {
+                            continue;
+                        }
+                        let in_file = *known.entry(found.file_index).or_insert_with(|| {
+                            program.get_file_info(found.file_index).is_ok_and(|file| is_it(file.name))
+                        });
+                        let Some(rva) = found.offset.to_rva(&addresses).filter(|_| in_file) else { continue };
+                        best = Some(best.map_or((start, rva.0), |best| best.min((start, rva.0))));
+                    }
+                }
+            }
+            Ok(best.map(|(_, rva)| rva))
         })
     }
 
@@ -141,6 +183,23 @@ impl PdbFile {
             Ok(found)
         })
     }
+}
+
+/// True where `path` is `end`, or ends with it after a slash of either kind; case does not matter.
+fn ends_with_path(path: &str, end: &str) -> bool {
+    let slash = |c: char| matches!(c, '/' | '\\');
+    let mut parts = path.rsplit(slash);
+    let mut wanted = end.rsplit(slash).peekable();
+    while let Some(part) = wanted.next() {
+        // An end that begins with a slash is the whole path.
+        if part.is_empty() && wanted.peek().is_none() {
+            return parts.next() == Some("");
+        }
+        if !parts.next().is_some_and(|known| known.eq_ignore_ascii_case(part)) {
+            return false;
+        }
+    }
+    true
 }
 
 /// The object file whose code or data holds an RVA.
@@ -247,5 +306,20 @@ impl Walk {
             (_, 3) => 20,
             _ => 22,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::ends_with_path;
+
+    #[test]
+    fn a_file_is_named_by_the_end_of_its_path() {
+        assert!(ends_with_path("d:\\os\\io\\Main.c", "main.c"));
+        assert!(ends_with_path("d:\\os\\io\\main.c", "io/main.c"));
+        assert!(ends_with_path("/os/main.c", "/os/main.c"));
+        assert!(!ends_with_path("d:\\os\\domain.c", "main.c"));
+        assert!(!ends_with_path("main.c", "io/main.c"));
+        assert!(!ends_with_path("/os/main.c", "/main.c"));
     }
 }

@@ -111,7 +111,7 @@ fn exports_stand_in_for_a_pdb_that_is_not_there() {
     put(0x2b0, &[0x1234, 0x2c0, 0]);
     source.memory[0x2c0..][..12].copy_from_slice(b"KeBugCheckEx");
     let symbols = Symbols::new(SymbolPath::parse("/no/such/place"));
-    assert!(matches!(symbols.load(&source, 0), ModuleState::Exports { count: 1 }));
+    assert!(matches!(symbols.load(&source, 0), ModuleState::Exports { count: 1, .. }));
     let base = source.module(0).unwrap().base;
     assert_eq!(symbols.find(&source, "nt!kebugcheckex").unwrap(), base.add(0x1234));
     assert_eq!(symbols.at(&source, base.add(0x1244)).unwrap().to_string(), "nt!KeBugCheckEx+0x10");
