@@ -9,7 +9,7 @@ use kd_tests::lab::writer::{self, Kind};
 use std::path::Path;
 
 /// A session on the crash in a driver, with symbols.
-fn crashed(generation: &str, folder: &Path, arguments: &[&str]) -> (World, Session) {
+pub fn crashed(generation: &str, folder: &Path, arguments: &[&str]) -> (World, Session) {
     let world = World::build(Options::of(generation, Story::CrashInDriver));
     let (dump, store) = (folder.join("dump"), folder.join("store"));
     writer::write(&world, Kind::BitmapFull, &dump).unwrap();
@@ -21,7 +21,7 @@ fn crashed(generation: &str, folder: &Path, arguments: &[&str]) -> (World, Sessi
     (world, session)
 }
 
-fn lines_with<'t>(text: &'t str, what: &str) -> Vec<&'t str> {
+pub fn lines_with<'t>(text: &'t str, what: &str) -> Vec<&'t str> {
     text.lines().filter(|line| line.contains(what)).collect()
 }
 

@@ -16,6 +16,7 @@ mod locks;
 mod memory_reports;
 mod memusage;
 mod microsoft;
+mod objects;
 mod oracles;
 mod pool;
 mod process;

@@ -79,11 +79,11 @@ fn the_status_tells_what_failed() {
 
 #[test]
 fn json_is_one_record_a_command() {
-    let run = kd(["--json", "-z", &sample(), "-c", ".echo a; lm; nosuch; dx; q"]).run();
+    let run = kd(["--json", "-z", &sample(), "-c", ".echo a; lm; nosuch; .imgscan; q"]).run();
     assert_eq!((run.status, run.stderr.as_str()), (1, ""));
     let records = run.records();
     let commands: Vec<_> = records.iter().map(|r| r["command"].as_str().unwrap()).collect();
-    assert_eq!(commands[1..], [".echo a", "lm", "nosuch", "dx", "q"]);
+    assert_eq!(commands[1..], [".echo a", "lm", "nosuch", ".imgscan", "q"]);
     assert!(commands[0].starts_with(".opendump "));
     let sequence: Vec<_> = records.iter().map(|r| r["seq"].as_u64().unwrap()).collect();
     assert_eq!(sequence, [1, 2, 3, 4, 5, 6]);

@@ -57,7 +57,7 @@ def volatility(arguments):
     """volatility3's own program, with one fault put right: of a handle table of three levels it counts a middle page as
     one page of handles, so handles behind the first middle page get too small a number."""
     from volatility3.cli import main
-    from volatility3.framework.plugins.windows.handles import Handles
+    from volatility3.plugins.windows.handles import Handles
 
     counted = Handles._make_handle_array.__func__
 

@@ -128,7 +128,7 @@ impl Objects<'_> {
                     let at = va.add(index.wrapping_mul(of.size()));
                     let home = Home::Memory { va: at, bits: None };
                     let element = TypedValue { ty: (**of).clone(), home };
-                    self.member(out, depth, &format!("[{index}]"), 21, &element, levels)?;
+                    self.member(out, depth, &format!("[{index}]"), 16, &element, levels)?;
                 }
                 if *count > ELEMENTS {
                     out.line(&format!("{}[...]", "    ".repeat(depth)));
@@ -192,7 +192,6 @@ impl Objects<'_> {
     ) -> Result<()> {
         out.record("", |out| {
             out.text(&"    ".repeat(depth));
-            let width = width.saturating_sub(4);
             out.field("name", Value::Text(name), &format!("{name:<width$}"));
             self.show(out, "", value, levels, depth)
         })

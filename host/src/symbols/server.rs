@@ -295,6 +295,9 @@ impl Servers {
 /// How often the user and the clock are asked.
 const POLL: Duration = Duration::from_millis(50);
 
+#[cfg(all(test, feature = "symsrv"))]
+pub(super) use wire::authorities;
+
 /// The wire itself.
 #[cfg(feature = "symsrv")]
 mod wire {

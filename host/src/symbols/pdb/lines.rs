@@ -76,17 +76,22 @@ impl PdbFile {
                     continue;
                 }
                 let mut known = HashMap::new();
-                let mut lines = program.lines();
-                while let Ok(Some(found)) = lines.next() {
-                    let start = found.line_start;
-                    if start < line || matches!(start, 0xfeefee | 0xf00f00) {
-                        continue;
+                // Function by function: the library walks the lines of several sections in order of addresses only.
+                let mut symbols = module.symbols()?;
+                while let Ok(Some(symbol)) = symbols.next() {
+                    let Ok(SymbolData::Procedure(function)) = symbol.parse() else { continue };
+                    let mut lines = program.lines_for_symbol(function.offset);
+                    while let Ok(Some(found)) = lines.next() {
+                        let start = found.line_start;
+                        if start < line || matches!(start, 0xfeefee | 0xf00f00) {
+                            continue;
+                        }
+                        let in_file = *known.entry(found.file_index).or_insert_with(|| {
+                            program.get_file_info(found.file_index).is_ok_and(|file| is_it(file.name))
+                        });
+                        let Some(rva) = found.offset.to_rva(&addresses).filter(|_| in_file) else { continue };
+                        best = Some(best.map_or((start, rva.0), |best| best.min((start, rva.0))));
                     }
-                    let in_file = *known.entry(found.file_index).or_insert_with(|| {
-                        program.get_file_info(found.file_index).is_ok_and(|file| is_it(file.name))
-                    });
-                    let Some(rva) = found.offset.to_rva(&addresses).filter(|_| in_file) else { continue };
-                    best = Some(best.map_or((start, rva.0), |best| best.min((start, rva.0))));
                 }
             }
             Ok(best.map(|(_, rva)| rva))

@@ -242,11 +242,13 @@ fn a_failing_server_is_tried_again() {
     });
     pdb_of(&symbols(&format!("srv*{}*{}", root.path().display(), host.url)), &source()).unwrap();
     assert_eq!(host.asked(), 3);
+    assert_eq!(fs::read(root.path().join(in_cache())).unwrap(), build::pdb(1));
     let host = Host::new(|_, stream| send(stream, "500 Oh", "", b""));
     let error =
         pdb_of(&symbols(&format!("srv*{}/b*{}", root.path().display(), host.url)), &source()).unwrap_err();
     assert!(error.contains("fails (status 500)"), "{error}");
     assert_eq!(host.asked(), 3);
+    assert!(files(&root.path().join("b")).is_empty());
 }
 
 #[test]
@@ -271,6 +273,11 @@ fn what_breaks_off_or_stalls_is_not_kept() {
     let error = pdb_of(&symbols(&format!("srv*{}*{}", cache.display(), host.url)), &source()).unwrap_err();
     assert!(error.contains("stopped sending after 9 bytes"), "{error}");
     assert!(files(&cache).is_empty());
+    // Nothing that was left behind keeps the next one from filling the cache.
+    let host = honest();
+    pdb_of(&symbols(&format!("srv*{}*{}", cache.display(), host.url)), &source()).unwrap();
+    assert_eq!(files(&cache), [in_cache()]);
+    assert_eq!(fs::read(cache.join(in_cache())).unwrap(), build::pdb(1));
 }
 
 #[test]
@@ -287,6 +294,7 @@ fn a_slow_server_is_waited_for() {
     });
     pdb_of(&symbols(&format!("srv*{}*{}", root.path().display(), host.url)), &source()).unwrap();
     assert_eq!(files(root.path()), [in_cache()]);
+    assert_eq!(fs::read(root.path().join(in_cache())).unwrap(), build::pdb(1));
 }
 
 #[test]
@@ -326,12 +334,15 @@ fn a_server_may_lead_elsewhere() {
     let host = Host::new(move |_, stream| send(stream, "302 Found", &to, b""));
     pdb_of(&symbols(&format!("srv*{}*{}", root.path().display(), host.url)), &source()).unwrap();
     assert_eq!(blobs.asked(), 1);
+    assert_eq!(files(root.path()), [in_cache()]);
+    assert_eq!(fs::read(root.path().join(in_cache())).unwrap(), build::pdb(1));
     // In a circle.
     let host = Host::new(|_, stream| send(stream, "302 Found", "Location: /symbols/again\r\n", b""));
     let error =
         pdb_of(&symbols(&format!("srv*{}/c*{}", root.path().display(), host.url)), &source()).unwrap_err();
-    assert!(error.contains(&host.url), "{error}");
+    assert!(error.contains(&format!("{}: does not answer: too many redirects", host.url)), "{error}");
     assert!(host.asked() < 20);
+    assert!(files(&root.path().join("c")).is_empty());
 }
 
 #[test]
@@ -350,6 +361,20 @@ fn two_at_once_fill_one_cache() {
     });
     assert_eq!(files(&cache), [in_cache()]);
     assert_eq!(fs::read(cache.join(in_cache())).unwrap(), build::pdb(1));
+}
+
+#[test]
+fn authorities_are_read_from_a_file() {
+    let root = tempfile::tempdir().unwrap();
+    let file = root.path().join("authorities.pem");
+    let said = |file: &Path| super::super::server::authorities(file).map(|_| ()).unwrap_err();
+    assert!(said(&file).starts_with(&format!("SSL_CERT_FILE {}: ", file.display())));
+    fs::write(&file, "no certificate at all").unwrap();
+    assert!(said(&file).ends_with("it holds no certificate"));
+    let one = "-----BEGIN CERTIFICATE-----\nMAMCAQE=\n-----END CERTIFICATE-----\n";
+    fs::write(&file, one.repeat(2)).unwrap();
+    let roots = super::super::server::authorities(&file).unwrap();
+    assert!(matches!(roots, ureq::tls::RootCerts::Specific(all) if all.len() == 2));
 }
 
 /// Someone who has pressed Ctrl+C.
