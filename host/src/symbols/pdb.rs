@@ -86,6 +86,9 @@ impl PdbFile {
 
     /// A PDB in memory; `path` is what it is called in messages.
     pub(super) fn from_bytes(path: &Path, bytes: Arc<Vec<u8>>) -> Result<PdbFile, SymbolError> {
+        if let Some(why) = foreign(&bytes) {
+            return Err(SymbolError::Broken { path: path.to_owned(), why: why.to_owned() });
+        }
         PdbFile::from_pages(path, Pages { length: bytes.len() as u64, from: Backing::Bytes(bytes) })
     }
 
