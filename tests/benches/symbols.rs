@@ -1,7 +1,7 @@
 //! Names, types, stacks, expressions and searches: `cargo bench -p kd-tests --bench symbols`.
 //!
-//! Of a real dump with its public symbols (11 MB, as large as a kernel's are) where there is one, else of a story of the
-//! laboratory. Goals: the first name of a kernel's symbol file within 30 ms.
+//! Of a real dump with its kernel's public symbols (3 MB, 40,000 names) where there is one, else of a story of the
+//! laboratory. Goals: the first name of a kernel's symbol file within 30 ms, of a file of 100 MB within 300 ms.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // a test bench stops at the first surprise
 
 use divan::counter::{BytesCount, ItemsCount};
@@ -9,10 +9,12 @@ use divan::{Bencher, black_box};
 use kd::cli::{self, Environment, Request};
 use kd::dump::{Dump, OpenOptions};
 use kd::session::Session;
-use kd::symbols::{SymbolPath, Symbols};
+use kd::symbols::{ModuleState, SymbolPath, Symbols};
 use kd::target::Target;
 use kd::ui::{Capture, Ui, UiOptions};
+use kd_sdk::address::Va;
 use kd_sdk::output::Out;
+use kd_tests::lab::pdb;
 use kd_tests::lab::world::{Options, Story, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::io;
@@ -57,7 +59,7 @@ fn large() -> (PathBuf, String) {
     FILES.real.clone().unwrap_or_else(made)
 }
 
-fn target(dump: &PathBuf) -> Target {
+fn target(dump: &std::path::Path) -> Target {
     Target::open(Dump::open(dump, &OpenOptions::default()).unwrap())
 }
 
@@ -76,6 +78,49 @@ fn run(session: &mut Session, line: &str) -> String {
     let capture = Capture::new();
     session.run(line, &Out::new(&capture)).unwrap();
     capture.into_text()
+}
+
+/// Opening the kernel's symbol file itself, reading its names, and one of them.
+#[divan::bench]
+fn first_name_of_the_file(bencher: Bencher<'_, '_>) {
+    let (dump, path) = large();
+    let target = target(&dump);
+    let nt = || target.modules().iter().position(|module| module.is_kernel).unwrap();
+    let found = Symbols::new(SymbolPath::parse(&path));
+    let ModuleState::Loaded { pdb, .. } = found.load(&target, nt()) else { panic!("no symbols") };
+    bencher.bench_local(|| {
+        let symbols = Symbols::default();
+        symbols.load_file(&target, nt(), &pdb).unwrap();
+        symbols.find(&target, "nt!KeBugCheckEx").unwrap()
+    });
+}
+
+/// The same with a file of 100 MB: 250,000 names, the rest types; then a type of it.
+#[divan::bench(sample_count = 10, args = ["name", "type"])]
+fn first_of_100_mb(bencher: Bencher<'_, '_>, what: &str) {
+    let target = target(&made().0);
+    let nt = target.modules().iter().position(|module| module.is_kernel).unwrap();
+    let file = FILES.folder.path().join("large.pdb");
+    if !file.is_file() {
+        let world = World::build(Options::new("x64-19041"));
+        let bytes = pdb::large(world.options.generation, world.image("nt"), 250_000, 3_200);
+        assert!(bytes.len() >= 100_000_000, "{}", bytes.len());
+        std::fs::write(&file, bytes).unwrap();
+    }
+    if let Some(keep) = std::env::var_os("KD_KEEP_PDB") {
+        std::fs::copy(&file, keep).unwrap();
+    }
+    bencher.bench_local(|| {
+        let symbols = Symbols::default();
+        symbols.load_file(&target, nt, &file).unwrap();
+        if what == "name" {
+            let name = "nt!Large_777_of_the_names_that_a_program_of_this_size_has_in_all";
+            symbols.find(&target, name).map(|va| va.0).unwrap()
+        } else {
+            let (types, id) = symbols.find_type(&target, "nt!_EPROCESS_777").unwrap();
+            types.size(id)
+        }
+    });
 }
 
 /// Finding and opening the kernel's symbol file, reading its names, and one of them.
@@ -157,12 +202,23 @@ fn evaluate(bencher: Bencher<'_, '_>, text: &str) {
     bencher.bench_local(|| scope.evaluate(black_box(text)).unwrap());
 }
 
-/// Searching the kernel's address space for a pointer that is nowhere.
-#[divan::bench(sample_count = 10)]
-fn search(bencher: Bencher<'_, '_>) {
+/// Searching 256 MB of addresses from the kernel on for what is nowhere; the readable pages count.
+#[divan::bench(sample_count = 10, args = ["-q", "-b", "-sa"])]
+fn search(bencher: Bencher<'_, '_>, form: &str) {
     let mut session = session(made());
-    let bytes = 0x1000_0000u64;
-    bencher
-        .counter(BytesCount::new(bytes))
-        .bench_local(|| run(&mut session, "s -q nt L?2000000 0123456789abcdef"));
+    let start = session.scope(None).unwrap().evaluate("nt").unwrap();
+    let scope = session.scope(None).unwrap();
+    let (mut at, mut pages) = (Va(start), 0u64);
+    let end = start + (256 << 20);
+    while let Some(next) = scope.view().unwrap().next_readable(at).filter(|next| next.0 < end) {
+        pages += 1;
+        at = Va((next.0 | 0xfff) + 1);
+    }
+    let (count, what) = match form {
+        "-q" => (0x200_0000, "0123456789abcdef"),
+        "-b" => (0x1000_0000, "91 92 93 94 95 96"),
+        _ => (0x1000_0000, ""),
+    };
+    let line = format!("s -[l40]{} nt L?{count:x} {what}", form.trim_start_matches('-'));
+    bencher.counter(BytesCount::new(pages << 12)).bench_local(|| run(&mut session, &line));
 }

@@ -7,11 +7,14 @@
 //! the first prompt.
 //!
 //! Those in `transcripts/real` are of real dumps, which stand in `SHARED`; without them they are not played.
+//! A session on `lab/crash.dmp` is played on a dump and symbols that are made for it.
 //!
 //! To add a command, write the prompt and the command; `KD_TRANSCRIPTS=write cargo test -p kd-tests transcripts` then
 //! writes what every command shows.
 
 use super::program::{arg, kd};
+use kd_tests::lab::world::{Options, Story, World};
+use kd_tests::lab::writer::{self, Kind};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::LazyLock;
@@ -79,13 +82,32 @@ fn indented(stdout: &str) -> String {
     })
 }
 
+/// A folder with `lab/crash.dmp`, the crash in a driver on the kernel that a compiler built, its `lab/symbols`, and the
+/// driver's source in `kernels`.
+fn lab() -> &'static Path {
+    static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
+        let folder = tempfile::tempdir().unwrap();
+        let world = World::build(Options::of("x64-19041", Story::CrashInDriver));
+        let lab = folder.path().join("lab");
+        std::fs::create_dir(&lab).unwrap();
+        writer::write(&world, Kind::BitmapFull, &lab.join("crash.dmp")).unwrap();
+        world.write_symbols(&lab.join("symbols")).unwrap();
+        let sources = folder.path().join("kernels");
+        std::fs::create_dir(&sources).unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("kernels/faultdrv.c");
+        std::fs::copy(source, sources.join("faultdrv.c")).unwrap();
+        folder
+    });
+    FOLDER.path()
+}
+
 /// Runs the command line of a block and gives the block back as it should be.
 fn played(block: &str, file: &Path) -> String {
     let (line, rest) = block.split_once('\n').unwrap_or((block, ""));
     let arguments = line.strip_prefix("$ kd").unwrap_or_else(|| panic!("{}: {line}", file.display()));
     let arguments: Vec<_> =
         words(arguments.trim_start()).into_iter().filter(|word| !word.is_empty()).collect();
-    let folder = kd_tests::fixtures();
+    let folder = if line.contains(" lab/") { lab().to_owned() } else { kd_tests::fixtures() };
     let input: String = rest.lines().filter_map(typed).flat_map(|line| [line, "\n"]).collect();
     let real = |word: &String| word.replace("SHARED", shared().unwrap_or("SHARED"));
     let run = kd(arguments.iter().map(real)).in_folder(&folder).input(&input).run();

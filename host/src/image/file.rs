@@ -12,7 +12,7 @@ const PAGE: usize = 0x1000;
 pub struct ImageFile {
     path: PathBuf,
     headers: Headers,
-    bytes: Arc<[u8]>,
+    bytes: Arc<Vec<u8>>,
 }
 
 impl std::fmt::Debug for ImageFile {
@@ -26,7 +26,7 @@ impl ImageFile {
     ///
     /// # Errors
     /// When they are no image.
-    pub fn new(path: &Path, bytes: Arc<[u8]>) -> Result<ImageFile, ImageError> {
+    pub fn new(path: &Path, bytes: Arc<Vec<u8>>) -> Result<ImageFile, ImageError> {
         Ok(ImageFile { path: path.to_owned(), headers: Headers::parse_file(&bytes)?, bytes })
     }
 

@@ -8,6 +8,9 @@ use std::path::Path;
 /// The largest file that is expanded into memory.
 pub(super) const LIMIT: u64 = 1 << 30;
 
+/// Bytes that are set aside for an expanded file at once.
+const EXPECTED: u64 = 64 << 20;
+
 /// True for a cabinet, whatever its name.
 pub(super) fn is_cabinet(path: &Path) -> bool {
     let mut head = [0; 4];
@@ -27,7 +30,8 @@ pub(super) fn expand(path: &Path) -> io::Result<Vec<u8>> {
     if size > LIMIT {
         return Err(invalid(format!("it holds {size} bytes, more than {LIMIT}")));
     }
-    let mut bytes = Vec::new();
+    // What a cabinet says of itself is taken at its word up to a size that real files have.
+    let mut bytes = Vec::with_capacity(size.min(EXPECTED) as usize);
     cabinet.read_file(&name)?.take(size).read_to_end(&mut bytes)?;
     if bytes.len() as u64 != size {
         return Err(invalid(format!("it ends after {} of {size} bytes", bytes.len())));

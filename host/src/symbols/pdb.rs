@@ -85,7 +85,10 @@ impl PdbFile {
     }
 
     /// A PDB in memory; `path` is what it is called in messages.
-    pub(super) fn from_bytes(path: &Path, bytes: Arc<[u8]>) -> Result<PdbFile, SymbolError> {
+    pub(super) fn from_bytes(path: &Path, bytes: Arc<Vec<u8>>) -> Result<PdbFile, SymbolError> {
+        if let Some(why) = foreign(&bytes) {
+            return Err(SymbolError::Broken { path: path.to_owned(), why: why.to_owned() });
+        }
         PdbFile::from_pages(path, Pages { length: bytes.len() as u64, from: Backing::Bytes(bytes) })
     }
 
@@ -344,7 +347,7 @@ struct Pages {
 
 enum Backing {
     File(File),
-    Bytes(Arc<[u8]>),
+    Bytes(Arc<Vec<u8>>),
 }
 
 impl fmt::Debug for Pages {

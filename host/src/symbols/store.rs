@@ -31,7 +31,7 @@ pub(super) enum Found {
     /// As it is.
     File(PathBuf),
     /// Expanded from the compressed file `from`.
-    Expanded { from: PathBuf, bytes: Arc<[u8]> },
+    Expanded { from: PathBuf, bytes: Arc<Vec<u8>> },
 }
 
 impl Found {

@@ -8,8 +8,8 @@ mod msf;
 mod types;
 
 use super::bytes::Bytes;
-use super::image::{Image, section_header};
-use super::layout::{Generation, Machine};
+use super::image::{Image, Symbol, section_header};
+use super::layout::{Generation, Machine, Structure};
 use msf::Container;
 
 /// Stream numbers. The first five are fixed by the format.
@@ -24,11 +24,37 @@ const SECTIONS: u16 = 8;
 
 /// The PDB of an image, with the structures of its generation if it is the kernel.
 pub fn pdb(generation: &Generation, image: &Image) -> Vec<u8> {
-    let (records, publics) = publics(image);
+    let structures = if image.name == "ntoskrnl.exe" { generation.structures() } else { Vec::new() };
+    written(generation, image, &image.symbols, &structures)
+}
+
+/// A PDB as large programs have them: `names` more functions `Large_N`, and every structure `copies` times more.
+pub fn large(generation: &Generation, image: &Image, names: u32, copies: usize) -> Vec<u8> {
+    let base = generation.structures();
+    let mut structures = generation.structures();
+    for copy in 0..copies {
+        structures.extend(base.iter().map(|known| Structure {
+            // The table's names live as long as the program, and so do these.
+            name: Box::leak(format!("{}_{copy}", known.name).into_boxed_str()),
+            size: known.size,
+            fields: known.fields.clone(),
+        }));
+    }
+    let code = &image.sections[0];
+    let more = (0..names).map(|n| Symbol {
+        name: format!("Large_{n}_of_the_names_that_a_program_of_this_size_has_in_all"),
+        rva: code.rva + n.wrapping_mul(0x9e37) % code.size,
+        is_function: true,
+    });
+    let symbols: Vec<Symbol> = more.collect();
+    written(generation, image, &symbols, &structures)
+}
+
+fn written(generation: &Generation, image: &Image, symbols: &[Symbol], structures: &[Structure]) -> Vec<u8> {
+    let (records, publics) = publics(image, symbols);
     let mut container = Container::new(9);
     container.stream(INFO).extend(info(image));
-    let structures = if image.name == "ntoskrnl.exe" { generation.structures() } else { Vec::new() };
-    container.stream(TYPES).extend(types::stream(generation.machine, &structures));
+    container.stream(TYPES).extend(types::stream(generation.machine, structures));
     container.stream(IDS).extend(types::stream(generation.machine, &[]));
     container.stream(DEBUG).extend(debug(generation.machine, image));
     container.stream(GLOBALS.into()).extend(hash_table(&[]));
@@ -136,11 +162,11 @@ fn debug(machine: Machine, image: &Image) -> Vec<u8> {
 }
 
 /// The symbol records, and the stream that finds them by name and by address.
-fn publics(image: &Image) -> (Vec<u8>, Vec<u8>) {
+fn publics(image: &Image, symbols: &[Symbol]) -> (Vec<u8>, Vec<u8>) {
     let mut records = Vec::new();
     let mut names = Vec::new();
     let mut addresses = Vec::new();
-    for symbol in &image.symbols {
+    for symbol in symbols {
         let section = image.sections.iter().rposition(|s| s.rva <= symbol.rva).expect("in a section");
         // 32-bit C names have an underscore in front.
         let name =

@@ -305,6 +305,14 @@ fn wrong_files_are_not_kept() {
     for (body, said) in [
         (build::pdb(2), "belongs to another build"),
         (damaged, "is not kept"),
+        (
+            b"Microsoft MSFZ Container\r\n\x1aALD\0\0".to_vec(),
+            "it is a compressed PDB (MSFZ), which is not read",
+        ),
+        (
+            cabinet("Small.pdb", b"Microsoft MSFZ Container\r\n"),
+            "it is a compressed PDB (MSFZ), which is not read",
+        ),
         (b"<html>please log in</html>".to_vec(), "it is a web page"),
         (Vec::new(), "is empty"),
         (b"MSCF, but no cabinet".to_vec(), "cannot be expanded"),

@@ -2,7 +2,10 @@
 
 use super::super::bytes::Bytes;
 
-const BLOCK: usize = 1024;
+/// Bytes of a block, and of a block of a large file.
+const BLOCKS: [usize; 2] = [1024, 4096];
+/// Bytes from which a file is large.
+const LARGE: usize = 4 << 20;
 
 /// Streams to be put in a file.
 pub struct Container {
@@ -22,34 +25,37 @@ impl Container {
 
     /// The file: super block, free block maps, streams, directory, and the blocks that list the directory's blocks.
     pub fn finish(self) -> Vec<u8> {
-        let mut file = vec![0; 3 * BLOCK];
+        let total: usize = self.streams.iter().map(Vec::len).sum();
+        let block = BLOCKS[usize::from(total >= LARGE)];
+        let mut file = vec![0; 3 * block];
         let mut directory = Vec::new();
         directory.u32(self.streams.len() as u32);
         for stream in &self.streams {
             directory.u32(stream.len() as u32);
         }
         for stream in &self.streams {
-            for block in append(&mut file, stream) {
-                directory.u32(block);
+            for number in append(&mut file, stream, block) {
+                directory.u32(number);
             }
         }
         let mut map = Vec::new();
-        for block in append(&mut file, &directory) {
-            map.u32(block);
+        for number in append(&mut file, &directory, block) {
+            map.u32(number);
         }
-        let map_at = append(&mut file, &map)[0];
+        assert!(map.len() <= block, "the PDB is too large for one block of the directory's blocks");
+        let map_at = append(&mut file, &map, block)[0];
 
-        let blocks = (file.len() / BLOCK) as u32;
+        let blocks = (file.len() / block) as u32;
         file.put(0, b"Microsoft C/C++ MSF 7.00\r\n\x1aDS\0\0\0");
-        for (i, value) in [BLOCK as u32, 1, blocks, directory.len() as u32, 0, map_at].into_iter().enumerate()
+        for (i, value) in [block as u32, 1, blocks, directory.len() as u32, 0, map_at].into_iter().enumerate()
         {
             file.put_u32(32 + 4 * i, value);
         }
-        // A set bit of the free block map is a free block. One map block tells 8 × 1024 blocks; one is enough here.
-        assert!(blocks as usize <= 8 * BLOCK, "the PDB is too large for one free block map");
-        for index in 0..BLOCK * 8 {
+        // A set bit of the free block map is a free block. One map block tells of 8 blocks a byte; one is enough here.
+        assert!(blocks as usize <= 8 * block, "the PDB is too large for one free block map");
+        for index in 0..block * 8 {
             if index >= blocks as usize {
-                file[BLOCK + index / 8] |= 1 << (index % 8);
+                file[block + index / 8] |= 1 << (index % 8);
             }
         }
         file
@@ -57,15 +63,15 @@ impl Container {
 }
 
 /// Puts bytes at the end of the file and returns the blocks they fill, stepping over blocks kept for free block maps.
-fn append(file: &mut Vec<u8>, bytes: &[u8]) -> Vec<u32> {
+fn append(file: &mut Vec<u8>, bytes: &[u8], block: usize) -> Vec<u32> {
     let mut blocks = Vec::new();
-    for chunk in bytes.chunks(BLOCK) {
-        while matches!((file.len() / BLOCK) % BLOCK, 1 | 2) {
-            file.resize(file.len() + BLOCK, 0);
+    for chunk in bytes.chunks(block) {
+        while matches!((file.len() / block) % block, 1 | 2) {
+            file.resize(file.len() + block, 0);
         }
-        blocks.push((file.len() / BLOCK) as u32);
+        blocks.push((file.len() / block) as u32);
         file.extend(chunk);
-        file.align(BLOCK);
+        file.align(block);
     }
     blocks
 }
