@@ -222,8 +222,8 @@ fn stacks_of_compiled_kernels_are_those_they_ran() {
             let mut session = session(&[]);
             open(&mut session, &path);
             for thread in &world.threads {
-                // Of Windows XP nobody tells without types which thread runs.
-                let running = thread.state == 2 && session.scope(None).unwrap().register("$thread").is_none();
+                // Of Windows XP nobody tells without types which process runs, so the program's images are not known.
+                let running = thread.state == 2 && session.scope(None).unwrap().register("$proc").is_none();
                 // The stack pointer that the hostile system damaged: elsewhere frames are looked for, but arm64 keeps
                 // the program counter in the thread, and it is good.
                 let victim = world.threads[world.processors.len()].ethread == thread.ethread;
