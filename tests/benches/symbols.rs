@@ -59,7 +59,7 @@ fn large() -> (PathBuf, String) {
     FILES.real.clone().unwrap_or_else(made)
 }
 
-fn target(dump: &PathBuf) -> Target {
+fn target(dump: &std::path::Path) -> Target {
     Target::open(Dump::open(dump, &OpenOptions::default()).unwrap())
 }
 

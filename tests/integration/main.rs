@@ -6,6 +6,9 @@ mod code;
 mod dump_kinds;
 mod errlog;
 mod extensions;
+mod hostile;
+#[cfg(unix)]
+mod interrupts;
 mod kd_dump;
 mod kernels;
 mod lab;

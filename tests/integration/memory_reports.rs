@@ -12,7 +12,6 @@ use std::sync::LazyLock;
 pub struct Report {
     /// Generation, story and kind, for messages.
     pub what: String,
-    pub generation: &'static str,
     pub story: Story,
     pub kind: Kind,
     /// What is true.
@@ -45,7 +44,6 @@ pub static REPORTS: LazyLock<Vec<Report>> = LazyLock::new(|| {
             let run = kd(["--json", "-z", &arg(&path), "-y", &arg(&store), "-c", &commands]).run();
             reports.push(Report {
                 what: format!("{} {story:?} {kind:?}", generation.name),
-                generation: generation.name,
                 story,
                 kind,
                 truth: truth.clone(),
@@ -76,7 +74,7 @@ fn commands(truth: &Value) -> String {
     );
     all.extend(
         samples(&truth["facts"]["pool_blocks"])
-            .map(|block| format!("!pool {:#x}", number(&block["start"]) + 0x11)),
+            .map(|block| format!("!pool {:#x}", number(&block["start"]) + 9)),
     );
     all.extend(samples(&truth["facts"]["frames"]).map(|frame| format!("!pfn {:#x}", number(&frame["pfn"]))));
     all.extend(

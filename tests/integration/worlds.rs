@@ -248,6 +248,21 @@ fn processes_in_full() {
         for session in rows(&facts["sessions"]) {
             let space = number(&session["space"]);
             assert_eq!(lab.field("_MM_SESSION_SPACE", space, "SessionId"), number(&session["id"]));
+            let fields = session["fields"].as_object().unwrap();
+            assert!(
+                fields.len() > 10 && number(&fields["PagedPoolInfo.AllocatedPagedPool"]) > 0
+                    || session["id"] != 1
+            );
+            for (field, value) in fields {
+                // What is narrower than 64 bits is extended by its sign.
+                let (found, narrow) = (lab.wide("_MM_SESSION_SPACE", space, field), field != "CreateTime");
+                let found = if narrow && lab.generation.machine == Machine::X86 {
+                    found & 0xffff_ffff
+                } else {
+                    found
+                };
+                assert_eq!(found, number(value), "{generation} {session}: {field}");
+            }
             let head = lab.place("_MM_SESSION_SPACE", space, "ProcessList");
             assert_eq!(lab.list(head, "_EPROCESS", "SessionProcessLinks"), numbers(&session["processes"]));
         }

@@ -325,6 +325,27 @@ fn sections_own_their_frames() {
                 let text = kd.bytes(section.views[0].0.0, 9);
                 assert_eq!(text, b"page 0 of", "{what}");
             }
+            // Files that are only mapped: every entry leads to the subsection, and from there to the file.
+            let mapped = world.facts["control_areas"].as_array().unwrap();
+            assert!(mapped.len() > 8, "{what}");
+            for told in mapped {
+                let of = |key: &str| told[key].as_u64().unwrap();
+                let segment = kd.has(of("control_area"), "_CONTROL_AREA.Segment");
+                assert_eq!(segment, of("segment"), "{what}");
+                assert_eq!(kd.has(segment, "_SEGMENT.TotalNumberOfPtes"), of("pages"), "{what}");
+                assert_eq!(
+                    kd.has(of("subsection"), "_SUBSECTION.SubsectionBase"),
+                    of("prototypes"),
+                    "{what}"
+                );
+                let width = kd.size("_MMPTE");
+                for at in (0..of("pages")).map(|page| of("prototypes") + page * width) {
+                    assert_eq!(kd.uint(at, width as usize) & 0x401, 0x400, "{what}: {told}");
+                    if let Some(to) = kd.get(at, "_MMPTE_SUBSECTION.SubsectionAddress") {
+                        assert_eq!(to, of("subsection") & 0xffff_ffff_ffff, "{what}: {told}");
+                    }
+                }
+            }
         });
     }
 }
@@ -464,8 +485,14 @@ fn heaps(world: &World, kd: &Reader, what: &str) {
     let node = kd.symbol("ExPoolState").unwrap() + kd.offset("_EX_POOL_HEAP_MANAGER_STATE.PoolNode");
     let mut found: Found = Vec::new();
     let mut alone = Vec::new();
-    for index in 1..3 {
-        let heap = kd.pointer(node + kd.offset("_EX_HEAP_POOL_NODE.Heaps") + index * step);
+    let mut heaps: Vec<u64> =
+        (1..3).map(|i| kd.pointer(node + kd.offset("_EX_HEAP_POOL_NODE.Heaps") + i * step)).collect();
+    for session in world.facts["sessions"].as_array().unwrap() {
+        let state = kd.has(session["space"].as_u64().unwrap(), "_MM_SESSION_SPACE.HeapState");
+        heaps.push(kd.has(state, "_EX_HEAP_SESSION_STATE.PagedHeap"));
+    }
+    assert_eq!(heaps.len(), 4, "{what}");
+    for heap in heaps {
         assert_eq!(kd.has(heap, "_SEGMENT_HEAP.Signature"), 0xddee_ddee, "{what}");
         for number in 0..2 {
             let context =
@@ -503,8 +530,7 @@ fn heaps(world: &World, kd: &Reader, what: &str) {
             }
         }
     }
-    let mine = |kind: PoolKind| kind != PoolKind::Session;
-    let small = world.pools.blocks.iter().filter(|b| mine(b.kind) && b.place != PoolPlace::Big && !b.free);
+    let small = world.pools.blocks.iter().filter(|b| b.place != PoolPlace::Big && !b.free);
     let mut wanted: Found = small.map(|b| (b.start.0, b.size, u32::from_le_bytes(b.tag), false)).collect();
     wanted.sort_unstable();
     found.sort_unstable();
@@ -512,7 +538,7 @@ fn heaps(world: &World, kd: &Reader, what: &str) {
     assert_eq!(found.len(), wanted.len(), "{what}");
     assert_eq!(found, wanted, "{what}");
     alone.sort_unstable();
-    let big = world.pools.blocks.iter().filter(|b| mine(b.kind) && b.place == PoolPlace::Big);
+    let big = world.pools.blocks.iter().filter(|b| b.place == PoolPlace::Big);
     let mut wanted: Vec<u64> = big.map(|b| b.start.0).collect();
     wanted.sort_unstable();
     assert_eq!(alone, wanted, "{what}");

@@ -15,7 +15,7 @@ struct _EPROCESS *PsInitialSystemProcess, *PsIdleProcess;
 struct _HANDLE_TABLE *PspCidTable, *ObpKernelHandleTable;
 struct _KPRCB *KiProcessorBlock[64];
 ulong KeNumberProcessors, KeTimeIncrement, KeMaximumIncrement, KeTickCountLow, NtBuildNumber, CmNtCSDVersion;
-ulong NtGlobalFlag, MmLastUnloadedDriver, IopNumTriageDumpDataBlocks, KeActiveProcessors, ObHeaderCookie;
+ulong NtGlobalFlag, MmLastUnloadedDriver, IopNumTriageDumpDataBlocks, KeActiveProcessors;
 uptr KiBugCheckData[5];
 char NtBuildLab[64], NtBuildLabEx[128];
 void *MmUnloadedDrivers, *IopTriageDumpDataBlocks[8];
@@ -70,6 +70,12 @@ struct _OBJECT_TYPE *IoDeviceObjectType, *IoFileObjectType, *ObpDirectoryObjectT
 struct _OBJECT_TYPE *ExMutantObjectType, *MmSectionObjectType, *ExSemaphoreObjectType, *ObpSymbolicLinkObjectType;
 struct _OBJECT_TYPE *PsJobType, *ExTimerObjectType, *IoCompletionObjectType;
 LIST(PspJobList);
+#if BUILD >= 10240
+uchar ObHeaderCookie;
+#endif
+#if BUILD >= 7600
+uchar ObpInfoMaskToOffset[256];
+#endif
 #if BUILD < 6000
 LIST(KiDispatcherReadyListHead[32]); LIST(KiTimerTableListHead[256]);
 ulong KiReadySummary;

@@ -42,6 +42,7 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
             Vec::new()
         }
     };
+    let mut unread = None;
     match Heaps::open(session) {
         Ok(Some(heaps)) => {
             if let Some(found) = in_heap(&heaps, &big, va)? {
@@ -51,7 +52,10 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
         }
         Ok(None) => {}
         Err(Error::Interrupted) => return Err(Error::Interrupted),
-        Err(error) => notes.push(format!("segment heaps: {error}")),
+        Err(error) => {
+            notes.push(format!("segment heaps: {error}"));
+            unread = Some(error).filter(|error| matches!(error, Error::Unreadable { .. }));
+        }
     }
     if let Some(found) = pool::big_at(&big, va) {
         // Old tables do not tell the kind: where it lies does.
@@ -59,7 +63,8 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
         let kind = found.kind.or_else(|| lies().map(|range| range.kind));
         return Ok(Located { notes, kind, ..whole(found) });
     }
-    in_page(session, va, notes)
+    // A kernel that has segment heaps has no pages of blocks: read as one, a sound page would look corrupt.
+    unread.map_or_else(|| in_page(session, va, notes), Err)
 }
 
 /// An allocation with pages of its own.
@@ -112,8 +117,9 @@ fn in_heap(heaps: &Heaps<'_>, big: &[pool::Big], va: Va) -> Result<Option<Locate
         return Ok(Some(Located { kind: Some(context.kind), heap: Some(context.heap), ..whole(found) }));
     }
     let page = va.page();
-    let near =
-        |block: &Block| block.at.0 < page.0 + PAGE_SIZE && block.at.0.saturating_add(block.size) > page.0;
+    let near = |block: &Block| {
+        block.at.0 < page.0.saturating_add(PAGE_SIZE) && block.at.0.saturating_add(block.size) > page.0
+    };
     let mut blocks = Vec::new();
     let corrupt = heaps.blocks(&range, &mut Vec::new(), &mut |block| {
         if near(&block) {

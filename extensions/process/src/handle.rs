@@ -107,7 +107,10 @@ fn show_table(page: &Page<'_>, table: &Table<'_>, wanted: &Wanted<'_, '_>) -> Re
                 }
                 Ok(true)
             },
-            &mut |first, error| page.refuse(error, &format!("the handles from {first:x} on are left out")),
+            &mut |lost, error| {
+                let last = lost.end.saturating_sub(4);
+                page.refuse(error, &format!("the handles {:x} to {last:x} are left out", lost.start))
+            },
         ),
     });
     match walked {

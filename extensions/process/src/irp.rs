@@ -39,22 +39,34 @@ pub fn irp(session: &Session<'_>, args: &str) -> Result<()> {
     buffers(&page, &irp);
     out.line("     cmd  flg cl Device   File     Completion-Context");
     out.list("locations", |_| {
+        let mut missing: Option<(u64, Error)> = None;
         for number in 1..=count {
             session.check_interrupt()?;
             match irp.location(&page.kernel, number) {
-                Ok(location) => show(&page, &location, number == current),
+                Ok(location) => {
+                    left_out(&page, missing.take(), number - 1);
+                    show(&page, &location, number == current);
+                }
                 Err(error) => {
-                    out.line(&format!(" location {number}: {}", why(&error)));
-                    break;
+                    missing.get_or_insert((number, error));
                 }
             }
         }
+        left_out(&page, missing, count);
         Ok::<(), Error>(())
     })?;
     if detail != 0 {
         details(&page, &irp);
     }
     Ok(())
+}
+
+/// Locations in a row that cannot be read, in one line.
+fn left_out(page: &Page<'_>, missing: Option<(u64, Error)>, last: u64) {
+    let Some((first, error)) = missing else { return };
+    let which =
+        if first == last { format!("location {first}") } else { format!("locations {first} to {last}") };
+    page.out.line(&format!(" {which}: {}", why(&error)));
 }
 
 fn buffers(page: &Page<'_>, irp: &Irp<'_>) {
@@ -135,7 +147,8 @@ fn show(page: &Page<'_>, location: &Location<'_>, current: bool) {
         out.list("arguments", |_| {
             for index in 1..=4 {
                 let value = record.u64(&format!("Parameters.Others.Argument{index}"));
-                page.hex("", &value, |value| format!("{value:08x} "));
+                page.hex("", &value, |value| format!("{value:08x}"));
+                out.text(" ");
             }
         });
         out.end_line();

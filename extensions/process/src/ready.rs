@@ -39,7 +39,7 @@ fn show(page: &Page<'_>, queue: &Queue, flags: u64) -> Result<()> {
                 format!("Processor {number:x} (deferred)")
             }
         };
-        if queue.threads.is_empty() {
+        if queue.threads.is_empty() && queue.problems.is_empty() {
             out.line(&format!("{name}: No threads in READY state"));
         }
         let mut before = None;

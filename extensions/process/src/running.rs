@@ -4,6 +4,7 @@ use crate::page::Page;
 use crate::trace;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::nt::kernel::Record;
+use kd_sdk::nt::process::Process;
 use kd_sdk::nt::thread::Thread;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
@@ -95,24 +96,29 @@ fn row(page: &Page<'_>, number: u32, record: &Record<'_>, stacks: bool) -> Resul
                 at => page.link_or(keys.0, at, "!thread {}"),
             }
             let thread = at.and_then(|at| Thread::read(&page.kernel, at));
-            out.text(" ");
-            let priority =
-                thread.as_ref().map_err(Error::clone).and_then(|thread| thread.record.u64("Tcb.Priority"));
-            page.count(keys.1, &priority, |priority| format!("({priority:2}) "));
+            let priority = thread.as_ref().ok().and_then(|thread| thread.record.u64("Tcb.Priority").ok());
+            match priority {
+                Some(priority) => out.field(keys.1, Value::UInt(priority), &format!(" ({priority:2}) ")),
+                None => out.field(keys.1, Value::Null, " ( ?) "),
+            }
             if path == "CurrentThread" {
-                current = thread.ok();
+                current = Some(thread);
             }
         }
         let locks = locks(record);
         if !locks.is_empty() {
             out.field("locks", Value::Text(&locks), &format!("  {locks}"));
         }
-        if let Some(image) = current.as_ref().and_then(|thread| image(page, thread)) {
-            out.styled_field("image", Value::Text(&image), Style::Symbol, &format!("  {image}"));
+        if let Some(current) = &current {
+            out.text("  ");
+            page.name(
+                "image",
+                &current.as_ref().map_err(Error::clone).and_then(|thread| image(page, thread)),
+            );
         }
         out.end_line();
         match current {
-            Some(thread) if stacks => {
+            Some(Ok(thread)) if stacks => {
                 out.end_line();
                 trace::show(page, &thread, 0, "")
             }
@@ -122,9 +128,8 @@ fn row(page: &Page<'_>, number: u32, record: &Record<'_>, stacks: bool) -> Resul
 }
 
 /// The image of the process that a thread belongs to.
-fn image(page: &Page<'_>, thread: &Thread<'_>) -> Option<String> {
-    let process = kd_sdk::nt::process::Process::read(&page.kernel, thread.process().ok()?).ok()?;
-    process.name().ok()
+fn image(page: &Page<'_>, thread: &Thread<'_>) -> Result<String> {
+    Process::read(&page.kernel, thread.process()?)?.name()
 }
 
 /// A letter for each queued spin lock: owned, waited for, neither.

@@ -141,9 +141,16 @@ fn blocker(frames: &[Frame]) -> Option<&Frame> {
 fn row(page: &Page<'_>, thread: &Thread<'_>, frames: &Result<Option<Vec<Frame>>>) {
     let out = page.out;
     out.record("", |_| {
-        let (process, id) = thread.ids().unwrap_or_default();
-        out.field("process_id", Value::Hex(process), &format!("{process:4x}."));
-        out.field("id", Value::Hex(id), &format!("{id:06x}  "));
+        match thread.ids() {
+            Ok((process, id)) => {
+                out.field("process_id", Value::Hex(process), &format!("{process:4x}."));
+                out.field("id", Value::Hex(id), &format!("{id:06x}  "));
+            }
+            Err(_) => {
+                out.field("process_id", Value::Null, &format!("{:>4}.", "?"));
+                out.field("id", Value::Null, &format!("{:6}  ", "?"));
+            }
+        }
         page.link("address", thread.at, "!thread {}");
         let ticks = thread.record.u64("Tcb.WaitTime").ok().and_then(|start| page.clock.ticks_since(start));
         match ticks {

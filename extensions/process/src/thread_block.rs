@@ -52,12 +52,17 @@ impl Block<'_, '_> {
         let (page, out, thread) = (self.page, self.page.out, self.thread);
         out.text(&format!("{}THREAD ", self.indent));
         page.link("address", thread.at, "!thread {}");
-        let ids = thread.ids();
-        let one = |pick: fn((u64, u64)) -> u64| ids.clone().map(pick);
         out.text("  Cid ");
-        page.hex("process_id", &one(|ids| ids.0), |id| format!("{id:04x}"));
-        out.text(".");
-        page.hex("id", &one(|ids| ids.1), |id| format!("{id:04x}"));
+        match thread.ids() {
+            Ok((process, id)) => {
+                out.field("process_id", Value::Hex(process), &format!("{process:04x}."));
+                out.field("id", Value::Hex(id), &format!("{id:04x}"));
+            }
+            Err(error) => {
+                out.data("process_id", Value::Null);
+                page.absent("id", &error);
+            }
+        }
         out.text("  Teb: ");
         page.hex("teb", &thread.record.u64("Tcb.Teb"), |teb| page.ptr(Va(teb)));
         match thread.record.u64("Tcb.Win32Thread") {
@@ -152,7 +157,13 @@ impl Block<'_, '_> {
                     return page.absent("type", error);
                 }
             };
-            out.field("type", Value::Text(kind.name()), &format!("  {}", kind.name()));
+            // Kernels have had more kinds than are told apart here.
+            let told = match kind {
+                Kind::Unknown { number } => page.kernel.enum_name("_KOBJECTS", *number),
+                _ => None,
+            };
+            let name = told.as_deref().unwrap_or(kind.name());
+            out.field("type", Value::Text(name), &format!("  {name}"));
             match kind {
                 Kind::Semaphore { limit } => {
                     out.field("limit", Value::Hex(*limit), &format!(" Limit {limit:#x}"));
@@ -161,7 +172,7 @@ impl Block<'_, '_> {
                     out.text(" - owning thread ");
                     page.link("owner", *owner, "!thread {}");
                 }
-                Kind::Unknown { number } => {
+                Kind::Unknown { number } if told.is_none() => {
                     out.field("number", Value::UInt(*number), &format!(" ({number:#x})"))
                 }
                 _ => {}

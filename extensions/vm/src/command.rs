@@ -39,10 +39,16 @@ pub fn vm(session: &Session<'_>, args: &str) -> Result<()> {
     paged_pools(session);
     rows(session, summary::REST, &mut numbers);
     if numbers.is_empty() {
-        return Err(Error::NoSymbols(format!(
-            "no counter of the memory manager can be found or read in this dump; {}",
-            memory::HOW_TO_GET_SYMBOLS
-        )));
+        return Err(match numbers.absent {
+            0 => Error::NoSymbols(format!(
+                "no symbols tell where the memory manager's counters are; {}",
+                memory::HOW_TO_GET_SYMBOLS
+            )),
+            _ => Error::NotFound(
+                "none of the memory manager's counters is captured in this dump: kernel and complete dumps hold them"
+                    .to_owned(),
+            ),
+        });
     }
     warnings(session, &numbers);
     if flags & NO_PROCESSES == 0 {
@@ -100,6 +106,7 @@ fn rows(session: &Session<'_>, rows: &'static [Row], numbers: &mut Numbers) {
                 }
             }
             Err(error) => {
+                numbers.absent += 1;
                 out.text(&format!("\t{:<23} ", format!("{}:", row.label)));
                 out.styled_field(row.key, Value::Null, Style::Dim, &format!("{:>11}  {error}", "-"));
                 out.end_line();

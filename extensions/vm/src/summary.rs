@@ -102,6 +102,8 @@ pub struct Numbers {
     known: Vec<(&'static str, u64)>,
     /// Pages of all page files, and how many of them are free.
     pub page_files: Option<(u64, u64)>,
+    /// Counters whose place is known, and which the dump does not hold.
+    pub absent: u64,
 }
 
 impl Numbers {

@@ -17,8 +17,9 @@ use std::time::{Duration, Instant};
 
 /// How often the main thread looks at the queue while a command runs.
 const TICK: Duration = Duration::from_millis(10);
-/// A command that makes output faster than the console takes it waits at this many queued bytes.
-const QUEUE_LIMIT: usize = 8 << 20;
+/// A command that makes output faster than the console takes it waits at this many queued bytes. They are still shown
+/// after Ctrl+C, so this is also what a user waits for.
+const QUEUE_LIMIT: usize = 512 << 10;
 /// Stack of a command.
 const STACK: usize = 8 << 20;
 /// After this time without an answer to Ctrl+C the user is told what a second one does.

@@ -7,6 +7,8 @@ use super::kernel::{Kernel, Record};
 use super::process::Process;
 use crate::address::{PAGE_SIZE, Va};
 use crate::error::{Error, Result};
+use std::collections::HashSet;
+use std::ops::Range;
 
 /// The most handles of one table: what three levels of pages on 32 bits can name.
 const MOST_HANDLES: u64 = 1 << 24;
@@ -88,14 +90,14 @@ impl<'a> Table<'a> {
     /// Visits the entries from `first` on until `visit` says false; also free ones.
     ///
     /// # Errors
-    /// Where the table cannot be one or the user interrupts. A page that cannot be read is told to `lost` with its
-    /// first handle, and the walk goes on behind it.
+    /// Where the table cannot be one or the user interrupts. Pages in a row that cannot be read are told to `lost`
+    /// with their handles and why the first could not, and the walk goes on behind them.
     pub fn each(
         &self,
         kernel: &Kernel<'_>,
         first: u64,
         visit: &mut dyn FnMut(Entry) -> Result<bool>,
-        lost: &mut dyn FnMut(u64, Error) -> Result<()>,
+        lost: &mut dyn FnMut(Range<u64>, Error) -> Result<()>,
     ) -> Result<()> {
         let code = self.record.u64("TableCode")?;
         let (level, root) = (code & 3, Va(code & !3));
@@ -116,14 +118,25 @@ impl<'a> Table<'a> {
         let end = self.end()?;
         let mut handle = first / STEP;
         let mut page = vec![0; PAGE_SIZE as usize];
+        let mut seen = HashSet::new();
+        let mut missing: Option<(u64, Error)> = None;
         while handle.saturating_mul(STEP) < end {
             kernel.session().check_interrupt()?;
             let number = handle / per_page;
             let start = number * per_page;
-            let base = leaf(kernel, level, root, number, pointers);
+            let base = leaf(kernel, level, root, number, pointers).and_then(|base| match seen.insert(base) {
+                true => Ok(base),
+                false => Err(Error::Other(format!(
+                    "the page of handles at {} stands in the table twice",
+                    kernel.session().target().show(base)
+                ))),
+            });
             let read = base.and_then(|base| kernel.session().memory().read(base, &mut page).map(|()| base));
             match read {
                 Ok(base) => {
+                    if let Some((first, error)) = missing.take() {
+                        lost(first * STEP..start * STEP, error)?;
+                    }
                     for index in handle - start..per_page {
                         let handle = (start + index) * STEP;
                         let at = base.add(index * shape.size);
@@ -141,11 +154,13 @@ impl<'a> Table<'a> {
                     }
                 }
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                Err(error) => lost(start * STEP, error)?,
+                Err(error) => {
+                    missing.get_or_insert((start, error));
+                }
             }
             handle = start + per_page;
         }
-        Ok(())
+        missing.map_or(Ok(()), |(first, error)| lost(first * STEP..end, error))
     }
 
     /// The entry of one handle.
@@ -182,13 +197,18 @@ fn leaf(kernel: &Kernel<'_>, level: u64, root: Va, number: u64, pointers: u64) -
         page if page.is_null() => Err(Error::NotFound("a page of the handle table is missing".to_owned())),
         page => Ok(page),
     };
-    match level {
-        0 if number == 0 => Ok(root),
-        0 => Err(Error::NotFound("a handle table of one page has no more".to_owned())),
-        1 if number < pointers => follow(root, number),
-        1 => Err(Error::NotFound("a handle table of two levels has no more pages".to_owned())),
-        _ => follow(follow(root, number / pointers)?, number % pointers),
+    let page = match level {
+        0 if number == 0 => root,
+        0 => return Err(Error::NotFound("a handle table of one page has no more".to_owned())),
+        1 if number < pointers => follow(root, number)?,
+        1 => return Err(Error::NotFound("a handle table of two levels has no more pages".to_owned())),
+        _ => follow(follow(root, number / pointers)?, number % pointers)?,
+    };
+    let target = kernel.session().target();
+    if page.0 % PAGE_SIZE != 0 || !target.is_kernel(page) {
+        return Err(Error::Other(format!("{} is no page of handles", target.show(page))));
     }
+    Ok(page)
 }
 
 impl Shape {

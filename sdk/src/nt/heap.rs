@@ -135,7 +135,7 @@ impl<'a> Heaps<'a> {
         }
         let nodes = of.offset("PoolNode")?;
         for pool in 0..pools.clamp(1, MOST_POOLS) {
-            let at = state.add(nodes + pool * node.size() + heaps.offset);
+            let at = state.add(nodes.wrapping_add(node.size().wrapping_mul(pool)).wrapping_add(heaps.offset));
             // Nonpaged that may execute and that may not, paged; what follows differs.
             for index in 0..u64::from(heaps.count.min(8)) {
                 let kind = if index < 2 { Kind::NonPaged } else { Kind::Paged };
@@ -188,7 +188,7 @@ impl<'a> Heaps<'a> {
         let context = memory::kernel_type(self.session, "_HEAP_SEG_CONTEXT")?;
         let contexts = of.require("SegContexts")?;
         for index in 0..u64::from(contexts.count.min(4)) {
-            let at = heap.add(contexts.offset + index * context.size());
+            let at = heap.add(contexts.offset.wrapping_add(context.size().wrapping_mul(index)));
             let read = match context.at(at).snapshot() {
                 Ok(read) => read,
                 Err(error) => {
@@ -405,7 +405,7 @@ impl<'a> Heaps<'a> {
             let mut plain = [0u8; 32];
             let Some(plain) = plain.get_mut(..unit as usize) else { break };
             plain.copy_from_slice(raw);
-            let key = (start.0 + at ^ self.heap_key).to_le_bytes();
+            let key = (start.0.wrapping_add(at) ^ self.heap_key).to_le_bytes();
             let width = (bits.size as usize).min(8);
             plain.iter_mut().zip(key).take(width).for_each(|(byte, key)| *byte ^= key);
             let number = |field| field_number(field, plain).unwrap_or(0);

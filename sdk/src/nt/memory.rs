@@ -104,7 +104,7 @@ impl Counter {
             C::SharedCommit => &const { [Variable("MmSharedCommit", 0), partition("Vp.SharedCommit"), partition("Commit.SharedCommit"), DebuggerData(0x158)] },
             C::DriverCommit => &const { [Variable("MmDriverCommit", 0), state("Vs.DriverCommit"), DebuggerData(0x160)] },
             C::ProcessCommit => &const { [Variable("MmProcessCommit", 0), state("Vs.ProcessCommit"), DebuggerData(0x168)] },
-            C::PagedPoolCommit => &const { [Variable("MmPagedPoolCommit", 0), Field("MmPagedPoolInfo", "_MM_PAGED_POOL_INFO", "PagedPoolCommit"), state("Vs.PagedPoolInfo.PagedPoolCommit"), DebuggerData(0x170)] },
+            C::PagedPoolCommit => &const { [Variable("MmPagedPoolCommit", 0), Field("MmPagedPoolInfo", "_MM_PAGED_POOL_INFO", "PagedPoolCommit"), state("Vs.PagedPoolInfo.PagedPoolCommit"),] },
             C::NonPagedPoolCommit => &const { [state("Vs.NonPagedPoolCommit")] },
             C::SystemPageTableCommit => &const { [state("Vs.SystemPageTableCommit")] },
             C::PfnDatabaseCommit => &const { [state("Vs.PfnDatabaseCommit")] },
@@ -175,14 +175,6 @@ impl Counter {
             }
         }
         Ok(None)
-    }
-
-    /// The same in pages, of a counter of bytes.
-    ///
-    /// # Errors
-    /// As [`Counter::read`].
-    pub fn read_pages(self, session: &Session<'_>) -> Result<Option<u64>> {
-        Ok(self.read(session)?.map(|bytes| bytes / PAGE_SIZE))
     }
 }
 

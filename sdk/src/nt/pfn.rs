@@ -21,6 +21,8 @@ const MOST_FRAMES: u64 = 1 << 40;
 /// Where KDDEBUGGER_DATA64 holds the addresses of these variables.
 const KD_PFN_DATABASE: u32 = 0xc0;
 const KD_PHYSICAL_MEMORY_BLOCK: u32 = 0x270;
+/// Where it holds the address at which page tables appear, itself.
+const KD_PTE_BASE: u32 = 0x360;
 
 /// Where a frame is, in the order of `_MMLISTS`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -90,7 +92,11 @@ impl Slot {
             bits => bits,
         };
         let shift = u32::try_from((offset - at) * 8).ok()?.checked_add(field.bit_position)?;
-        (bits > 0 && shift + bits <= 64).then(|| Slot { at, shift, mask: u64::MAX >> (64 - bits) })
+        (bits > 0 && u64::from(shift) + u64::from(bits) <= 64).then(|| Slot {
+            at,
+            shift,
+            mask: u64::MAX >> (64 - bits),
+        })
     }
 
     /// The number in an entry; 0 where the entry is too short.
@@ -98,11 +104,6 @@ impl Slot {
     pub fn get(&self, entry: &[u8]) -> u64 {
         let bytes = entry.get(self.at..self.at + 8).and_then(|bytes| bytes.try_into().ok());
         bytes.map_or(0, |bytes| u64::from_le_bytes(bytes) >> self.shift & self.mask)
-    }
-
-    /// The highest number that it can hold.
-    pub fn most(&self) -> u64 {
-        self.mask
     }
 }
 
@@ -338,6 +339,7 @@ impl<'a> Database<'a> {
         }
         let told =
             memory::variable(self.session, "MmPteBase").and_then(|va| self.session.memory().pointer(va).ok());
+        let told = told.or_else(|| target.kd_data(KD_PTE_BASE).map(Va));
         let base = match told.filter(|base| target.is_kernel(*base)) {
             Some(base) => base,
             // The root is mapped by an entry of its own: the index repeats at every level.

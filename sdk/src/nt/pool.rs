@@ -6,7 +6,7 @@
 
 use super::memory;
 use crate::address::{PAGE_SIZE, Va};
-use crate::error::{Absent, Error, Result};
+use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::types::Type;
 use std::collections::HashMap;
@@ -411,7 +411,7 @@ fn each_entry(
         at += (done / size) as u64;
         if let Some(fault) = fault {
             // To the page after the hole.
-            let next = (at * size as u64 + table.0 | (PAGE_SIZE - 1)).wrapping_add(1);
+            let next = (table.0.wrapping_add(at * size as u64) | (PAGE_SIZE - 1)).wrapping_add(1);
             missing = missing.or(Some(fault));
             at = next.saturating_sub(table.0).div_ceil(size as u64).max(at + 1);
         }
@@ -478,15 +478,8 @@ pub fn trackers(session: &Session<'_>, of_session: bool) -> Result<(Vec<Tracked>
         let size = pointer("PoolTrackTableSize", None)?.0;
         let first = pointer("PoolTrackTable", Some(KD_POOL_TRACK_TABLE))?;
         tables.push((first, size));
-        // Each processor counts for itself; the first table is the first processor's.
-        if let Some(all) = memory::variable(session, "ExPoolTagTables") {
-            let step = u64::from(session.target().pointer_size());
-            for processor in 0..u64::from(session.target().info().processors).min(MOST_PROCESSORS) {
-                let table = session.memory().pointer(all.add(processor * step)).unwrap_or(Va::NULL);
-                if session.target().is_kernel(table) && tables.iter().all(|known| known.0 != table) {
-                    tables.push((table, size));
-                }
-            }
+        for table in processor_tables(session, first) {
+            tables.push((table, size));
         }
         if let Ok(more) = pointer("PoolTrackTableExpansion", None)
             && !more.is_null()
@@ -530,6 +523,24 @@ pub fn trackers(session: &Session<'_>, of_session: bool) -> Result<(Vec<Tracked>
     Ok((tracked.collect(), missing))
 }
 
+/// The tables of the processors besides the first, whose table is known: each processor counts for itself.
+fn processor_tables(session: &Session<'_>, first: Va) -> Vec<Va> {
+    let (memory, step) = (session.memory(), u64::from(session.target().pointer_size()));
+    let Some(named) = memory::variable(session, "ExPoolTagTables") else { return Vec::new() };
+    // An array, or a pointer to one: it begins with the first processor's table.
+    let begins = |at: Va| memory.pointer(at).is_ok_and(|table| table == first);
+    let arrays = [Some(named), memory.pointer(named).ok()];
+    let Some(array) = arrays.into_iter().flatten().find(|at| begins(*at)) else { return Vec::new() };
+    let mut found: Vec<Va> = Vec::new();
+    for processor in 1..u64::from(session.target().info().processors).min(MOST_PROCESSORS) {
+        let table = memory.pointer(array.add(processor * step)).unwrap_or(Va::NULL);
+        if session.target().is_kernel(table) && table != first && !found.contains(&table) {
+            found.push(table);
+        }
+    }
+    found
+}
+
 /// A stretch of addresses that pool of a kind lies in: before Windows 10 2004.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
@@ -565,14 +576,6 @@ pub fn ranges(session: &Session<'_>) -> Vec<Range> {
     let end = read(&["MmPagedPoolEnd"], KD_PAGED_POOL_END).map(|end| Va(end.0.saturating_add(1)));
     add(read(&["MmPagedPoolStart", "MiPagedPoolStart"], KD_PAGED_POOL_START), end, Kind::Paged);
     found
-}
-
-/// Why a page cannot be read, or that it holds something else.
-pub fn absent(error: &Error) -> Option<Absent> {
-    match error {
-        Error::Unreadable { why, .. } => Some(*why),
-        _ => None,
-    }
 }
 
 #[cfg(test)]

@@ -99,6 +99,13 @@ fn queue(kernel: &Kernel<'_>, owner: Owner, heads: Va, summary: Option<u32>) -> 
     let link = kernel.structure("_ETHREAD")?.offset("Tcb.WaitListEntry")?;
     let step = 2 * kernel.pointer_size();
     let (mut threads, mut problems) = (Vec::new(), Vec::new());
+    // Where nothing of it is in the dump that is one problem, not one a list.
+    if summary.is_none()
+        && let Err(problem) = kernel.session().memory().pointer(heads)
+    {
+        keep(problem, &mut problems)?;
+        return Ok(Queue { owner, threads, problems });
+    }
     for priority in (0..PRIORITIES).rev() {
         if summary.is_some_and(|summary| summary >> priority & 1 == 0) {
             continue;

@@ -23,6 +23,16 @@ pub static POINTERS: &[(usize, &str)] = &[
 ];
 
 #[rustfmt::skip]
+/// The same of variables that newer kernels do not have: there these fields are zero.
+pub static OLD_POINTERS: &[(usize, &str)] = &[
+    (0xe0, "MmNumberOfPagingFiles"), (0x100, "MmMaximumNonPagedPoolInBytes"), (0x110, "MmNonPagedPoolStart"), (0x118, "MmNonPagedPoolEnd"),
+    (0x120, "MmPagedPoolStart"), (0x128, "MmPagedPoolEnd"), (0x148, "MmTotalCommitLimit"), (0x150, "MmTotalCommittedPages"),
+    (0x158, "MmSharedCommit"), (0x160, "MmDriverCommit"), (0x168, "MmProcessCommit"), (0x180, "MmZeroedPageListHead"),
+    (0x188, "MmFreePageListHead"), (0x190, "MmStandbyPageListHead"), (0x198, "MmModifiedPageListHead"),
+    (0x1a0, "MmModifiedNoWritePageListHead"), (0x1a8, "MmAvailablePages"), (0x1b0, "MmResidentAvailablePages"),
+];
+
+#[rustfmt::skip]
 /// Offset in the block of a 16-bit offset or size, by the paths that sum to it.
 static OFFSETS: &[(usize, &[&str])] = &[
     (0x298, &["_KTHREAD.NextProcessor"]), (0x29a, &["_KTHREAD.Teb"]), (0x29c, &["_KTHREAD.KernelStack"]), (0x29e, &["_KTHREAD.InitialStack"]),

@@ -18,6 +18,7 @@ mod requests;
 mod scheduler;
 mod sections;
 mod security;
+mod sessions;
 mod society;
 mod stories;
 mod story;
@@ -465,6 +466,16 @@ impl World {
     fn write_debugger_data(&mut self) {
         let pae = self.system.scheme.entry_size() == 8;
         self.debugger_data = kdbg::plain(self.options.generation, pae, |name| self.nt(name).0);
+        let image = self.image("nt");
+        let old = kdbg::OLD_POINTERS
+            .iter()
+            .filter(|p| self.options.generation.build < 19041 && image.symbols.iter().any(|s| s.name == p.1));
+        let old: Vec<(usize, u64)> = old.map(|p| (p.0, image.address_of(p.1))).collect();
+        for (at, va) in old {
+            let wide = self.options.generation.machine != Machine::X86;
+            let va = if wide { va } else { i64::from(va as i32) as u64 };
+            self.debugger_data[at..at + 8].copy_from_slice(&va.to_le_bytes());
+        }
         let mut block = self.debugger_data.clone();
         if self.options.encoded {
             let (never, always) = (0x8642_0975_31fe_dcba, 0x0f1e_2d3c_4b5a_6978);

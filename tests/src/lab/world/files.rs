@@ -3,6 +3,7 @@
 //! Facts: the structures in the layout tables; `_SECTION_OBJECT_POINTERS` and the kinds of I/O objects from the WDK.
 
 use super::World;
+use super::sections::ControlArea;
 use kd_sdk::address::Va;
 use serde_json::json;
 use std::collections::BTreeMap;
@@ -136,51 +137,18 @@ impl World {
         file
     }
 
-    /// The section of a file: control area, segment, one subsection behind the control area, prototype entries.
+    /// The section of a file: one subsection, of whose pages none is in memory.
     pub(super) fn mapped_file(&mut self, path: &str, pages: u64, image: bool) -> Section {
         if let Some(known) = self.files.sections.get(path) {
             return *known;
         }
-        let generation = self.options.generation;
         let file = self.file(path);
-        let size = generation.at("_CONTROL_AREA");
-        let tag = if image { b"MmCi" } else { b"MmCa" };
-        let control_area = self.pool_block(tag, size + generation.at("_SUBSECTION"));
-        let subsection = control_area.add(size);
-        let segment = self.pool_block(b"MmSg", generation.at("_SEGMENT"));
-        let entry = self.system.scheme.entry_size();
-        let prototypes = self.pool_block(b"MmSt", pages * entry);
-        let counted = if generation.build < 6000 { file.0 } else { file.0 | 3 };
-        let fields = [
-            ("Segment", segment.0),
-            ("NumberOfSectionReferences", 1),
-            ("NumberOfMappedViews", 1),
-            ("NumberOfUserReferences", 2),
-            ("NumberOfSubsections", 1),
-            ("FilePointer", counted),
-            ("u.Flags.File", 1),
-            ("u.Flags.Image", u64::from(image)),
-        ];
-        self.fill(control_area, "_CONTROL_AREA", &fields);
-        let fields = [
-            ("ControlArea", control_area.0),
-            ("TotalNumberOfPtes", pages),
-            ("SizeOfSegment", pages << 12),
-            ("PrototypePte", prototypes.0),
-        ];
-        self.fill(segment, "_SEGMENT", &fields);
-        let fields = [
-            ("ControlArea", control_area.0),
-            ("SubsectionBase", prototypes.0),
-            ("PtesInSubsection", pages),
-            ("NumberOfFullSectors", pages * 8),
-        ];
-        self.fill(subsection, "_SUBSECTION", &fields);
-        // DataSectionObject, SharedCacheMap, ImageSectionObject.
-        let step = generation.machine.pointer_size() as u64;
-        let pointers = self.pool_block(b"FSfm", 3 * step);
-        self.write_pointer(pointers.add(if image { 2 * step } else { 0 }), control_area.0);
-        self.set(file, "_FILE_OBJECT.SectionObjectPointer", pointers.0);
+        let ControlArea { at: control_area, segment, table: prototypes, subsections, entries, .. } =
+            self.control_area(Some(file), image, &[pages]);
+        self.write_entries(prototypes, &entries);
+        let counts = [("NumberOfMappedViews", 1), ("NumberOfUserReferences", 2)];
+        self.fill(control_area, "_CONTROL_AREA", &counts);
+        let subsection = subsections[0].0;
         let section = Section { control_area, subsection, prototypes, file, pages };
         self.files.sections.insert(path.into(), section);
         let text = json!({

@@ -133,26 +133,38 @@ impl World {
         match kind {
             // One that may execute and one that may not; the kernel's own drivers use the latter.
             PoolKind::NonPaged => {
-                let empty = self.heap_room(kind, generation.at("_SEGMENT_HEAP"));
-                self.set(empty, "_SEGMENT_HEAP.Signature", HEAP_SIGNATURE);
-                let contexts = empty.add(generation.at("_SEGMENT_HEAP.SegContexts"));
-                for index in 0..2 {
-                    let context = contexts.add(index * generation.at("_HEAP_SEG_CONTEXT"));
-                    self.set(context, "_HEAP_SEG_CONTEXT.Heap", empty.0);
-                    self.start_list(context.add(generation.at("_HEAP_SEG_CONTEXT.SegmentListHead")));
-                }
+                let empty = self.empty_heap(kind);
                 self.write_pointer(heaps, empty.0);
                 self.write_pointer(heaps.add(step), heap.0);
             }
             PoolKind::Paged => self.write_pointer(heaps.add(2 * step), heap.0),
-            PoolKind::Session => {}
+            PoolKind::Session => {} // found through the session spaces
         }
+    }
+
+    /// The heap of a kind.
+    pub(super) fn heap_of(&self, kind: PoolKind) -> Va {
+        Va(self.pools.heaps[kind as usize].at)
+    }
+
+    /// A heap that nothing was taken from.
+    pub(super) fn empty_heap(&mut self, kind: PoolKind) -> Va {
+        let generation = self.options.generation;
+        let empty = self.heap_room(kind, generation.at("_SEGMENT_HEAP"));
+        self.set(empty, "_SEGMENT_HEAP.Signature", HEAP_SIGNATURE);
+        let contexts = empty.add(generation.at("_SEGMENT_HEAP.SegContexts"));
+        for index in 0..2 {
+            let context = contexts.add(index * generation.at("_HEAP_SEG_CONTEXT"));
+            self.set(context, "_HEAP_SEG_CONTEXT.Heap", empty.0);
+            self.start_list(context.add(generation.at("_HEAP_SEG_CONTEXT.SegmentListHead")));
+        }
+        empty
     }
 
     fn heap_context(&self, kind: PoolKind, index: u64) -> Va {
         let generation = self.options.generation;
         let contexts = generation.at("_SEGMENT_HEAP.SegContexts");
-        Va(self.pools.heaps[kind as usize].at).add(contexts + index * generation.at("_HEAP_SEG_CONTEXT"))
+        self.heap_of(kind).add(contexts + index * generation.at("_HEAP_SEG_CONTEXT"))
     }
 
     fn add_segment(&mut self, kind: PoolKind, index: u64) {

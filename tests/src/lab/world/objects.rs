@@ -73,10 +73,19 @@ impl World {
     /// Makes a type object for each kind, and the root directory.
     pub(super) fn make_kinds(&mut self) {
         let generation = self.options.generation;
-        // Before, kernels have no such variable; the built ones keep it zero.
-        if generation.build >= 10240 {
-            self.write(self.nt("ObHeaderCookie"), &[COOKIE]);
+        if let Some(cookie) = self.variable("ObHeaderCookie") {
+            self.write(cookie, &[COOKIE]);
         }
+        if let Some(table) = self.variable("ObpInfoMaskToOffset") {
+            let sizes = ["CREATOR", "NAME", "HANDLE", "QUOTA", "PROCESS", "AUDIT"]
+                .map(|part| generation.find(&format!("_OBJECT_HEADER_{part}_INFO")).unwrap_or(0) as u8);
+            let before = |mask: u8| (0..6).filter(|bit| mask >> bit & 1 != 0).map(|bit| sizes[bit]).sum();
+            let offsets: Vec<u8> = (0..=255).map(before).collect();
+            self.write(table, &offsets);
+        }
+        // The second place is never used; the kernel marks it.
+        let step = generation.machine.pointer_size() as u64;
+        self.write_pointer(self.nt("ObTypeIndexTable").add(step), 0xbad0_b0b0);
         let size = generation.at("_OBJECT_TYPE");
         for (index, &(name, variable, tag)) in KINDS.iter().enumerate() {
             let body = self.new_object("Type", size, Some((name, Va(0))));
@@ -96,7 +105,6 @@ impl World {
             if let Some(variable) = self.variable(variable) {
                 self.write_pointer(variable, body.0);
             }
-            let step = generation.machine.pointer_size() as u64;
             self.write_pointer(self.nt("ObTypeIndexTable").add((index as u64 + 2) * step), body.0);
         }
         let root = self.new_object("Directory", generation.at("_OBJECT_DIRECTORY"), Some((r"\", Va(0))));

@@ -95,7 +95,7 @@ pub(super) struct Area {
     /// Size of the block before the next one, zero at the start of a page.
     previous: u64,
     pub pages: u64,
-    big_pages: u64,
+    pub(super) big_pages: u64,
 }
 
 /// What the builder remembers of pool.
@@ -350,6 +350,7 @@ impl World {
         } else {
             self.close_heaps();
         }
+        self.close_sessions();
         let tags: Vec<_> = self.pools.tags.clone().into_iter().collect();
         let none = PoolCount::default();
         for (index, (tag, [nonpaged, paged, _])) in tags.iter().enumerate() {

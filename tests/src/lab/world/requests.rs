@@ -348,9 +348,7 @@ impl World {
     /// Replaces the handle table of a process.
     fn reopen(&mut self, id: u64, entries: &[(u64, Va, u32)]) {
         let process = self.process(id);
-        if let Some(table) = self.get(process, "_EPROCESS.ObjectTable") {
-            self.unlink(Va(table).add(self.options.generation.at("_HANDLE_TABLE.HandleTableList")));
-        }
+        self.drop_handles(process);
         // Index 0 of every page is not used.
         let per_page = 4 * PAGE_SIZE / self.options.generation.at("_HANDLE_TABLE_ENTRY");
         let entries: Vec<(u64, Va, u32)> = entries
@@ -359,6 +357,11 @@ impl World {
                 (if handle % per_page == 0 { handle + 4 } else { handle }, object, access)
             })
             .collect();
+        self.open(process, id, &entries);
+    }
+
+    /// Gives a process a handle table of `(handle, object, access)`.
+    pub(super) fn open(&mut self, process: Va, id: u64, entries: &[(u64, Va, u32)]) {
         let headers: Vec<_> = entries.iter().map(|e| (e.0, self.header_of(e.1), e.2)).collect();
         let table = self.handle_table(process, id, &headers);
         self.set(process, "_EPROCESS.ObjectTable", table.0);
@@ -370,5 +373,14 @@ impl World {
             "handles": listed,
         });
         self.fact("handles", text);
+    }
+
+    /// Takes a process its handle table.
+    pub(super) fn drop_handles(&mut self, process: Va) {
+        let table = Va(self.get(process, "_EPROCESS.ObjectTable").expect("a process has a table"));
+        self.unlink(table.add(self.options.generation.at("_HANDLE_TABLE.HandleTableList")));
+        self.set(process, "_EPROCESS.ObjectTable", 0);
+        let told = self.facts.get_mut("handles").and_then(|f| f.as_array_mut());
+        told.expect("tables are told").retain(|t| t["process"] != process.0);
     }
 }

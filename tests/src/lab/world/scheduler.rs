@@ -106,7 +106,7 @@ impl World {
             self.append(home.add(generation.at("_KTIMER_TABLE_ENTRY.Entry")), entry);
         } else if let Some(table) = self.variable("KiTimerTableListHead").filter(|_| generation.build < 6000)
         {
-            slot = due / 156_250 & 0xff;
+            slot = (due / 156_250) & 0xff;
             self.append(table.add(slot * generation.at("_LIST_ENTRY")), entry);
         } else {
             self.start_list(entry);

@@ -31,6 +31,22 @@ pub struct Section {
     pub frames: [u64; 8],
 }
 
+/// A section before its pages are told.
+pub(super) struct ControlArea {
+    /// Its `_CONTROL_AREA`.
+    pub at: Va,
+    /// Its `_SEGMENT`.
+    pub segment: Va,
+    /// The first prototype entry.
+    pub table: Va,
+    /// The `_SECTION_OBJECT_POINTERS` of its file.
+    pub pointers: Va,
+    /// Its `_SUBSECTION`s with their first prototype entry and number of entries.
+    pub subsections: Vec<(Va, Va, u64)>,
+    /// What the prototype entries of pages say that were never read.
+    pub entries: Vec<u64>,
+}
+
 /// What a section is made of, in pages. `None` as file: a page file backs it.
 struct Recipe {
     file: Option<&'static str>,
@@ -132,7 +148,6 @@ impl World {
     }
 
     fn made_section(&mut self, number: u64, recipe: &Recipe) {
-        let generation = self.options.generation;
         let place = self.sections.len();
         let Recipe { active, standby, modified, no_write, .. } = *recipe;
         let present = active + standby + modified + no_write;
@@ -143,132 +158,136 @@ impl World {
             vec![entries]
         };
 
-        // The control area with its subsections behind it, the segment, the prototype entries.
-        let pointers = self.pool_block(b"NtFs", generation.at("_SECTION_OBJECT_POINTERS"));
         let file = recipe.file.map(|name| self.file(name));
-        if let Some(file) = file {
-            self.set(file, "_FILE_OBJECT.SectionObjectPointer", pointers.0);
-        }
-        let each = generation.at("_SUBSECTION");
-        let subsection_size =
-            if recipe.image { each } else { generation.find("_MSUBSECTION").unwrap_or(each).max(each) };
-        let area_size = generation.at("_CONTROL_AREA");
-        let area = self.pool_block(
-            if recipe.image { b"MmCi" } else { b"MmCa" },
-            area_size + parts.len() as u64 * subsection_size,
-        );
-        let segment = self.pool_of(PoolKind::Paged, b"MmSt", generation.at("_SEGMENT"));
+        let made = self.control_area(file, recipe.image, &parts);
+        let ControlArea { at: area, segment, table, pointers, .. } = made;
         let width = self.system.scheme.entry_size();
-        let table = self.pool_of(PoolKind::Paged, b"MmSt", entries * width);
-        let mut subsections = Vec::new();
-        let mut base = table;
-        for (index, &count) in parts.iter().enumerate() {
-            let at = area.add(area_size + index as u64 * subsection_size);
-            let next = if index + 1 < parts.len() { at.0 + subsection_size } else { 0 };
-            let sectors = count * 8;
-            for (field, value) in [
-                ("ControlArea", area.0),
-                ("SubsectionBase", base.0),
-                ("NextSubsection", next),
-                ("PtesInSubsection", count),
-                ("StartingSector", subsections.iter().map(|s: &(Va, Va, u64)| s.2 * 8).sum()),
-                ("NumberOfFullSectors", sectors),
-                ("u.SubsectionFlags.Protection", if recipe.image { [1, 3, 5][index] } else { 4 }),
-            ] {
-                self.set(at, &format!("_SUBSECTION.{field}"), value);
-            }
-            subsections.push((at, base, count));
-            base = base.add(count * width);
-        }
 
         // Frames: active, standby, modified, not to be written, by turns over the entries.
         let first = self.memory.reserve(present, 1).0;
-        let mut bytes = Vec::new();
+        let mut values = made.entries;
         let mut frames = [0; 8];
         let mut mapped = Vec::new();
-        for index in 0..entries {
+        for (index, value) in (0..present).zip(&mut values) {
             let entry = table.add(index * width);
-            let owner = subsections
-                .iter()
-                .find(|s| entry.0 < s.1.0 + s.2 * width)
-                .expect("an entry is in a subsection")
-                .0;
-            let original = match recipe.file {
-                Some(_) => self.subsection_entry(owner),
-                None => self.system.leaf(Leaf::DemandZero, Owner::User),
-            };
-            let state = match index {
-                i if i < active => Some((FrameState::Active, 5)),
+            let original = *value;
+            let (state, priority) = match index {
+                i if i < active => (FrameState::Active, 5),
                 i if i < active + standby => {
-                    Some((FrameState::Standby, [5, 5, 5, 2, 7, 1, 6, 3][index as usize % 8]))
+                    (FrameState::Standby, [5, 5, 5, 2, 7, 1, 6, 3][index as usize % 8])
                 }
-                i if i < active + standby + modified => Some((FrameState::Modified, 5)),
-                i if i < present => Some((FrameState::ModifiedNoWrite, 5)),
-                _ => None,
+                i if i < active + standby + modified => (FrameState::Modified, 5),
+                _ => (FrameState::ModifiedNoWrite, 5),
             };
-            let value = if let Some((state, priority)) = state {
-                let pfn = first + index;
-                self.plan.prototypes.insert(pfn, (entry, original, Some(place)));
-                frames[state as usize] += 1;
-                if state == FrameState::Active {
-                    mapped.push((pfn, entry));
-                    self.system.leaf(Leaf::Valid(Pfn(pfn)), Owner::Kernel)
-                } else {
-                    self.plan.on.insert(pfn, (state, priority));
-                    self.system.leaf(Leaf::Transition(Pfn(pfn)), Owner::Kernel)
-                }
+            let pfn = first + index;
+            self.plan.prototypes.insert(pfn, (entry, original, Some(place)));
+            frames[state as usize] += 1;
+            *value = if state == FrameState::Active {
+                mapped.push((pfn, entry));
+                self.system.leaf(Leaf::Valid(Pfn(pfn)), Owner::Kernel)
             } else {
-                original
+                self.plan.on.insert(pfn, (state, priority));
+                self.system.leaf(Leaf::Transition(Pfn(pfn)), Owner::Kernel)
             };
-            bytes.extend_from_slice(&value.to_le_bytes()[..width as usize]);
         }
-        self.write(table, &bytes);
+        self.write_entries(table, &values);
         let views = self.map_section(number, recipe, &mapped, table);
 
         let size = entries * PAGE_SIZE;
-        let fast =
-            generation.table().field("_CONTROL_AREA.FilePointer").is_some_and(|f| f.kind == "_EX_FAST_REF");
-        let reference = if generation.machine == Machine::X86 { 7 } else { 15 };
-        let pointer = file.map_or(0, |f| f.0 | if fast { reference } else { 0 });
-        for (field, value) in [
-            ("Segment", segment.0),
-            ("NumberOfSectionReferences", 1),
+        let counts = [
             ("NumberOfPfnReferences", present),
             ("NumberOfMappedViews", views.len() as u64),
             ("NumberOfUserReferences", 1 + views.len() as u64),
-            ("NumberOfSubsections", parts.len() as u64),
-            ("u2.e2.NumberOfSubsections", if generation.build < 9600 { 0 } else { parts.len() as u64 }),
-            ("FilePointer", pointer),
-            ("u.Flags.Image", u64::from(recipe.image)),
-            ("u.Flags.File", u64::from(file.is_some())),
-            ("u.Flags.Commit", u64::from(file.is_none())),
-            ("u.Flags.Accessed", 1),
-        ] {
-            self.set(area, &format!("_CONTROL_AREA.{field}"), value);
-        }
-        for list in ["ListHead", "DereferenceList"] {
-            let Some(offset) = generation.find(&format!("_CONTROL_AREA.{list}")) else { continue };
-            self.start_list(area.add(offset));
-        }
-        for (field, value) in [
-            ("ControlArea", area.0),
-            ("TotalNumberOfPtes", entries),
-            ("NonExtendedPtes", entries),
-            ("SizeOfSegment", size),
-            ("NumberOfCommittedPages", if file.is_none() { entries } else { 0 }),
-            ("PrototypePte", table.0),
-        ] {
-            self.set(segment, &format!("_SEGMENT.{field}"), value);
-        }
-        let kind = if recipe.image { "ImageSectionObject" } else { "DataSectionObject" };
-        self.set(pointers, &format!("_SECTION_OBJECT_POINTERS.{kind}"), area.0);
+        ];
+        self.fill(area, "_CONTROL_AREA", &counts);
         if let Some(file) = file.filter(|_| !recipe.image) {
             self.cache_map(file, pointers, size, views.last().map_or(Va(0), |v| v.0));
         } else if file.is_none() {
             self.section_object(area, segment, size);
         }
-        let (control_area, file, image) = (area, recipe.file, recipe.image);
+        let (control_area, subsections) = (area, made.subsections);
+        let Recipe { file, image, .. } = *recipe;
         self.sections.push(Section { control_area, segment, file, image, subsections, views, frames });
+    }
+
+    /// Makes what every section has: the control area with its subsections behind it, one for each of `parts`, the
+    /// segment, room for the prototype entries. What the entries of pages that were never read say is left to write.
+    pub(super) fn control_area(&mut self, file: Option<Va>, image: bool, parts: &[u64]) -> ControlArea {
+        let generation = self.options.generation;
+        let pages: u64 = parts.iter().sum();
+        let each = generation.at("_SUBSECTION");
+        let each = if image { each } else { generation.find("_MSUBSECTION").unwrap_or(each).max(each) };
+        let area_size = generation.at("_CONTROL_AREA");
+        let tag = if image { b"MmCi" } else { b"MmCa" };
+        let area = self.pool_block(tag, area_size + parts.len() as u64 * each);
+        let segment = self.pool_of(PoolKind::Paged, b"MmSt", generation.at("_SEGMENT"));
+        let width = self.system.scheme.entry_size();
+        let table = self.pool_of(PoolKind::Paged, b"MmSt", pages * width);
+        let (mut subsections, mut entries) = (Vec::new(), Vec::new());
+        for (index, &count) in parts.iter().enumerate() {
+            let at = area.add(area_size + index as u64 * each);
+            let before = entries.len() as u64;
+            let base = table.add(before * width);
+            let fields = [
+                ("ControlArea", area.0),
+                ("SubsectionBase", base.0),
+                ("NextSubsection", if index + 1 < parts.len() { at.0 + each } else { 0 }),
+                ("PtesInSubsection", count),
+                ("StartingSector", before * 8),
+                ("NumberOfFullSectors", count * 8),
+                ("u.SubsectionFlags.Protection", if image { [1, 3, 5][index] } else { 4 }),
+            ];
+            self.fill(at, "_SUBSECTION", &fields);
+            let entry = match file {
+                Some(_) => self.subsection_entry(at),
+                None => self.system.leaf(Leaf::DemandZero, Owner::User),
+            };
+            entries.extend((0..count).map(|_| entry));
+            subsections.push((at, base, count));
+        }
+
+        let fast =
+            generation.table().field("_CONTROL_AREA.FilePointer").is_some_and(|f| f.kind == "_EX_FAST_REF");
+        let reference = if generation.machine == Machine::X86 { 7 } else { 15 };
+        let fields = [
+            ("Segment", segment.0),
+            ("NumberOfSectionReferences", 1),
+            ("NumberOfSubsections", parts.len() as u64),
+            ("u2.e2.NumberOfSubsections", if generation.build < 9600 { 0 } else { parts.len() as u64 }),
+            ("FilePointer", file.map_or(0, |f| f.0 | if fast { reference } else { 0 })),
+            ("u.Flags.Image", u64::from(image)),
+            ("u.Flags.File", u64::from(file.is_some())),
+            ("u.Flags.Commit", u64::from(file.is_none())),
+            ("u.Flags.Accessed", 1),
+        ];
+        self.fill(area, "_CONTROL_AREA", &fields);
+        for list in ["ListHead", "DereferenceList"] {
+            let Some(list) = self.field(area, &format!("_CONTROL_AREA.{list}")) else { continue };
+            self.start_list(list);
+        }
+        let fields = [
+            ("ControlArea", area.0),
+            ("TotalNumberOfPtes", pages),
+            ("NonExtendedPtes", pages),
+            ("SizeOfSegment", pages * PAGE_SIZE),
+            ("NumberOfCommittedPages", if file.is_none() { pages } else { 0 }),
+            ("PrototypePte", table.0),
+        ];
+        self.fill(segment, "_SEGMENT", &fields);
+        let pointers = self.pool_block(b"NtFs", generation.at("_SECTION_OBJECT_POINTERS"));
+        if let Some(file) = file {
+            self.set(file, "_FILE_OBJECT.SectionObjectPointer", pointers.0);
+        }
+        let kind = if image { "ImageSectionObject" } else { "DataSectionObject" };
+        self.set(pointers, &format!("_SECTION_OBJECT_POINTERS.{kind}"), area.0);
+        ControlArea { at: area, segment, table, pointers, subsections, entries }
+    }
+
+    /// Writes prototype entries.
+    pub(super) fn write_entries(&mut self, table: Va, entries: &[u64]) {
+        let width = self.system.scheme.entry_size() as usize;
+        let bytes: Vec<u8> = entries.iter().flat_map(|e| e.to_le_bytes()[..width].to_owned()).collect();
+        self.write(table, &bytes);
     }
 
     /// Maps the active pages of a section: images and page-file sections into the program, files into the cache too.

@@ -63,7 +63,11 @@ impl World {
             let space = AddressSpace::new(self.system.scheme, &mut self.memory);
             self.person(name, id, parent, Some(space));
         }
-        self.sessions();
+        for id in 0..2 {
+            let members = PEOPLE.iter().filter(|p| p.session == Some(id));
+            let members: Vec<Va> = members.map(|p| self.process(p.id)).collect();
+            self.session(id, &members);
+        }
         let quota = self.quota_blocks();
         for person in PEOPLE {
             let process = self.process(person.id);
@@ -250,38 +254,6 @@ impl World {
         object
     }
 
-    /// Two sessions: services, and the one at the console.
-    fn sessions(&mut self) {
-        let generation = self.options.generation;
-        if generation.find("_MM_SESSION_SPACE").is_none()
-            || generation.find("_EPROCESS.SessionProcessLinks").is_none()
-        {
-            return;
-        }
-        for id in 0..2 {
-            let space = self.structure(b"Mmse", "_MM_SESSION_SPACE").expect("just found");
-            let head = space.add(generation.at("_MM_SESSION_SPACE.ProcessList"));
-            self.start_list(head);
-            let members: Vec<u64> = PEOPLE.iter().filter(|p| p.session == Some(id)).map(|p| p.id).collect();
-            let fields = [
-                ("SessionId", id),
-                ("ReferenceCount", members.len() as u64),
-                ("ProcessReferenceToSession", members.len() as u64),
-                ("CreateTime", SYSTEM_TIME - UP_TIME + 20_000_000 * (id + 1)),
-                ("GlobalVirtualAddress", space.0),
-            ];
-            self.fill(space, "_MM_SESSION_SPACE", &fields);
-            let mut processes = Vec::new();
-            for member in members {
-                let process = self.process(member);
-                self.fill(process, "_EPROCESS", &[("Session", space.0), ("ProcessInSession", 1)]);
-                self.append(head, process.add(generation.at("_EPROCESS.SessionProcessLinks")));
-                processes.push(process.0);
-            }
-            self.fact("sessions", json!({ "id": id, "space": space.0, "processes": processes }));
-        }
-    }
-
     /// One quota block for the system and one for everybody else. Only XP's symbols tell what is inside.
     fn quota_blocks(&mut self) -> [Va; 2] {
         let size = self.options.generation.find("_EPROCESS_QUOTA_BLOCK").unwrap_or(0x200);
@@ -366,13 +338,10 @@ impl World {
     fn end_processes(&mut self) {
         let zombie = self.process(ZOMBIE);
         let ended = SYSTEM_TIME - 600_000_000;
-        if let Some(table) = self.get(zombie, "_EPROCESS.ObjectTable") {
-            self.unlink(Va(table).add(self.options.generation.at("_HANDLE_TABLE.HandleTableList")));
-        }
+        self.drop_handles(zombie);
         let fields = [
             ("ExitTime", ended),
             ("ExitStatus", 0xc000_013a),
-            ("ObjectTable", 0),
             ("ProcessExiting", 1),
             ("ProcessDelete", 1),
             ("VmDeleted", 1),

@@ -308,10 +308,7 @@ impl World {
         for (path, value) in values {
             self.set(process, path, value);
         }
-        let event = self.header_of(self.event);
-        let entries = [(4, self.header_of(process), 0x1f_ffff), (8, event, 0x1f_0003)];
-        let table = self.handle_table(process, id, &entries);
-        self.set(process, "_EPROCESS.ObjectTable", table.0);
+        self.open(process, id, &[(4, process, 0x1f_ffff), (8, self.event, 0x1f_0003)]);
         process
     }
 
