@@ -1,6 +1,6 @@
-//! The commands that read all of a kernel's memory tables, on the laboratory's `huge` systems: `!memusage` in bytes of the
-//! PFN database a second, `!poolused` and `!poolfind` beside a plain read of the same pool. `cargo bench -p kd-tests
-//! --bench kernel_memory` prints a table.
+//! The commands that read all of a kernel's tables, on the laboratory's `huge` systems: `!memusage` in bytes of the
+//! PFN database a second, `!poolused` and `!poolfind` beside a plain read of the same pool, and those that walk all 2,000
+//! processes and 30,000 threads. `cargo bench -p kd-tests --bench kernel_memory` prints a table.
 //!
 //! Whole processes are release builds of kd; what opening the dump takes (the row `q`) is subtracted. `KD_BENCH_RUNS`
 //! sets the count of runs (7).
@@ -54,6 +54,12 @@ fn main() {
             ("!memusage; q", database),
             ("!poolused; q", 0),
             ("!poolfind Nope; q", pages.len() as u64 * PAGE_SIZE),
+            ("!process 0 0; q", 0),
+            ("!process 0 3; q", 0),
+            ("!process 0 7; q", 0),
+            ("!stacks 2; q", 0),
+            ("!handle 0 3 0; q", 0),
+            ("!locks -deadlock; q", 0),
         ] {
             let (time, resident) = median(&kd, &file, &store, command, runs);
             row(command, time.saturating_sub(open), bytes, resident);

@@ -97,16 +97,9 @@ impl Subject {
         }
         let mut all = vec![&self.facts];
         for part in name.split('.') {
-            let inside = |value| match value {
-                Value::Array(list) => list.iter().collect(),
-                value => vec![value],
-            };
             all = all.into_iter().flat_map(inside).filter_map(|value: &Value| value.get(part)).collect();
         }
-        let all = all.into_iter().flat_map(|value| match value {
-            Value::Array(list) => list.iter().collect(),
-            value => vec![value],
-        });
+        let all = all.into_iter().flat_map(inside);
         let all: Vec<u64> = all.filter_map(Value::as_u64).collect();
         let chosen = BTreeSet::from([0, all.len() / 2, all.len().saturating_sub(1)]);
         chosen.into_iter().filter_map(|index| all.get(index).copied()).collect()
@@ -293,5 +286,13 @@ fn commands_answer_on_real_dumps() {
             let (wild, wrong) = (0xffff_dead_beef_dee8, 0xffff_f780_0000_0000);
             Subject { what: name.to_owned(), facts: Value::Null, wild, wrong }.check(&path, &store);
         }
+    }
+}
+
+/// The members of a list, or the value itself.
+fn inside(value: &Value) -> Vec<&Value> {
+    match value {
+        Value::Array(list) => list.iter().collect(),
+        value => vec![value],
     }
 }

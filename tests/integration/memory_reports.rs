@@ -74,7 +74,7 @@ fn commands(truth: &Value) -> String {
     );
     all.extend(
         samples(&truth["facts"]["pool_blocks"])
-            .map(|block| format!("!pool {:#x}", number(&block["start"]) + 9)),
+            .map(|block| format!("!pool {:#x}", number(&block["start"]) + 5)),
     );
     all.extend(samples(&truth["facts"]["frames"]).map(|frame| format!("!pfn {:#x}", number(&frame["pfn"]))));
     all.extend(

@@ -49,7 +49,7 @@ fn blocks_are_found_by_any_address() {
     for report in REPORTS.iter().filter(|report| report.has_memory()) {
         for wanted in samples(&report.truth["facts"]["pool_blocks"]) {
             let start = number(&wanted["start"]);
-            let data = report.data(&format!("!pool {:#x}", start + 9));
+            let data = report.data(&format!("!pool {:#x}", start + 5));
             let hit = list(&data["blocks"]).find(|block| block["hit"] == true);
             let hit = hit.unwrap_or_else(|| panic!("{}: {wanted} is not found: {data}", report.what));
             let what = format!("{}: {hit} {wanted}", report.what);

@@ -101,10 +101,6 @@ fn check(world: &World, kind: Kind, path: &Path, what: &str) {
     if kind != Kind::Triage {
         for (found, wanted) in processors.iter().zip(&world.processors) {
             assert!(same(found.prcb.unwrap().0, wanted.prcb.0), "{what}");
-            // XP's debugger data block does not tell where registers are: only the header's are known.
-            if world.options.generation.kdbg_size < 0x2c0 {
-                continue;
-            }
             let registers = target.registers(found.number).unwrap().registers;
             for (name, value) in &wanted.registers {
                 let found = registers.get(name).unwrap_or_else(|| panic!("{what}: no {name}"));
@@ -136,8 +132,7 @@ fn stacks_are_walked_as_they_were_laid() {
         let store = folder.path().join(g.name);
         world.write_symbols(&store).unwrap();
         let mut session = session(&path, &store);
-        let told = if g.kdbg_size < 0x2c0 { 0 } else { world.processors.len() };
-        for processor in &world.processors[..told] {
+        for processor in &world.processors {
             session.set_processor(processor.number);
             let [pc, sp] = [0, 1].map(|i| processor.registers[g.machine.frame_registers()[i]]);
             let runs = |t: &&Thread| t.stack.first().is_some_and(|f| (f.pc, f.sp) == (pc, sp));

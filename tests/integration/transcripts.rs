@@ -6,8 +6,8 @@
 //! before anything is compared, JSON is indented. A block whose second line is `[...]` leaves out all that comes before
 //! the first prompt.
 //!
-//! A session on `lab/crash.dmp` is played on a dump and symbols that are made for it.
 //! Those in `transcripts/real` are of real dumps, which stand in `SHARED`; without them they are not played.
+//! A session on `lab/crash.dmp` is played on a dump and symbols that are made for it.
 //!
 //! To add a command, write the prompt and the command; `KD_TRANSCRIPTS=write cargo test -p kd-tests transcripts` then
 //! writes what every command shows.

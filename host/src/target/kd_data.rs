@@ -21,6 +21,14 @@ const LARGEST: usize = 0x800;
 /// The bytes that a block has at least: up to `NtBuildLab`.
 const SMALLEST: usize = 0x208;
 
+/// What blocks of 32-bit systems up to Windows XP are too short to tell. It lies in the first part of the KPRCB, which HALs
+/// are built against: `ntddk.h` promises that it stays as it is.
+const ARCHITECTED: [(Field, u64); 3] = [
+    (field::OFFSET_PRCB_CURRENT_THREAD, 0x4),
+    (field::OFFSET_PRCB_PROC_STATE_CONTEXT, 0x1c),
+    (field::OFFSET_PRCB_PROC_STATE_SPECIAL_REG, 0x1c + 0x2cc),
+];
+
 /// Where a block was found.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum KdDataSource {
@@ -133,7 +141,13 @@ impl KdData {
 
     /// An offset into a structure, or the size of one; `None` when absent, zero or all ones (not known to the kernel).
     pub fn offset(&self, field: Field) -> Option<u64> {
-        self.get(field).filter(|&value| value != 0 && (field.size != 2 || value != 0xffff))
+        match self.get(field) {
+            Some(value) => (value != 0 && (field.size != 2 || value != 0xffff)).then_some(value),
+            None if self.pointer_size == 4 => {
+                ARCHITECTED.iter().find(|known| known.0.offset == field.offset).map(|known| known.1)
+            }
+            None => None,
+        }
     }
 
     /// The field with this name, in any case.

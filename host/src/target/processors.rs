@@ -78,6 +78,12 @@ pub enum RegisterError {
         /// The number.
         number: u32,
     },
+    /// The debugger data block is too short to tell.
+    #[error("the KD data block does not tell where the registers of processor {number} were saved")]
+    NotTold {
+        /// The number.
+        number: u32,
+    },
     /// The record is not readable.
     #[error("the registers of processor {number} cannot be read")]
     Unreadable {
@@ -322,7 +328,7 @@ impl Target {
     /// The record that `KPRCB.Context` points to (Windows 7 and later).
     fn prcb_context(&self, number: u32) -> Result<ProcessorRegisters, RegisterError> {
         let (prcb, data) = self.prcb_of(number)?;
-        let offset = data.offset(field::OFFSET_PRCB_CONTEXT).ok_or(RegisterError::NoKdData { number })?;
+        let offset = data.offset(field::OFFSET_PRCB_CONTEXT).ok_or(RegisterError::NotTold { number })?;
         let unreadable = |source| RegisterError::Unreadable { number, source };
         let at = self.read_pointer(prcb.add(offset)).map_err(unreadable)?;
         let registers = self.read_context(at).map_err(unreadable)?;
@@ -334,7 +340,7 @@ impl Target {
     fn processor_state(&self, number: u32) -> Result<ProcessorRegisters, RegisterError> {
         let (prcb, data) = self.prcb_of(number)?;
         let offset =
-            data.offset(field::OFFSET_PRCB_PROC_STATE_CONTEXT).ok_or(RegisterError::NoKdData { number })?;
+            data.offset(field::OFFSET_PRCB_PROC_STATE_CONTEXT).ok_or(RegisterError::NotTold { number })?;
         let at = prcb.add(offset);
         let registers =
             self.read_context(at).map_err(|source| RegisterError::Unreadable { number, source })?;

@@ -3,7 +3,8 @@
 //! `cargo run -p kd-tests --bin make-lab -- FOLDER [GENERATION[:STORY]…]`: `GENERATION-KIND.dmp` in every kind, the
 //! physical memory as it is in `GENERATION.raw`, and `GENERATION.json`: the truth, and the frames that each kind holds.
 //! Of a story (`x64-19041:deadlock`; `huge` is one too) it writes `GENERATION-STORY.dmp`, all used memory or the kind
-//! that a number tells (`x64-19041:deadlock:1`), with its truth and a symbol store in `symbols`.
+//! that a number tells (`x64-19041:deadlock:1`), with its truth and a symbol store in `symbols`. `--described N` before
+//! all: the PFN database describes the first N frames only (`0x40000`; all, but a million of `huge`).
 
 use kd_sdk::address::PAGE_SIZE;
 use kd_tests::lab::layout::GENERATIONS;
@@ -15,7 +16,11 @@ use std::io::{self, ErrorKind, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 fn main() -> io::Result<()> {
-    let mut arguments = std::env::args().skip(1);
+    let mut arguments = std::env::args().skip(1).peekable();
+    let mut described = None;
+    if arguments.next_if(|a| a == "--described").is_some() {
+        described = Some(frames(&arguments.next().unwrap_or_default())?);
+    }
     let folder = PathBuf::from(arguments.next().unwrap_or_else(|| "target/lab".into()));
     let mut names: Vec<String> = arguments.collect();
     if names.is_empty() {
@@ -25,7 +30,7 @@ fn main() -> io::Result<()> {
     for name in names {
         if let Some((generation, story)) = name.split_once(':') {
             let (story, kind) = story.split_once(':').unwrap_or((story, "5"));
-            tell(&folder, generation, story, kind)?;
+            tell(&folder, generation, story, kind, described)?;
             continue;
         }
         let world = World::build(Options::new(&name));
@@ -54,13 +59,21 @@ fn main() -> io::Result<()> {
     Ok(())
 }
 
+/// A count of frames, decimal or hex.
+fn frames(text: &str) -> io::Result<u64> {
+    let count = text.strip_prefix("0x").map_or_else(|| text.parse(), |hex| u64::from_str_radix(hex, 16));
+    count.map_err(|_| io::Error::other(format!("--described wants a number of frames, not {text:?}")))
+}
+
 /// Writes one story.
-fn tell(folder: &Path, generation: &str, name: &str, kind: &str) -> io::Result<()> {
+fn tell(folder: &Path, generation: &str, name: &str, kind: &str, described: Option<u64>) -> io::Result<()> {
     let kind = Kind::ALL.into_iter().find(|k| (*k as u32).to_string() == kind);
     let kind = kind.ok_or_else(|| io::Error::other("kinds are numbers from 1 to 10"))?;
     let found = Story::ALL.into_iter().chain([(Story::Huge, "huge")]).find(|s| s.1 == name);
     let story = found.ok_or_else(|| io::Error::other(format!("no story {name}")))?.0;
-    let world = World::build(Options::of(generation, story));
+    let mut options = Options::of(generation, story);
+    options.described = described.unwrap_or(options.described);
+    let world = World::build(options);
     let path = folder.join(format!("{generation}-{name}"));
     writer::write(&world, kind, &path.with_extension("dmp"))?;
     fs::write(path.with_extension("json"), serde_json::to_vec_pretty(&world.truth())?)?;
