@@ -2,6 +2,7 @@
 
 use super::super::pdb::PdbFile;
 use super::super::*;
+use crate::dump::Machine;
 use std::fs;
 use std::process::Command;
 
