@@ -95,7 +95,7 @@ fn first_name_of_the_file(bencher: Bencher<'_, '_>) {
     });
 }
 
-/// The same with a file of 100 MB: 250,000 names, the rest types; then a type of it.
+/// The same with a file of 100 MB: 250,000 names, the rest types; or a type of it. `KD_KEEP_PDB` keeps the file.
 #[divan::bench(sample_count = 10, args = ["name", "type"])]
 fn first_of_100_mb(bencher: Bencher<'_, '_>, what: &str) {
     let target = target(&made().0);
@@ -103,7 +103,7 @@ fn first_of_100_mb(bencher: Bencher<'_, '_>, what: &str) {
     let file = FILES.folder.path().join("large.pdb");
     if !file.is_file() {
         let world = World::build(Options::new("x64-19041"));
-        let bytes = pdb::large(world.options.generation, world.image("nt"), 250_000, 3_200);
+        let bytes = pdb::large(world.options.generation, world.image("nt"), 250_000, 42_000);
         assert!(bytes.len() >= 100_000_000, "{}", bytes.len());
         std::fs::write(&file, bytes).unwrap();
     }
