@@ -1,5 +1,5 @@
 //! The commands that read all of a kernel's tables, on the laboratory's `huge` systems: `!memusage` in bytes of the
-//! PFN database a second, `!poolused` and `!poolfind` beside a plain read of the same pool, and those that walk all 2,000
+//! PFN database a second, `!poolused` and `!poolfind` beside a search (`s -d`) of the same pool, and those that walk all 2,000
 //! processes and 30,000 threads. `cargo bench -p kd-tests --bench kernel_memory` prints a table.
 //!
 //! Whole processes are release builds of kd; what opening the dump takes (the row `q`) is subtracted. `KD_BENCH_RUNS`
@@ -8,52 +8,48 @@
 
 mod support;
 
-use kd::memory::View;
-use kd_sdk::address::{PAGE_SIZE, Va};
+use kd_sdk::address::PAGE_SIZE;
 use kd_tests::lab::world::{Options, PoolKind, Story, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::env;
-use std::hint::black_box;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wait4::Wait4;
 
-/// Bytes that the plain read takes at once, as the commands do.
-const CHUNK: u64 = 1 << 20;
+/// The first argument of the process that writes a system.
+const WRITE: &str = "--write-system";
+const DUMP: &str = "huge.dmp";
+const SYMBOLS: &str = "symbols";
 
 fn main() {
+    let arguments: Vec<String> = env::args().collect();
+    if let [_, how, generation, folder] = &arguments[..]
+        && how == WRITE
+    {
+        return write_system(generation, Path::new(folder));
+    }
     let runs = env::var("KD_BENCH_RUNS").ok().and_then(|text| text.parse().ok()).unwrap_or(7usize).max(1);
     let kd = support::build_release(&["--workspace"]).join(format!("kd{}", env::consts::EXE_SUFFIX));
     println!("| system | what | time | bytes | speed | peak resident |\n|---|---|---|---|---|---|");
     for generation in ["x64-7601", "x64-19041"] {
         let folder = tempfile::tempdir().unwrap();
-        let world = World::build(Options::of(generation, Story::Huge));
-        let (file, store) = (folder.path().join("huge.dmp"), folder.path().join("symbols"));
-        writer::write(&world, Kind::BitmapKernel, &file).unwrap();
-        world.write_symbols(&store).unwrap();
-        let database = world.options.described * world.options.generation.at("_MMPFN");
-        let pool = world.pools.blocks.iter().filter(|block| block.kind == PoolKind::NonPaged);
-        let mut pages: Vec<u64> = pool.map(|block| block.start.0 / PAGE_SIZE).collect();
-        pages.sort_unstable();
-        pages.dedup();
-        drop(world);
+        let (file, store) = (folder.path().join(DUMP), folder.path().join(SYMBOLS));
+        // In a process of its own: what a process once held counts as its children's peak.
+        let writer =
+            Command::new(env::current_exe().unwrap()).arg(WRITE).arg(generation).arg(folder.path()).output();
+        let told = String::from_utf8(writer.unwrap().stdout).unwrap();
+        let told: Vec<u64> = told.split_whitespace().map(|number| number.parse().unwrap()).collect();
+        let [database, pool, start, span] = told[..] else { panic!("{told:?}") };
 
         let open = median(&kd, &file, &store, "q", runs).0;
-        let row = |what: &str, time: Duration, bytes: u64, resident: u64| {
-            let speed = bytes as f64 / time.as_secs_f64().max(1e-6) / 1e6;
-            let (time, resident) = (time.as_secs_f64() * 1e3, resident >> 20);
-            println!(
-                "| {generation} | {what} | {time:.1} ms | {} MB | {speed:.0} MB/s | {resident} MB |",
-                bytes >> 20
-            );
-        };
+        let search = format!("s -d {start:#x} L?{:#x} 65706f4e; q", span / 4);
         for (command, bytes) in [
             ("!memusage 8; q", database),
             ("!memusage; q", database),
             ("!poolused; q", 0),
-            ("!poolfind Nope; q", pages.len() as u64 * PAGE_SIZE),
+            ("!poolfind Nope; q", pool),
+            (search.as_str(), pool), // the same pages, searched for the same number and nothing else
             ("!process 0 0; q", 0),
             ("!process 0 3; q", 0),
             ("!process 0 7; q", 0),
@@ -62,27 +58,31 @@ fn main() {
             ("!locks -deadlock; q", 0),
         ] {
             let (time, resident) = median(&kd, &file, &store, command, runs);
-            row(command, time.saturating_sub(open), bytes, resident);
+            let time = time.saturating_sub(open).as_secs_f64().max(1e-6);
+            let speed = match bytes {
+                0 => String::new(),
+                bytes => format!("{:.0} MB/s", bytes as f64 / time / 1e6),
+            };
+            let (time, bytes, resident) = (time * 1e3, bytes >> 20, resident >> 20);
+            println!("| {generation} | {command} | {time:.1} ms | {bytes} MB | {speed} | {resident} MB |");
         }
-        // The same pages, read and nothing else.
-        let view = View::new(Arc::new(support::open(&file)));
-        let mut buffer = vec![0; CHUNK as usize];
-        let mut times = Vec::new();
-        for _ in 0..runs {
-            let start = Instant::now();
-            for run in pages.chunk_by(|a, b| a + 1 == *b) {
-                let (mut at, end) = (run[0] * PAGE_SIZE, (run[run.len() - 1] + 1) * PAGE_SIZE);
-                while at < end {
-                    let size = (end - at).min(CHUNK);
-                    black_box(view.read(Va(at), &mut buffer[..size as usize]));
-                    at += size;
-                }
-            }
-            times.push(start.elapsed());
-        }
-        times.sort_unstable();
-        row("plain read of nonpaged pool", times[times.len() / 2], pages.len() as u64 * PAGE_SIZE, 0);
     }
+}
+
+/// Writes a system and its symbols, and tells the bytes of its PFN database and of its nonpaged pool, and where the
+/// pool begins and how far it reaches.
+fn write_system(generation: &str, folder: &Path) {
+    let world = World::build(Options::of(generation, Story::Huge));
+    writer::write(&world, Kind::BitmapKernel, &folder.join(DUMP)).unwrap();
+    world.write_symbols(&folder.join(SYMBOLS)).unwrap();
+    let database = world.options.described * world.options.generation.at("_MMPFN");
+    let blocks = world.pools.blocks.iter().filter(|block| block.kind == PoolKind::NonPaged);
+    let mut pages: Vec<u64> = blocks.map(|block| block.start.0 / PAGE_SIZE).collect();
+    pages.sort_unstable();
+    pages.dedup();
+    let (first, last) = (pages[0], pages[pages.len() - 1]);
+    let (pool, span) = (pages.len() as u64 * PAGE_SIZE, (last + 1 - first) * PAGE_SIZE);
+    println!("{database} {pool} {} {span}", first * PAGE_SIZE);
 }
 
 /// The median time and the most memory of so many runs of a command; the first warms the page cache.
