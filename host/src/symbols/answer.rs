@@ -171,7 +171,7 @@ pub struct Near {
     pub exact: Vec<Exact>,
 }
 
-/// A symbol given to the visitor of [`Symbols::each`].
+/// A symbol given to the visitor of [`Symbols::each`](super::Symbols::each).
 #[derive(Clone, Copy, Debug)]
 pub struct Named<'a> {
     /// Index of the module.

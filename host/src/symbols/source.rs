@@ -2,7 +2,7 @@
 
 use kd_sdk::address::Va;
 
-/// What symbols need of a target. Nothing here may ask the same [`Symbols`] back: a module's symbols are looked for
+/// What symbols need of a target. Nothing here may ask the same [`Symbols`](super::Symbols) back: a module's symbols are looked for
 /// while these are called.
 pub trait ModuleSource {
     /// Number of loaded modules; indexes run from 0.

@@ -194,6 +194,18 @@ impl AddressSpace {
         }
     }
 
+    /// Folds the tables: what `at` and `count` - 1 root entries behind it lead to is the root itself, over and over.
+    /// Gives an address that every level folds.
+    pub fn fold(&self, memory: &mut PhysicalMemory, at: Va, count: u64) -> Va {
+        let index = self.scheme.index(at, 0);
+        let first = self.root.add(index * self.scheme.entry_size());
+        for index in 0..count {
+            let entry = first.add(index * self.scheme.entry_size());
+            self.store(memory, entry, self.root.0 | self.scheme.table_bits(0));
+        }
+        Va(self.scheme.levels().0.iter().map(|shift| index << shift).sum())
+    }
+
     /// Takes over the upper (kernel) half of another space's root table.
     pub fn share_kernel(&self, memory: &mut PhysicalMemory, kernel: &AddressSpace) {
         let size = self.scheme.entry_size();

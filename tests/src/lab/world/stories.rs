@@ -334,8 +334,20 @@ impl World {
             "unloaded count",
             "handle table level",
             "stack loops",
-            "function table"
+            "function table",
+            "page tables fold"
         ]);
         self.facts.insert("damage".into(), damage);
+    }
+
+    /// The page tables of the last program lead to themselves. Done when nothing walks them any more to build.
+    pub(super) fn fold_tables(&mut self) {
+        let Some(space) = self.spaces.last().filter(|_| self.options.story == Story::Hostile) else { return };
+        let wide = self.options.generation.machine != Machine::X86;
+        let (at, count) = if wide { (Va(0x1000_0000_0000), 8) } else { (Va(0x4000_0000), 1) };
+        let at = space.fold(&mut self.memory, at, count);
+        let owner = self.processes.iter().find(|p| p.directory_table_base == space.root);
+        let process = owner.expect("every space has a process").eprocess.0;
+        self.facts.insert("folded".into(), json!({ "process": process, "va": at.0 }));
     }
 }

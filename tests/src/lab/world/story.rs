@@ -85,6 +85,7 @@ impl World {
         self.write_debugger_data();
         self.fill_pfn_database();
         self.close_tables();
+        self.fold_tables();
     }
 
     fn load_built_images(&mut self) {
