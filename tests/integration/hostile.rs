@@ -49,6 +49,7 @@ const FORMS: &[&str] = &[
     "!process /m nt 0", "!process 0 3 s*", "!process {people.process} 1f", "!process {ended.zombie} 1f",
     "!process {wild}", "!process {wrong} 1f",
     "!ready", "!ready 16",
+    "!search {people.process}", "!search -p ffffffff 10", "!search {wild} {wrong} 0 ffffffffffffffff",
     "!running", "!running -i", "!running -i -t",
     "!session",
     "!sprocess", "!sprocess 0 7", "!sprocess ffffffff",

@@ -81,6 +81,7 @@ fn commands(truth: &Value) -> String {
         list(&truth["facts"]["sections"])
             .map(|section| format!("!ca {:#x}", number(&section["control_area"]))),
     );
+    all.push(format!("!search {:#x}", number(&truth["thread"])));
     all.push("q".into());
     all.join("; ")
 }

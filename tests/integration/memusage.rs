@@ -1,4 +1,4 @@
-//! `!memusage`, `!pfn`, `!ca`: states, owners and frames of every generation.
+//! `!memusage`, `!pfn`, `!ca`, `!search`: states, owners and frames of every generation.
 
 use crate::memory_reports::{REPORTS, list, number, samples};
 use crate::program::{arg, kd};
@@ -116,6 +116,20 @@ fn frames_held_back_are_listed() {
             "{}: {held:?}",
             report.what
         );
+    }
+}
+
+/// The thread that ran is named in its processor's block, and the search tells that address.
+#[test]
+fn numbers_are_found_in_physical_memory() {
+    for report in REPORTS.iter().filter(|report| report.has_memory()) {
+        let truth = &report.truth;
+        let (thread, block) = (number(&truth["thread"]), number(&truth["processors"][0]["prcb"]));
+        let found = report.data(&format!("!search {thread:#x}"));
+        let hits: Vec<_> = list(&found["hits"]).collect();
+        assert!(hits.iter().all(|hit| number(&hit["hit"]) == thread), "{}: {found}", report.what);
+        let in_block = |hit: &Value| !hit["va"].is_null() && number(&hit["va"]).wrapping_sub(block) < 0x40;
+        assert!(hits.iter().any(|hit| in_block(hit)), "{}: {block:#x} {found}", report.what);
     }
 }
 

@@ -47,7 +47,7 @@ fn show(session: &Session<'_>, database: &Database<'_>, frame: &Frame) {
     }
     out.text("  pteaddress ");
     out.data("pte", Value::Hex(frame.pte.0));
-    out.link(&show(frame.pte), &format!("!pte {:x}", frame.pte.0));
+    out.link(&show(frame.pte), &format!("dp {:x} L1", frame.pte.0));
     out.end_line();
 
     out.field(

@@ -1,12 +1,13 @@
-//! `!memusage`, `!pfn`, `!ca`: what every frame of physical memory is used for.
+//! `!memusage`, `!pfn`, `!ca`, `!search`: what every frame of physical memory is used for.
 //!
 //! [`usage`] scans the PFN database once and counts, [`owners`] finds whose a frame is, [`command`] prints the tables of
-//! `!memusage`, [`frame`] is `!pfn`, [`area`] is `!ca`.
+//! `!memusage`, [`frame`] is `!pfn`, [`area`] is `!ca`, [`search`] is `!search`.
 
 mod area;
 mod command;
 mod frame;
 mod owners;
+mod search;
 mod usage;
 
 use kd_sdk::prelude::*;
@@ -35,4 +36,13 @@ kd_command! {
     help: include_str!("ca.txt"),
 }
 
-export_extension! { summary: "Use of physical memory: !memusage, !pfn, !ca" }
+kd_command! {
+    name: "search",
+    summary: "Find a number in physical memory",
+    usage: "[-s] [-p] DATA [DELTA [STARTPFN [ENDPFN]]]",
+    run: search::search,
+    help: include_str!("search.txt"),
+    needs: kd_sdk::abi::needs::TARGET | kd_sdk::abi::needs::PHYSICAL,
+}
+
+export_extension! { summary: "Use of physical memory: !memusage, !pfn, !ca, !search" }
