@@ -3,6 +3,7 @@
 //! Numbers of the kinds are those of `DumpType` in the header; machines are the `IMAGE_FILE_MACHINE_*` numbers
 //! of the PE specification.
 
+use kd_sdk::address::Va;
 use std::fmt;
 
 /// What a dump file holds (`DumpType` in the header).
@@ -119,6 +120,14 @@ impl Machine {
             0x8664 => Some(Machine::X64),
             0xaa64 => Some(Machine::Arm64),
             _ => None,
+        }
+    }
+
+    /// True for an address that belongs to programs.
+    pub fn is_user(self, va: Va) -> bool {
+        match self {
+            Machine::X86 => va.0 < 0x8000_0000,
+            _ => va.0 >> 47 == 0,
         }
     }
 

@@ -12,7 +12,7 @@ use super::bytes::{number_at, u16_at, u32_at};
 use super::problem::TargetProblem;
 use super::user::loader_modules;
 use super::{Target, kd_fields as field};
-use crate::dump::{Driver, Machine};
+use crate::dump::Driver;
 use crate::memory::{ReadFault, View};
 
 /// The most modules that a walk takes; Windows has some hundreds.
@@ -200,10 +200,7 @@ impl Target {
 
     /// True for an address that belongs to programs.
     pub fn is_user(&self, va: Va) -> bool {
-        match self.machine() {
-            Machine::X86 => va.0 < 0x8000_0000,
-            _ => va.0 >> 47 == 0,
-        }
+        self.machine().is_user(va)
     }
 
     /// Follows the links at `link` (0 forwards, pointer size backwards) until the head comes again.

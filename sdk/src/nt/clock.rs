@@ -5,6 +5,7 @@
 
 use super::kernel::Kernel;
 use crate::address::Va;
+use crate::session::Session;
 use crate::target::Machine;
 
 /// Where the shared page holds the system time (FILETIME) and the tick count; both are `KSYSTEM_TIME`.
@@ -28,15 +29,20 @@ pub struct Clock {
     pub measured: bool,
 }
 
+/// Where the kernel sees `KUSER_SHARED_DATA`, the page that all programs share.
+pub fn shared_data(session: &Session<'_>) -> Va {
+    match session.target().machine() {
+        Machine::X86 => Va(0xffdf_0000),
+        Machine::X64 | Machine::Arm64 => Va(0xffff_f780_0000_0000),
+    }
+}
+
 impl Clock {
     /// Reads the clocks.
     pub fn read(kernel: &Kernel<'_>) -> Clock {
         let (session, info) = (kernel.session(), kernel.session().target().info());
         let memory = session.memory();
-        let page = match session.target().machine() {
-            Machine::X86 => Va(0xffdf_0000),
-            Machine::X64 | Machine::Arm64 => Va(0xffff_f780_0000_0000),
-        };
+        let page = shared_data(session);
         let places =
             [kernel.variable("KeMaximumIncrement").ok(), session.target().kd_data(KD_TIME_INCREMENT).map(Va)];
         let told = places.into_iter().flatten().find_map(|va| memory.u32(va).ok());

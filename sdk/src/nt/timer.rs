@@ -5,7 +5,7 @@
 //! address, rotated and with its bytes reversed, as public descriptions of it say. Calls wait in lists of each
 //! processor: one of normal, one of threaded ones.
 
-use super::list;
+use super::{clock, list};
 use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -21,9 +21,7 @@ const MOST_PROCESSORS: u32 = 0x800;
 const SLOTS: u64 = 256;
 /// Types of deferred calls: normal and threaded.
 const CALLS: [u64; 2] = [0x13, 0x1a];
-/// `KUSER_SHARED_DATA`, and its times.
-const SHARED_64: u64 = 0xffff_f780_0000_0000;
-const SHARED_32: u64 = 0xffdf_0000;
+/// Times of `KUSER_SHARED_DATA`.
 const INTERRUPT_TIME: u64 = 8;
 const SYSTEM_TIME: u64 = 0x14;
 
@@ -111,7 +109,7 @@ impl<'a> Timers<'a> {
     /// # Errors
     /// Where the page that all programs share is not in the dump.
     pub fn times(&self) -> Result<Times> {
-        let shared = Va(if self.session.target().pointer_size() == 4 { SHARED_32 } else { SHARED_64 });
+        let shared = clock::shared_data(self.session);
         let memory = self.session.memory();
         let time = |at: u64| {
             let low = memory.u32(shared.add(at))?;

@@ -305,8 +305,5 @@ fn set_sp(registers: &mut Registers, sp: Va) {
 
 /// True for an address of a user-mode program.
 pub fn is_user(code: &dyn CodeView, va: Va) -> bool {
-    match code.machine() {
-        Machine::X86 => va.0 < 0x8000_0000,
-        _ => va.0 >> 47 == 0,
-    }
+    code.machine().is_user(va)
 }
