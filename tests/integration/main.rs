@@ -5,6 +5,7 @@ mod bad_input;
 mod code;
 mod dump_kinds;
 mod errlog;
+mod every_kind;
 mod extensions;
 mod hostile;
 #[cfg(unix)]
