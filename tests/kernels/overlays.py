@@ -214,6 +214,77 @@ X64_26100 = {
             "PeakUsage": (0x10, "u32"), "FreeReservationSpace": (0x14, "u32"),
         },
     },
+    "_MMPFNLIST": {"size": 0x58, "shift": [(0, 0x58, 0)], "put": {"Color": (8, "u32"), "ListName": 0xC}},
+    "_MI_PARTITION": {"size": 0x5D40, "put": {"Core": 0, "PageLists": 0xB40, "Commit": 0x41C0, "Vp": 0x4840}},
+    "_MI_PARTITION_CORE": {
+        "size": 0x1E0,
+        "shift": [(0, 4, 0), (8, 0x28, 0), (0xC0, 0x1D0, 0)],
+        "put": {"MemoryRuns": 0x50, "ExitEvent": 0x58, "PartitionObject": 0xB8},
+    },
+    "_MI_PARTITION_PAGE_LISTS": {
+        "size": 0x3680,
+        "shift": [(0x40, 0x500, -0x40), (0x500, 0x1058, 0x40), (0x1068, 0x10A8, 0x38), (0x10A8, 0x10C8, 0x38), (0x12C0, 0x3440, 0x40)],
+        "put": {
+            "ModifiedPageListNoReservationCompress": (0x4C0, "_MMPFNLIST"), "TransitionSharedPages": 0x1100,
+            "TransitionSharedPagesPeak": (0x1108, "[9]u64"), "MappedPageListHeadEvent": 0x1150, "AvailableEventsLock": (0x3400, "i32"),
+            "TransitionPrivatePages": 0x3480, "LargePfnBitMap": 0x3488, "FreeZeroListHeads": (0x34A8, "*_MMPFNLIST"),
+            "LowMemoryThreshold": 0x35C0, "HighMemoryThreshold": 0x35C8, "HugePfnLists": 0x35D0, "AvailableHugeIoRanges": 0x35D8,
+        },
+    },
+    "_MI_PARTITION_COMMIT": {"size": 0x50, "shift": [(0, 0x28, 0), (0x30, 0x40, 0x10)]},
+    "_MI_VISIBLE_PARTITION": {
+        "size": 0x1500,
+        "shift": [(0, 0x140, 0), (0x240, 0x340, 0x140)],
+        "put": {
+            "TotalCommittedPages": 0x300, "MdlPagesAllocated": (0x480, "u64"), "ContiguousPagesAllocated": (0x488, "u64"),
+            "SlabAllocatorPages": 0x490, "BootSlabPages": 0x4A0, "ChargeCommitmentFailures": 0x4B0, "PageFileTraceIndex": 0x4C0,
+            "PageFileTraces": 0x4C8,
+        },
+    },
+    "_MI_PAGEFILE_TRACES": {
+        "size": 0x80,
+        "shift": [(0, 4, 0), (6, 9, -1), (0x18, 0x40, -8)],
+        "put": {"PagefileNumber": (4, "u8"), "CurrentTime": (8, "u64")},
+    },
+    "_MI_PAGEFILE_TRACES.MdlHack": None,
+    "_MI_SYSTEM_INFORMATION": {
+        "size": 0xC1C0,
+        "shift": [(0x43B0, 0x43C9, 0x6710)],
+        "put": {"Pools": 0, "Processes": 0x1000, "Hardware": 0x1080, "PageLists": 0x33E0, "Vs": 0xAB00},
+    },
+    "_MI_POOL_STATE": {"size": 0x1C0, "shift": [(0, 0x18, 0), (0x20, 0xA8, -8)]},
+    "_MI_PROCESS_STATE": {"size": 0x58, "shift": [(0, 0x48, 0)]},
+    "_MI_PAGELIST_STATE": {
+        "size": 0x110,
+        "shift": [(0, 0x100, 0)],
+        "put": {"NumberOfLargePageListHeads": None, "NumberOfZeroFreePageListHeads": (0x80, "u32")},
+    },
+    "_MI_HARDWARE_STATE": {
+        "size": 0x1300,
+        "shift": [(0x58, 0x68, 0x18), (0x80, 0x90, 0x10), (0xC0, 0xC8, 0), (0x110, 0x118, 0), (0x180, 0x1198, -0x60)],
+        "put": {"TotalPagesAllowed": 0x88, "PageColors": (0x100, "[4]u32"), "SpecialPurposeMemoryTypeId": 0x12B8},
+    },
+    "_MI_VISIBLE_STATE": {
+        "size": 0x16C0,
+        "shift": [(0x18, 0x41, -0x18), (0x98, 0xB0, -0x10), (0xC0, 0xE0, -0x20), (0x880, 0xA48, 0x980)],
+        "put": {
+            "SystemWs": (0x6C0, "[9]_MMSUPPORT_FULL"), "SystemVaTypeCount": (0x13C8, "[20]u64"), "SystemVaType": 0x1468,
+            "SystemVaRegions": (0x1568, "[18]_MI_SYSTEM_VA_ASSIGNMENT"),
+        },
+    },
+    "_MI_SYSTEM_PTE_TYPE": {
+        "size": 0x60,
+        "shift": [(0, 0x10, 0), (0x10, 0x24, 0x10), (0x30, 0x58, 8)],
+        "put": {"TrackingBitmap": (0x10, "_RTL_BITMAP_EX"), "SpinLock": (0x34, "i32")},
+    },
+    # Parts of the above that nobody reads.
+    **dict.fromkeys(
+        ["_MI_" + name for name in
+         ("PARTITION_MODWRITES PARTITION_STORES PARTITION_SEGMENTS PARTITION_ZEROING PAGE_COMBINING_SUPPORT SECTION_STATE "
+          "SYSTEM_IMAGE_STATE SESSION_STATE SYSTEM_VA_STATE COMBINE_STATE PARTITION_STATE SHUTDOWN_STATE ERROR_STATE "
+          "ACCESS_LOG_STATE DEBUGGER_STATE STANDBY_STATE SYSTEM_PTE_STATE IO_PAGE_STATE PAGING_IO_STATE COMMON_PAGE_STATE "
+          "SYSTEM_TRIM_STATE SYSTEM_ZEROING HOT_PATCH_STATE ENCLAVE_STATE").split()],
+    ),
 }  # fmt: skip
 
 OVERLAYS = {"arm64-22000": ("x64-22000", ARM64), "x64-26100": ("x64-22000", X64_26100)}

@@ -139,14 +139,8 @@ impl<'a> Process<'a> {
         if session.is_null() {
             return Ok(None);
         }
-        // Newer builds keep the session's number in a structure of their own.
-        let of = ["_MM_SESSION_SPACE", "_PSP_SESSION_SPACE"];
-        let Some(offset) = of.into_iter().find_map(|name| kernel.offset(name, "SessionId")) else {
-            return Err(Error::NoSymbols(
-                "the kernel's symbols do not tell where sessions have numbers".to_owned(),
-            ));
-        };
-        let number = session.add(offset);
+        // Windows 11 24H2 has a _PSP_SESSION_SPACE, of which symbols tell the name alone. It begins as the other does.
+        let number = session.add(kernel.offset("_MM_SESSION_SPACE", "SessionId").unwrap_or(8));
         // Old systems map session space in its processes only.
         let read = kernel.session().memory().u32(number).or_else(|error| match self.memory(kernel) {
             Ok(space) => space.u32(number),

@@ -24,13 +24,14 @@ const STATES: [&str; 10] = [
 
 /// `_KWAIT_REASON`, for kernels whose symbols lack it; it has only been appended to.
 #[rustfmt::skip]
-const WAIT_REASONS: [&str; 41] = [
+const WAIT_REASONS: [&str; 43] = [
     "Executive", "FreePage", "PageIn", "PoolAllocation", "DelayExecution", "Suspended", "UserRequest",
     "WrExecutive", "WrFreePage", "WrPageIn", "WrPoolAllocation", "WrDelayExecution", "WrSuspended", "WrUserRequest",
     "WrEventPair", "WrQueue", "WrLpcReceive", "WrLpcReply", "WrVirtualMemory", "WrPageOut", "WrRendezvous",
     "WrKeyedEvent", "WrTerminated", "WrProcessInSwap", "WrCpuRateControl", "WrCalloutStack", "WrKernel", "WrResource",
     "WrPushLock", "WrMutex", "WrQuantumEnd", "WrDispatchInt", "WrPreempted", "WrYieldExecution", "WrFastMutex",
     "WrGuardedMutex", "WrRundown", "WrAlertByThreadId", "WrDeferredPreempt", "WrPhysicalFault", "WrIoRing",
+    "WrMdlCache", "WrRcu",
 ];
 
 /// The state of a thread that runs.

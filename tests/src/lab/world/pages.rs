@@ -335,7 +335,7 @@ impl World {
 
     /// Whether free and zeroed frames are linked by colour; XP keeps colours beside its lists.
     fn colors(&self) -> bool {
-        self.options.generation.build >= 6000
+        self.options.generation.build >= 6000 && self.variable("MmFreePagesByColor").is_some()
     }
 
     /// A field of the database, looked up once; the first of the paths that this generation has.
