@@ -19,8 +19,10 @@ const MOST_CALLS: usize = 0x1_0000;
 const MOST_PROCESSORS: u32 = 0x800;
 /// Slots of the system's table, where the symbols do not say.
 const SLOTS: u64 = 256;
-/// Types of deferred calls: normal and threaded.
-const CALLS: [u64; 2] = [0x13, 0x1a];
+/// Types of deferred calls: normal, and threaded since 8. Up to 7 a threaded one is `THREADED_OLD`.
+const NORMAL: u64 = 0x13;
+const THREADED: u64 = 0x1a;
+const THREADED_OLD: u64 = 0x18;
 /// Times of `KUSER_SHARED_DATA`.
 const INTERRUPT_TIME: u64 = 8;
 const SYSTEM_TIME: u64 = 0x14;
@@ -33,6 +35,8 @@ pub struct Timers<'a> {
     call: Type<'a>,
     /// `KiWaitNever` and `KiWaitAlways`, where the kernel has them.
     keys: Option<(u64, u64)>,
+    /// The type of a threaded call.
+    threaded: u64,
 }
 
 /// A timer.
@@ -95,12 +99,18 @@ impl<'a> Timers<'a> {
             8 => key("nt!KiWaitNever").zip(key("nt!KiWaitAlways")),
             _ => None,
         };
+        // KOBJECTS grew in 8, which also made the queue of calls a chain of single links.
+        let threaded = match session.types().find("nt!_KDPC")?.field("DpcListEntry.Blink") {
+            Some(_) => THREADED_OLD,
+            None => THREADED,
+        };
         Ok(Timers {
             session,
             prcb: session.types().find("nt!_KPRCB")?,
             timer: session.types().find("nt!_KTIMER")?,
             call: session.types().find("nt!_KDPC")?,
             keys,
+            threaded,
         })
     }
 
@@ -209,11 +219,11 @@ impl<'a> Timers<'a> {
         }
         let read = self.call.at(at).snapshot()?;
         let kind = read.u64("Type")? & 0xff;
-        if !CALLS.contains(&kind) {
+        if ![NORMAL, self.threaded].contains(&kind) {
             return Err(Error::NotFound(format!("no deferred call stands at {at}: type {kind:x}")));
         }
         let [routine, context] = ["DeferredRoutine", "DeferredContext"].map(|field| read.u64(field));
-        Ok(Call { at, threaded: kind == CALLS[1], routine: Va(routine?), context: Va(context?) })
+        Ok(Call { at, threaded: kind == self.threaded, routine: Va(routine?), context: Va(context?) })
     }
 
     /// The calls that wait on a processor, in order, with what was not followed.
