@@ -2,11 +2,11 @@
 
 A structure that moved is given as {"size", "put": {field: offset or (offset, type)}, "shift": [(from, to, distance)]}: fields of
 the neighbour in a shifted range move, those told by "put" are placed, all others are left out: better absent than wrong.
-`None` leaves out the whole structure.
+`None` leaves out the whole structure. "told" is how far the public symbols tell a structure that the system has whole.
 
 Facts: arm64-22000 from the debugger data block of real arm64 dumps of that build (the distance between told fields
 holds for those in between), `CONTEXT` of the SDK, and public listings of the symbols of arm64 kernels for the trap frame
-and the switch frame, which lies in the thread; x64-26100 from the offsets that public memory readers tell.
+and the switch frame, which lies in the thread; x64-26100 from public listings of its symbols.
 """
 
 ARM64 = {
@@ -58,16 +58,31 @@ ARM64 = {
 X64_26100 = {
     "_KPROCESS": {
         "size": 0x1C8,
-        "shift": [(0, 0x48, 0)],
-        "put": {"KernelTime": 0x138, "UserTime": 0x140, "UserDirectoryTableBase": 0x158},
+        "shift": [(0, 0x50, 0)],
+        "put": {
+            "ReadyListHead": 0x68, "SwapListEntry": 0x78, "ProcessFlags": 0x88, "BasePriority": 0x90, "QuantumReset": 0x91,
+            "Visited": 0x92, "Flags": 0x93, "StackCount": 0x108, "ProcessListEntry": 0x110, "CycleTime": 0x120,
+            "ContextSwitches": 0x128, "SchedulingGroup": 0x130, "KernelTime": (0x138, "u64"), "UserTime": (0x140, "u64"),
+            "ReadyTime": (0x148, "u64"), "FreezeCount": 0x150, "UserDirectoryTableBase": 0x158, "AddressPolicy": 0x160,
+            "InstrumentationCallback": 0x168, "SecureState": 0x170, "KernelWaitTime": 0x178, "UserWaitTime": 0x180,
+            "LastRebalanceQpc": 0x188, "PerProcessorCycleTimes": 0x190, "PrimaryGroup": 0x1A0,
+        },
     },
     "_EPROCESS": {
         "size": 0x840,
-        "shift": [(0, 8, 0), (0x438, 0x5F8, -0x270)],
-        "put": {"ExitTime": 0x5C0, "VadRoot": 0x558},
+        "shift": [(0, 8, 0), (0x438, 0x658, -0x270), (0x680, 0x880, -0x280)],
+        "put": {"Session": (0x2E8, "*_PSP_SESSION_SPACE"), "DeviceMap": (0x318, "_EX_FAST_REF")},
     },
-    "_KTHREAD": {"size": 0x4C0, "shift": [(0, 0x2F8, 0), (0x2F8, 0x308, 0)]},
-    "_ETHREAD": {"size": 0x788, "shift": [(0, 8, 0), (0x480, 0x5A0, 0x40)]},
+    "_KTHREAD": {"size": 0x4C0, "shift": [(0, 0x228, 0), (0x230, 0x240, 0), (0x248, 0x3B0, 0)]},
+    "_ETHREAD": {"size": 0x788, "shift": [(0, 8, 0), (0x480, 0x670, 0x40)], "put": {"OwnerEntryListHead": 0x6B8}},
+    "_EWOW64PROCESS": {"size": 0x10, "put": {"Peb": 0, "NtdllType": 8}},
+    "_KWAIT_CHAIN_ENTRY": {"size": 0x38, "shift": [(0, 0x30, 0)], "put": {"AbLockHandle": (0x30, "*void")}},
+    "_FAST_ERESOURCE_INTERNAL": None,
+    "_FAST_OWNER_ENTRY_INTERNAL": None,
+    # Public symbols tell no more of these; what lies behind is the neighbour's.
+    "_MM_SESSION_SPACE": {"told": 0},
+    "_KPRCB": {"told": 0x700},
+    "_KPCR": {"told": 0x880},
 }
 
 OVERLAYS = {"arm64-22000": ("x64-22000", ARM64), "x64-26100": ("x64-22000", X64_26100)}

@@ -34,6 +34,8 @@ const WAIT_REASONS: [&str; 43] = [
     "WrMdlCache", "WrRcu",
 ];
 
+/// The state of a thread that waits for a processor.
+pub const READY: u64 = 1;
 /// The state of a thread that runs.
 pub const RUNNING: u64 = 2;
 /// The state of a thread that waits.

@@ -1,10 +1,11 @@
 //! Timers and deferred procedure calls: what processors were to run, and when.
 //!
-//! Timers hang in slots: since 7 in a table of each processor (`_KPRCB.TimerTable`), before in one of the system
-//! (`KiTimerTableListHead`). 64-bit systems hide the deferred call of a timer: XORed with two keys and the timer's
+//! Timers hang in slots: since 7 in a table of each processor (`_KPRCB.TimerTable`, or by its shape where the symbols
+//! do not tell it), before in one of the system (`KiTimerTableListHead`). 64-bit systems hide the deferred call of a timer: XORed with two keys and the timer's
 //! address, rotated and with its bytes reversed, as public descriptions of it say. Calls wait in lists of each
 //! processor: one of normal, one of threaded ones.
 
+use super::prcb::Block;
 use super::{clock, list};
 use crate::address::Va;
 use crate::error::{Error, Result};
@@ -153,11 +154,28 @@ impl<'a> Timers<'a> {
             }
             return Ok((found, wrong));
         }
-        let table = self.session.symbols().find("nt!KiTimerTableListHead").map_err(|_| {
-            Error::NoSymbols(
-                "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols".to_owned(),
-            )
-        })?;
+        let Ok(table) = self.session.symbols().find("nt!KiTimerTableListHead") else {
+            for (number, prcb) in self.processors() {
+                self.session.check_interrupt()?;
+                match Block::read(self.session, prcb).map(|block| block.timer_slots()) {
+                    Ok(Some((first, slots))) => {
+                        for slot in 0..slots {
+                            let head = first.add(slot * Block::SLOT + Block::SLOT_HEAD);
+                            self.slot(head, Some(number), slot, &mut found, &mut wrong)?;
+                        }
+                    }
+                    Ok(None) => wrong.push(format!("processor {number}: no table of timers in its block")),
+                    Err(Error::NoSymbols(_)) => {
+                        return Err(Error::NoSymbols(
+                            "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols"
+                                .to_owned(),
+                        ));
+                    }
+                    Err(error) => wrong.push(format!("processor {number}: {error}")),
+                }
+            }
+            return Ok((found, wrong));
+        };
         let (size, head) = match types.find("nt!_KTIMER_TABLE_ENTRY") {
             Ok(entry) => (entry.size(), entry.offset("Entry")?),
             Err(_) => (2 * u64::from(self.session.target().pointer_size()), 0),
@@ -257,7 +275,13 @@ impl<'a> Timers<'a> {
         if let Some(field) = self.prcb.field("DpcListHead") {
             return Ok(vec![(prcb.add(field.offset), false)]);
         }
-        let field = self.prcb.require("DpcData")?;
+        let Some(field) = self.prcb.field("DpcData") else {
+            let link = self.call.offset("DpcListEntry")?;
+            let found = Block::read(self.session, prcb)?.call_queues(link, |call| self.call_at(call).is_ok());
+            let queues =
+                found.ok_or_else(|| Error::NotFound("no queues of calls in its block".to_owned()))?;
+            return Ok(queues.map(|head| (head, true)).to_vec());
+        };
         let queue = self.session.types().find("nt!_KDPC_DATA")?;
         let (offset, single) = match queue.field("DpcList.ListHead") {
             Some(head) => (head.offset, true),
