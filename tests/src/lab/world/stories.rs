@@ -246,7 +246,8 @@ impl World {
     /// A fast resource, where there are such, that its owner acquired twice.
     fn fast_resource(&mut self, owner: Va) {
         let generation = self.options.generation;
-        let Some(size) = generation.find("_FAST_ERESOURCE_INTERNAL") else { return };
+        let size = generation.find("_FAST_ERESOURCE_INTERNAL").filter(|_| self.options.unusual);
+        let Some(size) = size else { return };
         let resource = self.pool_block(b"Fast", size);
         self.resource(resource, &[owner], true, (0, 0), 2);
         self.set(resource, "_ERESOURCE.Flag", 0x81);
