@@ -2,7 +2,8 @@
 
 A structure that differs is given as {"size", "shift": [(from, to, distance)], "put": {field: offset or (offset, type)}}: fields
 of the neighbour in a shifted range move, those told by "put" are placed (None takes one away), all others are left out: better
-absent than wrong. `None` leaves out the whole structure.
+absent than wrong. `None` leaves out the whole structure; "told" is how far the public symbols
+tell a structure that the system has whole.
 
 Facts: public listings of the symbols of arm64 kernels of the builds before and after 22000, held against processor, process
 and thread in a real arm64 dump of 22000 and its debugger data block, which tell all sizes and decide where the listings differ;
@@ -148,6 +149,7 @@ X64_26100 = {
     "_EPROCESS": {
         "size": 0x840,
         "shift": [(0, 8, 0), (0x438, 0x658, -0x270), (0x680, 0xA00, -0x280), (0xB18, 0xB48, -0x398)],
+        "put": {"Session": (0x2E8, "*_PSP_SESSION_SPACE"), "DeviceMap": (0x318, "_EX_FAST_REF")},
     },
     "_KTHREAD": {
         "size": 0x4C0,
@@ -161,9 +163,15 @@ X64_26100 = {
             "PpmPolicy": (0x3BE, "u8"),
         },
     },
-    "_ETHREAD": {"size": 0x788, "shift": [(0, 8, 0), (0x480, 0x668, 0x40)]},
+    "_ETHREAD": {"size": 0x788, "shift": [(0, 8, 0), (0x480, 0x668, 0x40)], "put": {"OwnerEntryListHead": 0x6B8}},
+    "_EWOW64PROCESS": {"size": 0x10, "put": {"Peb": 0, "NtdllType": 8}},
+    "_KWAIT_CHAIN_ENTRY": {"size": 0x38, "shift": [(0, 0x30, 0)], "put": {"AbLockHandle": (0x30, "*void")}},
+    "_FAST_ERESOURCE_INTERNAL": None,
+    "_FAST_OWNER_ENTRY_INTERNAL": None,
+    "_MM_SESSION_SPACE": {"told": 0},
     "_KPRCB": {
         "size": 0xCF00,
+        "told": 0x700,
         "shift": [
             (0, 0x8E, 0), (0x90, 0x98, 0), (0xC0, 0xF0, 0), (0x100, 0x6D0, 0), (0x6F0, 0x2D00, 0), (0x2D08, 0x2DB8, 0),
             (0x3300, 0x33DC, 0x500), (0x3400, 0x7E18, 0x500), (0x7E40, 0x81DC, 0x500), (0x8240, 0x8244, 0x500),
@@ -179,7 +187,7 @@ X64_26100 = {
             "PrcbPad31": None, "PrcbPad40": None, "PrcbPad30": None, "PrcbPad92": None, "PrcbPad82": None,
         },
     },
-    "_KPCR": {"size": 0xD080, "shift": [(0, 0x181, 0)]},
+    "_KPCR": {"size": 0xD080, "told": 0x880, "shift": [(0, 0x181, 0)]},
     "_MMVAD": {"size": 0x88, "shift": [(0, 0x88, 0)], "put": {"u2": None, "VadFlags2": (0x40, "_MMVAD_FLAGS2")}},
     "_MMVAD_SHORT": {"size": 0x40, "shift": [(0, 0x40, 0)], "put": {"u1": None, "CommitCharge": (0x34, "u32")}},
     "_MMVAD_FLAGS1": None,

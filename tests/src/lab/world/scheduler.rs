@@ -187,12 +187,34 @@ impl World {
             dpc
         });
         if self.queue_calls(second, &calls) {
-            for (importance, dpc) in calls.iter().enumerate() {
+            let threaded = self.threaded_call(second, routine, context);
+            let all = calls.into_iter().enumerate().map(|(importance, dpc)| (importance, dpc, false));
+            for (importance, dpc, threaded) in all.chain(threaded.map(|dpc| (1, dpc, true))) {
                 self.fact("dpcs", json!({
                     "dpc": dpc.0, "processor": 1, "routine": routine, "context": context, "importance": importance,
+                    "threaded": threaded,
                 }));
             }
         }
+    }
+
+    /// A call that runs in a thread, in the second queue of a processor, where it has two.
+    fn threaded_call(&mut self, prcb: Va, routine: u64, context: u64) -> Option<Va> {
+        let generation = self.options.generation;
+        let queue = self.call_queues(prcb).get(1).copied()?;
+        let dpc = self.deferred_call(routine, context, 1);
+        self.set(dpc, "_KDPC.Type", if generation.build < 9200 { 0x18 } else { 0x1a });
+        self.set(dpc, "_KDPC.DpcData", queue.0);
+        let link = dpc.add(generation.at("_KDPC.DpcListEntry"));
+        match self.field(queue, "_KDPC_DATA.DpcList") {
+            Some(chain) => {
+                self.write_pointer(chain, link.0);
+                self.write_pointer(chain.add(generation.machine.pointer_size() as u64), link.0);
+            }
+            None => self.append(queue.add(generation.at("_KDPC_DATA.DpcListHead")), link),
+        }
+        self.set(queue, "_KDPC_DATA.DpcQueueDepth", 1);
+        Some(dpc)
     }
 
     /// Puts calls into a processor's queue; `false` where its place is not known.
@@ -248,7 +270,8 @@ impl World {
             own.or_else(|| self.variable("KiDispatcherReadyListHead").filter(|_| generation.build < 6000))
         else {
             self.start_list(entry);
-            return;
+            self.fact("ready", json!({ "thread": thread.0, "priority": priority, "processor": processor }));
+            return; // the queues of this generation are not known
         };
         self.append(heads.add(priority * generation.at("_LIST_ENTRY")), entry);
         let bits = self.get(prcb, "_KPRCB.ReadySummary").unwrap_or(0) | 1 << priority;
