@@ -1,10 +1,11 @@
 //! What is known of each driver, and what is odd about the list.
 
 use crate::date::{self, Stamp};
-use crate::pages::{self, Pages, PfnDatabase};
+use crate::pages::{self, Pages};
 use crate::pe::{self, Headers, Image};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Absent, Error, Result};
+use kd_sdk::nt::pfn::Database;
 use kd_sdk::session::Session;
 use kd_sdk::target::{BugCheck, Module, UnloadedModule};
 
@@ -63,7 +64,7 @@ pub fn read(session: &Session<'_>, pages: bool) -> Result<Vec<Driver>> {
     let target = session.target();
     let physical = target.info().present & 0x10 != 0;
     let count = pages && physical;
-    let database = if count { PfnDatabase::new(session).ok() } else { None };
+    let database = if count { Database::open(session).ok() } else { None };
     let mut drivers = Vec::new();
     // Programs and their libraries are modules too.
     for module in target.modules().filter(|module| target.is_kernel(module.base)) {

@@ -34,9 +34,10 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
     let view = View { session, locks, out: session.out(), edges };
     let out = view.out;
     if found.circles.is_empty() {
-        out.line(match wrong.is_empty() {
-            true => "No threads wait in a circle.",
-            false => "No threads wait in a circle, among those that could be read.",
+        out.line(match (wrong.is_empty(), threads) {
+            (true, _) => "No threads wait in a circle.",
+            (false, 0) => "No thread could be read.",
+            (false, _) => "No threads wait in a circle, among those that could be read.",
         });
         out.end_line();
     }

@@ -13,8 +13,8 @@ use super::kernel::Kernel;
 use super::process::{self, Process};
 use super::salvage::{self, Salvaged};
 use super::thread::{self, Thread};
+use super::variable;
 use super::wait::{self, Kind};
-use super::{list, variable};
 use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -38,9 +38,6 @@ pub struct Locks<'a> {
     kernel: Kernel<'a>,
     resource: Type<'a>,
     owner: Type<'a>,
-    header: Type<'a>,
-    block: Type<'a>,
-    thread: Type<'a>,
     threads: OnceCell<Threads>,
 }
 
@@ -152,9 +149,6 @@ impl<'a> Locks<'a> {
             kernel: Kernel::new(session),
             resource: find("nt!_ERESOURCE")?,
             owner: find("nt!_OWNER_ENTRY")?,
-            header: find("nt!_DISPATCHER_HEADER")?,
-            block: find("nt!_KWAIT_BLOCK")?,
-            thread: find("nt!_KTHREAD")?,
             threads: OnceCell::new(),
         })
     }
@@ -248,13 +242,13 @@ impl<'a> Locks<'a> {
         if at.is_null() {
             return Ok(Vec::new());
         }
-        if self.is_waitable(at) { self.waiters_of(at) } else { self.chained(at) }
+        if self.is_waitable(at) { wait::waiters(&self.kernel, at) } else { self.chained(at) }
     }
 
     /// True where a dispatcher object with a sound wait list stands.
     fn is_waitable(&self, at: Va) -> bool {
         let check = || {
-            let head = self.header.at(at).address("WaitListHead")?;
+            let head = wait::wait_list(&self.kernel, at)?;
             let memory = self.session.memory();
             let pointer = u64::from(self.session.target().pointer_size());
             let next = memory.pointer(head)?;
@@ -273,25 +267,7 @@ impl<'a> Locks<'a> {
 
     /// True where a thread object stands.
     pub fn is_thread(&self, at: Va) -> bool {
-        self.kind(at) == Some(Kind::Thread)
-    }
-
-    /// The threads in the wait list of a dispatcher object.
-    ///
-    /// # Errors
-    /// Where the list is broken.
-    pub fn waiters_of(&self, object: Va) -> Result<Vec<Va>> {
-        let head = self.header.at(object).address("WaitListHead")?;
-        let link = self.block.offset("WaitListEntry")?;
-        let mut threads = Vec::new();
-        for block in list::ring(self.session.memory(), head).of(link).at_most(MOST_WAITERS) {
-            let thread = self.block.at(block?).pointer("Thread")?;
-            // Queues and deferred calls can stand in a wait list too.
-            if self.is_thread(thread) {
-                threads.push(thread);
-            }
-        }
-        Ok(threads)
+        wait::is_thread(&self.kernel, at)
     }
 
     /// The threads on whose stacks the blocks of a chain live.
@@ -332,13 +308,12 @@ impl<'a> Locks<'a> {
             if let Err(error) = self.read_threads(&mut all) {
                 all.problems.push(error.to_string());
             }
-            for &thread in &all.list {
-                let thread_at = self.thread.at(thread);
-                let bounds = (thread_at.pointer("StackLimit"), thread_at.pointer("StackBase"));
-                if let (Ok(limit), Ok(base)) = bounds {
-                    all.stacks.push((limit, base, thread));
-                }
-            }
+            let bounds = |thread: Va| {
+                let of = self.kernel.structure("_KTHREAD")?;
+                let read = of.at(thread);
+                Ok::<_, Error>((read.pointer("StackLimit")?, read.pointer("StackBase")?, thread))
+            };
+            all.stacks = all.list.iter().filter_map(|&thread| bounds(thread).ok()).collect();
             all.stacks.sort_unstable();
             all
         })
@@ -374,7 +349,7 @@ impl<'a> Locks<'a> {
             return Err(error);
         }
         let any = match objects.first() {
-            Some(first) => self.block.at(first.block).u64("WaitType")? != 0,
+            Some(first) => self.kernel.structure("_KWAIT_BLOCK")?.at(first.block).u64("WaitType")? != 0,
             None => false,
         };
         Ok(Wait { objects: objects.into_iter().map(|object| object.object).collect(), any })

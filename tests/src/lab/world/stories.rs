@@ -43,6 +43,7 @@ impl World {
         self.waiting_threads();
         self.requests(devices);
         self.open_handles();
+        self.lock_driver_page();
         self.finish_threads();
         if story == Story::Hostile {
             self.vandalise();
@@ -308,6 +309,7 @@ impl World {
         self.write_pointer(self.nt("IopErrorLogListHead"), modules.0);
         // Unloaded drivers: a count that cannot be.
         self.write(self.nt("MmLastUnloadedDriver"), &u32::MAX.to_le_bytes());
+        self.odd_drivers();
         // Handles: a table of a level that does not exist.
         let table = self.read_pointer(self.processes[0].eprocess.add(generation.at("_EPROCESS.ObjectTable")));
         self.set(table, "_HANDLE_TABLE.TableCode", 3);
