@@ -1,7 +1,7 @@
 //! `!errlog` on every generation: what was logged and not yet written. Broken lists are tried with those of `!locks`.
 
-use super::every_kind::{Case, every_kind, list, number};
-use super::locks::{Lab, numbers, shown};
+use super::every_kind::{Case, every_kind, list, number, numbers};
+use super::one_dump::{Lab, shown};
 use kd_tests::lab::world::Story;
 use kd_tests::lab::writer::Kind;
 use serde_json::Value;

@@ -141,6 +141,7 @@ impl World {
         let generation = self.options.generation;
         let routine = self.image("faultdrv.sys").address_of("TimerDpc");
         let context = self.get(device, "_DEVICE_OBJECT.DeviceExtension").unwrap_or(0);
+        self.facts.insert("timer_routine".into(), routine.into());
         for number in 0..6u64 {
             let timer = self.pool_block(b"Ktim", generation.at("_KTIMER"));
             self.start_object(timer, 8 + number % 2, 0);

@@ -149,7 +149,7 @@ impl World {
         }
         let text = json!({
             "resource": at.0, "owners": owners.iter().map(|o| o.0).collect::<Vec<_>>(), "exclusive": exclusive,
-            "shared_waiters": waiters.0, "exclusive_waiters": waiters.1, "contention": contention,
+            "counts": (1..=owners.len()).collect::<Vec<_>>(), "shared_waiters": waiters.0, "exclusive_waiters": waiters.1, "contention": contention,
         });
         let list = self.facts.entry("resources").or_insert_with(|| json!([]));
         list.as_array_mut().expect("a list").push(text);
