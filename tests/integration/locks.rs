@@ -2,7 +2,7 @@
 //! every kind of dump.
 
 use super::every_kind::{Case, list, number, numbers};
-use super::one_dump::{Lab, shown};
+use super::one_dump::Lab;
 use kd_tests::lab::layout::{GENERATIONS, Machine};
 use kd_tests::lab::world::Story;
 use kd_tests::lab::writer::Kind;
@@ -195,58 +195,6 @@ fn one_resource_by_its_address_and_by_both_names() {
     assert_eq!(text.matches(&format!("Resource @ {file:#x}    Exclusively owned")).count(), 2, "{text}");
     assert_eq!(text.matches("1 total locks, 1 locks currently held").count(), 2, "{text}");
     assert!(text.contains("Waiting: (WrResource)"), "{text}");
-}
-
-#[test]
-fn what_people_see() {
-    let lab = Lab::new("x64-19041", Story::Deadlock);
-    let text = lab.run(Kind::BitmapKernel, "!locks; !locks -deadlock", false).stdout;
-    let wanted = "\
-**** DUMP OF ALL RESOURCE OBJECTS ****
-KD: Scanning for held locks...
-
-Resource @ nt!IopDatabaseResource (0xA)    Exclusively owned
-    Contention Count = 2
-     Threads: B-01<*>
-Resource @ nt!CmpRegistryLock (0xC)    Shared 2 owning threads
-    Contention Count = 4
-     Threads: B-01<*>    D-02<*>
-Resource @ 0xE    Exclusively owned
-    Contention Count = 3
-    NumberOfExclusiveWaiters = 2
-     Threads: F-01<*>
-     Threads Waiting On Exclusive Access:
-              G    H
-Resource @ 0xI    Exclusively owned
-    Contention Count = 1
-    NumberOfExclusiveWaiters = 1
-     Threads: G-01<*>
-     Threads Waiting On Exclusive Access:
-              F
-Resource @ 0xJ    Shared 2 owning threads
-    Contention Count = 7
-    NumberOfSharedWaiters = 2
-    NumberOfExclusiveWaiters = 1
-     Threads: F-01<*>    H-02<*>
-     Threads Waiting On Shared Access:
-              K    L
-     Threads Waiting On Exclusive Access:
-              M
-6 total locks, 5 locks currently held
-DEADLOCK 1: 2 threads wait for each other
-  THREAD F  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveVcb+0xc
-    waits for exclusive access to resource 0xI, owned by thread G
-  THREAD G  Cid 0004.N System  in Ntfs!NtfsAcquireExclusiveFcb+0xc
-    waits for exclusive access to resource 0xE, owned by thread F
-  and so back to thread F
-  4 more wait behind them:
-    THREAD H  Cid 0004.N System
-    THREAD M  Cid 0004.N System
-    THREAD K  Cid 0004.N System
-    THREAD L  Cid 0004.N System
-";
-    let found = shown(&text, "**** DUMP");
-    assert!(found.starts_with(wanted), "{found}");
 }
 
 #[test]

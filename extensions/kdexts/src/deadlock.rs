@@ -50,6 +50,7 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
     out.field("threads", Value::UInt(threads), &format!("{threads} threads were looked at"));
     let counted = view.edges.len();
     out.field("waits", Value::UInt(counted as u64), &format!(", {counted} waits of one for another found"));
+    out.data("complete", Value::Bool(wrong.is_empty()));
     out.end_line();
     problems(&out, "", &wrong);
     Ok(())
