@@ -58,7 +58,7 @@ pub fn drivers(session: &Session<'_>, args: &str) -> Result<()> {
         found.extend(model::calls_to_the_gone(&bug_check, &unloaded, &list, pointer_size));
     }
     page.suspicious(&found);
-    page.unloaded(&unloaded);
+    page.unloaded(&unloaded, model::unloaded_absent(session).filter(|_| unloaded.is_empty()));
     Ok(())
 }
 
@@ -244,13 +244,13 @@ impl Page<'_> {
         });
     }
 
-    fn unloaded(&self, list: &[UnloadedModule]) {
+    fn unloaded(&self, list: &[UnloadedModule], absent: Option<String>) {
         let out = self.out;
         out.end_line();
         out.styled(Style::Heading, "Unloaded modules:");
         out.end_line();
         if list.is_empty() {
-            out.line("    none recorded");
+            out.line(&format!("    {}", absent.as_deref().unwrap_or("none recorded")));
         }
         out.list("unloaded", |out| {
             for module in list {

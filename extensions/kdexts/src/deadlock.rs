@@ -59,7 +59,7 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
 /// Waits for resources.
 fn resources(session: &Session<'_>, locks: &Locks<'_>, wrong: &mut Vec<String>) -> Result<Vec<Edge>> {
     let mut edges = Vec::new();
-    let found = crate::locks::resources(locks)?;
+    let found = crate::locks::resources(session, locks)?;
     wrong.extend(found.problems);
     for at in found.entries {
         session.check_interrupt()?;
@@ -67,7 +67,7 @@ fn resources(session: &Session<'_>, locks: &Locks<'_>, wrong: &mut Vec<String>) 
             Ok(resource) => resource,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => {
-                wrong.push(format!("resource {}: {error}", plain(session, at)));
+                wrong.push(format!("resource {}: {}", plain(session, at), session.explain(&error)));
                 continue;
             }
         };

@@ -123,7 +123,9 @@ impl View<'_> {
                     out.end_line();
                 }
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                Err(error) => wrong.push(format!("device object extension: {error}")),
+                Err(error) => {
+                    wrong.push(format!("device object extension: {}", self.session.explain(&error)))
+                }
             }
         }
         let characteristics = read.u64("Characteristics")?;
@@ -144,7 +146,7 @@ impl View<'_> {
             self.link(key, other, "!devobj");
             let driver = io::driver_of(self.session, other);
             out.line(&driver.map_or_else(
-                |error| format!(" ({error})"),
+                |error| format!(" ({})", self.session.explain(&error)),
                 |driver| format!(" {}", self.driver_name(driver)),
             ));
         }

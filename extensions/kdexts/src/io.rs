@@ -70,7 +70,7 @@ impl<'a> View<'a> {
         }
         let unnamed = match &absent {
             None => format!("no {what} is called {word}"),
-            Some(error) => format!("names of {what}s cannot be looked up: {error}"),
+            Some(error) => format!("names of {what}s cannot be looked up: {}", self.session.explain(error)),
         };
         if whole {
             return Err(Error::NotFound(unnamed));
@@ -103,7 +103,11 @@ impl<'a> View<'a> {
                 self.out.field("name", Value::Text(&name), &format!("{before}{name}"));
             }
             Ok(None) => self.out.data("name", Value::Null),
-            Err(error) => self.out.field("name", Value::Null, &format!("{before}(name: {error})")),
+            Err(error) => self.out.field(
+                "name",
+                Value::Null,
+                &format!("{before}(name: {})", self.session.explain(&error)),
+            ),
         }
     }
 
@@ -111,7 +115,8 @@ impl<'a> View<'a> {
         if at.is_null() {
             return String::new();
         }
-        io::driver(self.session, at).map_or_else(|error| format!("({error})"), |driver| driver.name)
+        io::driver(self.session, at)
+            .map_or_else(|error| format!("({})", self.session.explain(&error)), |driver| driver.name)
     }
 
     pub fn link(&self, key: &str, at: Va, command: &str) {

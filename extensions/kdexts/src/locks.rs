@@ -58,10 +58,10 @@ pub fn locks(session: &Session<'_>, args: &str) -> Result<()> {
 }
 
 /// The system's resources; where its list cannot be read that is said of the list.
-pub fn resources(locks: &Locks<'_>) -> Result<Salvaged> {
+pub fn resources(session: &Session<'_>, locks: &Locks<'_>) -> Result<Salvaged> {
     locks.resources().map_err(|error| match error {
         Error::Unreadable { .. } => {
-            Error::Other(format!("the list of resources, nt!ExpSystemResourcesList: {error}"))
+            Error::Other(format!("the list of resources: {}", session.explain(&error)))
         }
         other => other,
     })
@@ -129,7 +129,7 @@ impl View<'_> {
 
     fn list(&self) -> Result<()> {
         let out = self.out;
-        let found = resources(&self.locks)?;
+        let found = resources(self.session, &self.locks)?;
         let mut wrong = found.problems.clone();
         out.styled(Style::Heading, "**** DUMP OF ALL RESOURCE OBJECTS ****");
         out.end_line();
@@ -155,7 +155,7 @@ impl View<'_> {
                     Ok(resource) => resource,
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(error) => {
-                        wrong.push(format!("resource {}: {error}", self.show(at)));
+                        wrong.push(format!("resource {}: {}", self.show(at), self.session.explain(&error)));
                         continue;
                     }
                 };

@@ -111,7 +111,8 @@ fn show_timer(session: &Session<'_>, times: Option<Times>, timer: &Timer, wrong:
             }
         }
         let threads = wait::waiters(&Kernel::new(session), timer.at).unwrap_or_else(|error| {
-            wrong.push(format!("threads that wait for {}: {error}", plain(session, timer.at)));
+            let what = format!("threads that wait for {}", plain(session, timer.at));
+            wrong.push(format!("{what}: {}", session.explain(&error)));
             Vec::new()
         });
         out.list("threads", |out| {
@@ -171,8 +172,8 @@ pub fn dpcs(session: &Session<'_>, args: &str) -> Result<()> {
                 out.data("active", active.map_or(Value::Null, Value::Bool));
                 let (calls, wrong) = match timers.queued(prcb) {
                     Ok(found) => found,
-                    Err(Error::Interrupted) => return Err(Error::Interrupted),
-                    Err(error) => (Vec::new(), vec![error.to_string()]),
+                    Err(error @ (Error::Interrupted | Error::NoSymbols(_))) => return Err(error),
+                    Err(error) => (Vec::new(), vec![session.explain(&error)]),
                 };
                 count += calls.len() as u64;
                 complete &= wrong.is_empty();

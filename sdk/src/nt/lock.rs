@@ -194,13 +194,13 @@ impl<'a> Locks<'a> {
         let table = read.pointer("OwnerTable")?;
         if !table.is_null() {
             let owners = self.table(table);
-            found.owners.extend(told("owner table", owners, &mut found.problems)?.unwrap_or_default());
+            found.owners.extend(self.told("owner table", owners, &mut found.problems)?.unwrap_or_default());
         }
         let shared = self.waiters(read.pointer("SharedWaiters")?);
         let exclusive = self.waiters(read.pointer("ExclusiveWaiters")?);
         let problems = &mut found.problems;
-        found.waiting_shared = told("shared waiters", shared, problems)?.unwrap_or_default();
-        found.waiting_exclusive = told("exclusive waiters", exclusive, problems)?.unwrap_or_default();
+        found.waiting_shared = self.told("shared waiters", shared, problems)?.unwrap_or_default();
+        found.waiting_exclusive = self.told("exclusive waiters", exclusive, problems)?.unwrap_or_default();
         for (what, counted, threads) in [
             ("shared", found.shared_waiters, &found.waiting_shared),
             ("exclusive", found.exclusive_waiters, &found.waiting_exclusive),
@@ -326,8 +326,8 @@ impl<'a> Locks<'a> {
         for process in processes.entries {
             let threads =
                 Process::read(&self.kernel, process).and_then(|p| thread::threads(&self.kernel, &p));
-            let what = format!("threads of process {process}");
-            if let Some(threads) = told(&what, threads, &mut all.problems)? {
+            let what = format!("threads of process {}", self.session.target().show(process));
+            if let Some(threads) = self.told(&what, threads, &mut all.problems)? {
                 all.list.extend(threads.entries.into_iter().filter(|thread| seen.insert(*thread)));
                 all.problems.extend(threads.problems);
             }
@@ -375,16 +375,16 @@ impl<'a> Locks<'a> {
             reason: if state == thread::WAITING { thread.wait_reason(&self.kernel)? } else { String::new() },
         })
     }
-}
 
-/// The value, or its error among the problems; only an interrupt goes on.
-fn told<T>(what: &str, result: Result<T>, problems: &mut Vec<String>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(Error::Interrupted) => Err(Error::Interrupted),
-        Err(error) => {
-            problems.push(format!("{what}: {error}"));
-            Ok(None)
+    /// The value, or its error among the problems; only an interrupt goes on.
+    fn told<T>(&self, what: &str, result: Result<T>, problems: &mut Vec<String>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) => {
+                problems.push(format!("{what}: {}", self.session.explain(&error)));
+                Ok(None)
+            }
         }
     }
 }

@@ -189,7 +189,7 @@ impl<'a> Timers<'a> {
                 Ok(timer) => set.timers.push(timer),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
                 Err(error) => {
-                    set.problems.push(format!("{whose}slot {slot}: {error}"));
+                    set.problems.push(format!("{whose}slot {slot}: {}", self.session.explain(&error)));
                     break;
                 }
             }
@@ -249,7 +249,7 @@ impl<'a> Timers<'a> {
                     Ok(_) => {}
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(error) => {
-                        wrong.push(error.to_string());
+                        wrong.push(self.session.explain(&error));
                         break;
                     }
                 }
@@ -263,7 +263,11 @@ impl<'a> Timers<'a> {
         if let Some(field) = self.prcb.field("DpcListHead") {
             return Ok(vec![(prcb.add(field.offset), false)]);
         }
-        let field = self.prcb.require("DpcData")?;
+        let field = self.prcb.field("DpcData").ok_or_else(|| {
+            Error::NoSymbols(
+                "neither _KPRCB.DpcListHead nor _KPRCB.DpcData is in the kernel's symbols".to_owned(),
+            )
+        })?;
         let queue = self.session.types().find("nt!_KDPC_DATA")?;
         let (offset, single) = match queue.field("DpcList.ListHead") {
             Some(head) => (head.offset, true),
