@@ -20,6 +20,7 @@ mod locks;
 mod memory_reports;
 mod memusage;
 mod microsoft;
+mod newer;
 mod objects;
 mod one_dump;
 mod oracles;

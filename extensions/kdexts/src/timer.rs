@@ -110,11 +110,11 @@ fn show_timer(session: &Session<'_>, times: Option<Times>, timer: &Timer, wrong:
                 }
             }
         }
-        let threads = wait::waiters(&Kernel::new(session), timer.at).unwrap_or_else(|error| {
+        let mut threads = Vec::new();
+        if let Err(error) = wait::waiters(&Kernel::new(session), timer.at, &mut threads) {
             let what = format!("threads that wait for {}", plain(session, timer.at));
             wrong.push(format!("{what}: {}", session.explain(&error)));
-            Vec::new()
-        });
+        }
         out.list("threads", |out| {
             for (index, thread) in threads.iter().enumerate() {
                 out.data("", Value::Hex(thread.0));

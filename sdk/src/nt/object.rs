@@ -24,7 +24,8 @@ pub struct Objects<'a> {
     session: &'a Session<'a>,
     header: Type<'a>,
     type_index_table: Option<Va>,
-    cookie: OnceCell<u64>,
+    /// What type indices are XORed with, where the kernel hides them.
+    cookie: OnceCell<Option<u64>>,
     type_names: RefCell<HashMap<Va, Rc<str>>>,
 }
 
@@ -122,15 +123,13 @@ impl<'a> Objects<'a> {
         let cookie = match self.cookie.get() {
             Some(&known) => known,
             None => {
-                let read = match self.session.symbols().find("nt!ObHeaderCookie") {
-                    Ok(va) => self.session.memory().u8(va)?.into(),
-                    Err(_) => 0,
-                };
+                let at = self.session.symbols().find("nt!ObHeaderCookie").ok();
+                let read = at.map(|at| self.session.memory().u8(at)).transpose()?.map(u64::from);
                 *self.cookie.get_or_init(|| read)
             }
         };
-        // Kernels that hide the index have a cookie.
-        Ok(if cookie == 0 { stored } else { stored ^ cookie ^ (header.0 >> 8 & 0xff) })
+        // A cookie may be 0; the address is in it all the same.
+        Ok(cookie.map_or(stored, |cookie| stored ^ cookie ^ (header.0 >> 8 & 0xff)))
     }
 
     /// The `_OBJECT_TYPE` of an index (as [`Object`] headers have it, decoded).

@@ -119,14 +119,13 @@ pub fn wait_list(kernel: &Kernel<'_>, object: Va) -> Result<Va> {
     kernel.structure("_DISPATCHER_HEADER")?.at(object).address("WaitListHead")
 }
 
-/// The threads that wait for a dispatcher object, in the order of its list.
+/// Finds the threads that wait for a dispatcher object, in the order of its list.
 ///
 /// # Errors
-/// Where the list is broken or not readable.
-pub fn waiters(kernel: &Kernel<'_>, object: Va) -> Result<Vec<Va>> {
+/// Where the list is broken or not readable; those before that place were found.
+pub fn waiters(kernel: &Kernel<'_>, object: Va, threads: &mut Vec<Va>) -> Result<()> {
     let block = kernel.structure("_KWAIT_BLOCK")?;
     let link = block.offset("WaitListEntry")?;
-    let mut threads = Vec::new();
     let head = wait_list(kernel, object)?;
     for entry in list::ring(kernel.session().memory(), head).of(link).at_most(MOST_WAITERS) {
         let thread = block.at(entry?).pointer("Thread")?;
@@ -135,7 +134,7 @@ pub fn waiters(kernel: &Kernel<'_>, object: Va) -> Result<Vec<Va>> {
             threads.push(thread);
         }
     }
-    Ok(threads)
+    Ok(())
 }
 
 /// The objects that a thread waits for, in order, and why there are no more of them if the walk was cut short.
