@@ -140,6 +140,7 @@ impl World {
             json!({
                 "timer": timer.0, "processor": processor, "due": due, "due_system_time": at, "period": period,
                 "dpc": dpc.map(|d| d.0), "hidden": self.hides_calls(), "slot": slot,
+                "table_of": self.timer_table(processor).map(|_| processor),
             }),
         );
     }
@@ -164,6 +165,7 @@ impl World {
         let generation = self.options.generation;
         let routine = self.image("faultdrv.sys").address_of("TimerDpc");
         let context = self.get(device, "_DEVICE_OBJECT.DeviceExtension").unwrap_or(0);
+        self.facts.insert("timer_routine".into(), routine.into());
         for number in 0..6u64 {
             let timer = self.pool_block(b"Ktim", generation.at("_KTIMER"));
             self.start_object(timer, 8 + number % 2, 0);
