@@ -12,6 +12,9 @@ use crate::session::Session;
 /// Where KDDEBUGGER_DATA64 holds the size of the block, and the place in it of the pointer to the stack of calls.
 const KD_SIZE: u32 = 0x2b0;
 const KD_CALL_STACK: u32 = 0x354;
+/// From the pointer to the stack of calls to the byte that is set while calls run: in all 64-bit Intel kernels whose
+/// symbols tell both, 7 to 11.
+const CALLS_RUN: usize = 0x1a;
 /// Slots of the table, and how many in a row make it one.
 const SLOTS: usize = 512;
 const ENOUGH: usize = 64;
@@ -92,6 +95,12 @@ impl<'a> Block<'a> {
             (sound(first) && sound(first + size)).then_some([first, first + size])
         })?;
         Some(first.map(|at| self.at.add(at as u64)))
+    }
+
+    /// Whether the processor was running deferred calls.
+    pub fn runs_calls(&self) -> Option<bool> {
+        let at = self.call_stack?.checked_add(CALLS_RUN)?;
+        self.bytes.get(at).map(|&byte| byte != 0)
     }
 
     /// True where a chain of calls stands: its first link, then its last one; of an empty chain that is its head.
