@@ -118,6 +118,9 @@ impl World {
     /// As [`Self::pool_block`], from pool of a kind.
     pub(super) fn pool_of(&mut self, kind: PoolKind, tag: &[u8; 4], size: u64) -> Va {
         let generation = self.options.generation;
+        // Since 11 24H2 nothing tells of pools of sessions.
+        let untold = generation.table().told("_MM_SESSION_SPACE") == Some(0);
+        let kind = if kind == PoolKind::Session && untold { PoolKind::Paged } else { kind };
         let header = generation.at("_POOL_HEADER");
         let total = (size.max(1) + header).next_multiple_of(header);
         let heap = generation.build >= 19041;
