@@ -12,6 +12,11 @@ use serde_json::json;
 const CONSOLE: u64 = 1;
 
 impl World {
+    /// Whether the symbols tell what a session has: since 11 24H2 no more than its number is known, and no pool.
+    pub(super) fn sessions_told(&self) -> bool {
+        self.options.generation.table().told("_MM_SESSION_SPACE") != Some(0)
+    }
+
     /// Makes a session with its processes. What its pool amounts to is told by [`Self::close_sessions`].
     pub(super) fn session(&mut self, id: u64, members: &[Va]) {
         let generation = self.options.generation;
@@ -77,7 +82,7 @@ impl World {
 
     /// Tells each session space what its pool amounts to.
     pub(super) fn close_sessions(&mut self) {
-        if self.options.generation.table().told("_MM_SESSION_SPACE") == Some(0) {
+        if !self.sessions_told() {
             return;
         }
         let spaces = self.facts.get("sessions").and_then(|s| s.as_array()).cloned().unwrap_or_default();
