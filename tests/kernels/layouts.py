@@ -264,16 +264,17 @@ def overlay(lines, changes):
             continue
         known = [(int(at, 16), field, text) for at, field, text in (line.split(None, 2) for line in block[1:])]
         types = {field: text for _, field, text in known}
-        placed = [
-            (at + distance, field, text)
+        placed = {
+            field: (at + distance, text)
             for start, end, distance in change.get("shift", [])
             for at, field, text in known
             if start <= at < end
-        ]
+        }
         for field, value in change.get("put", {}).items():
-            at, text = (value, types[field]) if isinstance(value, int) else value
-            placed.append((at, field, text))
-        result.append(f"{kind} {name} {change['size']:#x}")
+            placed[field] = (value, types[field]) if isinstance(value, int) else value
+        placed = [(at, field, text) for field, (at, text) in ((f, p) for f, p in placed.items() if p)]
+        told = f" {change['told']:#x}" if "told" in change else ""
+        result.append(f"{kind} {name} {change['size']:#x}{told}")
         result += [f"  {at:#x} {field} {text}" for at, field, text in sorted(placed, key=lambda p: p[0])]
     return result
 

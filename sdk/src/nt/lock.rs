@@ -44,9 +44,6 @@ pub struct Locks<'a> {
     kernel: Kernel<'a>,
     resource: Type<'a>,
     owner: Type<'a>,
-    header: Type<'a>,
-    block: Type<'a>,
-    thread: Type<'a>,
     /// Offset of the thread in an entry of a chain of waiters, where entries tell it.
     chain_thread: Option<u64>,
     fast: Option<Fast>,
@@ -181,9 +178,6 @@ impl<'a> Locks<'a> {
             kernel: Kernel::new(session),
             resource: find("nt!_ERESOURCE")?,
             owner: find("nt!_OWNER_ENTRY")?,
-            header: find("nt!_DISPATCHER_HEADER")?,
-            block: find("nt!_KWAIT_BLOCK")?,
-            thread: find("nt!_KTHREAD")?,
             chain_thread: place("nt!_KWAIT_CHAIN_ENTRY", "Thread"),
             fast: fast(),
             threads: OnceCell::new(),
@@ -223,7 +217,7 @@ impl<'a> Locks<'a> {
         match self.fast.as_ref().filter(|_| flag & FAST != 0) {
             Some(fast) => {
                 let owners = self.fast_owners(fast, at, &mut found.owners);
-                told("owners", owners, &mut found.problems)?;
+                self.told("owners", owners, &mut found.problems)?;
             }
             None => self.plain_owners(at, &mut found)?,
         }
@@ -232,7 +226,7 @@ impl<'a> Locks<'a> {
             ("ExclusiveWaiters", "exclusive waiters", &mut found.waiting_exclusive),
         ] {
             let waiters = read.pointer(field).and_then(|at| self.waiters(at, threads));
-            told(what, waiters, &mut found.problems)?;
+            self.told(what, waiters, &mut found.problems)?;
         }
         let problems = &mut found.problems;
         for (what, counted, threads) in [
@@ -259,7 +253,7 @@ impl<'a> Locks<'a> {
         let table = self.resource.at(at).pointer("OwnerTable")?;
         if !table.is_null() {
             let owners = self.table(table, &mut found.owners);
-            told("owner table", owners, &mut found.problems)?;
+            self.told("owner table", owners, &mut found.problems)?;
         }
         Ok(())
     }
@@ -309,7 +303,7 @@ impl<'a> Locks<'a> {
     fn waiters(&self, at: Va, threads: &mut Vec<Va>) -> Result<()> {
         match at {
             Va::NULL => Ok(()),
-            at if self.is_waitable(at) => self.listed(at, threads),
+            at if self.is_waitable(at) => wait::waiters(&self.kernel, at, threads),
             at => self.chained(at, threads),
         }
     }
@@ -317,7 +311,7 @@ impl<'a> Locks<'a> {
     /// True where a dispatcher object with a sound wait list stands.
     fn is_waitable(&self, at: Va) -> bool {
         let check = || {
-            let head = self.header.at(at).address("WaitListHead")?;
+            let head = wait::wait_list(&self.kernel, at)?;
             let memory = self.session.memory();
             let pointer = u64::from(self.session.target().pointer_size());
             let next = memory.pointer(head)?;
@@ -336,30 +330,7 @@ impl<'a> Locks<'a> {
 
     /// True where a thread object stands.
     pub fn is_thread(&self, at: Va) -> bool {
-        self.kind(at) == Some(Kind::Thread)
-    }
-
-    /// The threads in the wait list of a dispatcher object.
-    ///
-    /// # Errors
-    /// Where the list is broken.
-    pub fn waiters_of(&self, object: Va) -> Result<Vec<Va>> {
-        let mut threads = Vec::new();
-        self.listed(object, &mut threads)?;
-        Ok(threads)
-    }
-
-    fn listed(&self, object: Va, threads: &mut Vec<Va>) -> Result<()> {
-        let head = self.header.at(object).address("WaitListHead")?;
-        let link = self.block.offset("WaitListEntry")?;
-        for block in list::ring(self.session.memory(), head).of(link).at_most(MOST_WAITERS) {
-            let thread = self.block.at(block?).pointer("Thread")?;
-            // Queues and deferred calls can stand in a wait list too.
-            if self.is_thread(thread) {
-                threads.push(thread);
-            }
-        }
-        Ok(())
+        wait::is_thread(&self.kernel, at)
     }
 
     /// The threads of the entries of a chain.
@@ -404,13 +375,12 @@ impl<'a> Locks<'a> {
             if let Err(error) = self.read_threads(&mut all) {
                 all.problems.push(error.to_string());
             }
-            for &thread in &all.list {
-                let thread_at = self.thread.at(thread);
-                let bounds = (thread_at.pointer("StackLimit"), thread_at.pointer("StackBase"));
-                if let (Ok(limit), Ok(base)) = bounds {
-                    all.stacks.push((limit, base, thread));
-                }
-            }
+            let bounds = |thread: Va| {
+                let of = self.kernel.structure("_KTHREAD")?;
+                let read = of.at(thread);
+                Ok::<_, Error>((read.pointer("StackLimit")?, read.pointer("StackBase")?, thread))
+            };
+            all.stacks = all.list.iter().filter_map(|&thread| bounds(thread).ok()).collect();
             all.stacks.sort_unstable();
             all
         })
@@ -423,8 +393,8 @@ impl<'a> Locks<'a> {
         for process in processes.entries {
             let threads =
                 Process::read(&self.kernel, process).and_then(|p| thread::threads(&self.kernel, &p));
-            let what = format!("threads of process {process}");
-            if let Some(threads) = told(&what, threads, &mut all.problems)? {
+            let what = format!("threads of process {}", self.session.target().show(process));
+            if let Some(threads) = self.told(&what, threads, &mut all.problems)? {
                 all.list.extend(threads.entries.into_iter().filter(|thread| seen.insert(*thread)));
                 all.problems.extend(threads.problems);
             }
@@ -446,7 +416,7 @@ impl<'a> Locks<'a> {
             return Err(error);
         }
         let any = match objects.first() {
-            Some(first) => self.block.at(first.block).u64("WaitType")? != 0,
+            Some(first) => self.kernel.structure("_KWAIT_BLOCK")?.at(first.block).u64("WaitType")? != 0,
             None => false,
         };
         Ok(Wait { objects: objects.into_iter().map(|object| object.object).collect(), any })
@@ -472,16 +442,16 @@ impl<'a> Locks<'a> {
             reason: if state == thread::WAITING { thread.wait_reason(&self.kernel)? } else { String::new() },
         })
     }
-}
 
-/// The value, or its error among the problems; only an interrupt goes on.
-fn told<T>(what: &str, result: Result<T>, problems: &mut Vec<String>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(Error::Interrupted) => Err(Error::Interrupted),
-        Err(error) => {
-            problems.push(format!("{what}: {error}"));
-            Ok(None)
+    /// The value, or its error among the problems; only an interrupt goes on.
+    fn told<T>(&self, what: &str, result: Result<T>, problems: &mut Vec<String>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) => {
+                problems.push(format!("{what}: {}", self.session.explain(&error)));
+                Ok(None)
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::types::Type;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Timers in one slot, and calls in one queue, that are believed.
 const MOST_TIMERS: usize = 0x1_0000;
@@ -55,6 +55,15 @@ pub struct Timer {
     pub period: u64,
     /// Its deferred call.
     pub call: Option<Call>,
+}
+
+/// Timers, and what was not followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    /// In the order of their tables.
+    pub timers: Vec<Timer>,
+    /// What could not be read, and why.
+    pub problems: Vec<String>,
 }
 
 /// A deferred procedure call.
@@ -139,71 +148,80 @@ impl<'a> Timers<'a> {
     ///
     /// # Errors
     /// Where no table is known, and when the user interrupts.
-    pub fn timers(&self) -> Result<(Vec<Timer>, Vec<String>)> {
-        let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    pub fn timers(&self) -> Result<Set> {
+        let mut set = Set::default();
         let types = self.session.types();
         if let Some(field) = self.prcb.field("TimerTable.TimerEntries") {
             let entry = types.find("nt!_KTIMER_TABLE_ENTRY")?;
-            let head = entry.offset("Entry")?;
+            let (size, head) = (entry.size().max(1), entry.offset("Entry")?);
             for (number, prcb) in self.processors() {
-                let table = prcb.add(field.offset);
-                for slot in 0..field.size / entry.size().max(1) {
-                    let at = table.add(slot * entry.size() + head);
-                    self.slot(at, Some(number), slot, &mut found, &mut wrong)?;
-                }
+                self.table(prcb.add(field.offset + head), size, field.size / size, Some(number), &mut set)?;
             }
-            return Ok((found, wrong));
+            return Ok(set);
         }
         let Ok(table) = self.session.symbols().find("nt!KiTimerTableListHead") else {
             for (number, prcb) in self.processors() {
                 self.session.check_interrupt()?;
                 match Block::read(self.session, prcb).map(|block| block.timer_slots()) {
                     Ok(Some((first, slots))) => {
-                        for slot in 0..slots {
-                            let head = first.add(slot * Block::SLOT + Block::SLOT_HEAD);
-                            self.slot(head, Some(number), slot, &mut found, &mut wrong)?;
-                        }
+                        let heads = first.add(Block::SLOT_HEAD);
+                        self.table(heads, Block::SLOT, slots, Some(number), &mut set)?;
                     }
-                    Ok(None) => wrong.push(format!("processor {number}: no table of timers in its block")),
+                    Ok(None) => {
+                        set.problems.push(format!("processor {number}: no table of timers in its block"));
+                    }
                     Err(Error::NoSymbols(_)) => {
                         return Err(Error::NoSymbols(
                             "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols"
                                 .to_owned(),
                         ));
                     }
-                    Err(error) => wrong.push(format!("processor {number}: {error}")),
+                    Err(error) => {
+                        set.problems.push(format!("processor {number}: {}", self.session.explain(&error)));
+                    }
                 }
             }
-            return Ok((found, wrong));
+            return Ok(set);
         };
         let (size, head) = match types.find("nt!_KTIMER_TABLE_ENTRY") {
             Ok(entry) => (entry.size(), entry.offset("Entry")?),
             Err(_) => (2 * u64::from(self.session.target().pointer_size()), 0),
         };
-        for slot in 0..SLOTS {
-            self.slot(table.add(slot * size + head), None, slot, &mut found, &mut wrong)?;
-        }
-        Ok((found, wrong))
+        self.table(table.add(head), size, SLOTS, None, &mut set)?;
+        Ok(set)
     }
 
-    fn slot(
-        &self,
-        head: Va,
-        processor: Option<u32>,
-        slot: u64,
-        found: &mut Vec<Timer>,
-        wrong: &mut Vec<String>,
-    ) -> Result<()> {
-        let link = self.timer.offset("TimerListEntry")?;
-        // The slots of a processor that was never started hold nothing at all.
-        if self.session.memory().pointer(head).is_ok_and(Va::is_null) {
-            return Ok(());
+    /// Reads the slots of one table, whose list heads stand `size` bytes apart.
+    fn table(&self, heads: Va, size: u64, slots: u64, processor: Option<u32>, set: &mut Set) -> Result<()> {
+        let whose = processor.map_or(String::new(), |number| format!("processor {number}, "));
+        // Slots that cannot be read, by the reason: small dumps lack whole tables.
+        let mut absent: BTreeMap<String, u64> = BTreeMap::new();
+        for slot in 0..slots {
+            let head = heads.add(slot * size);
+            match self.session.memory().pointer(head) {
+                // The slots of a processor that was never started hold nothing at all.
+                Ok(first) if first.is_null() => {}
+                Ok(_) => self.slot(head, processor, slot, &whose, set)?,
+                Err(Error::Unreadable { why, .. }) => *absent.entry(why.to_string()).or_default() += 1,
+                Err(error) => return Err(error),
+            }
         }
+        for (why, count) in absent {
+            set.problems.push(format!("{whose}{count} of {slots} slots cannot be read: {why}"));
+        }
+        Ok(())
+    }
+
+    fn slot(&self, head: Va, processor: Option<u32>, slot: u64, whose: &str, set: &mut Set) -> Result<()> {
+        let link = self.timer.offset("TimerListEntry")?;
         for timer in list::ring(self.session.memory(), head).of(link).at_most(MOST_TIMERS) {
             match timer.and_then(|at| self.timer_at(at, processor, slot)) {
-                Ok(timer) => found.push(timer),
+                Ok(timer) => set.timers.push(timer),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                Err(error) => wrong.push(format!("slot {slot}: {error}")),
+                Err(error) => {
+                    set.problems.push(format!("{whose}slot {slot}: {}", self.session.explain(&error)));
+                    break;
+                }
             }
         }
         Ok(())
@@ -261,7 +279,7 @@ impl<'a> Timers<'a> {
                     Ok(_) => {}
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(error) => {
-                        wrong.push(error.to_string());
+                        wrong.push(self.session.explain(&error));
                         break;
                     }
                 }

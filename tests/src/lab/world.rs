@@ -5,6 +5,7 @@
 
 mod counters;
 mod crash;
+mod drivers;
 mod errors;
 mod fields;
 mod files;

@@ -16,11 +16,14 @@ impl World {
     pub(super) fn start_queues(&mut self) {
         let generation = self.options.generation;
         let step = generation.at("_LIST_ENTRY");
+        self.place_shared_queues();
         let (mut heads, mut chains) = (Vec::new(), Vec::new());
         for processor in &self.processors {
-            for path in ["_KPRCB.DispatcherReadyListHead", "_KPRCB.LocalSharedReadyQueue.ReadyListHead"] {
-                heads.extend(self.field(processor.prcb, path).map(|at| (at, 32)));
-            }
+            heads.extend(self.field(processor.prcb, "_KPRCB.DispatcherReadyListHead").map(|at| (at, 32)));
+            let shared = self.shared_queue(processor.prcb).into_iter();
+            heads.extend(
+                shared.filter_map(|at| Some((self.field(at, "_KSHARED_READY_QUEUE.ReadyListHead")?, 32))),
+            );
             for path in ["_KPRCB.DpcListHead", "_KPRCB.WaitListHead"] {
                 heads.extend(self.field(processor.prcb, path).map(|at| (at, 1)));
             }
@@ -54,6 +57,26 @@ impl World {
                 self.set(entry, "_KTIMER_TABLE_ENTRY.Time", u64::MAX);
             }
         }
+    }
+
+    /// Gives every processor a queue to share, where `KPRCB` has but a pointer to it (Windows 11 24H2).
+    fn place_shared_queues(&mut self) {
+        let generation = self.options.generation;
+        let field = generation.table().field("_KPRCB.LocalSharedReadyQueue");
+        let Some(field) = field.filter(|field| field.kind.starts_with('*')) else { return };
+        for index in 0..self.processors.len() {
+            let queue = self.structure(b"KeSr", "_KSHARED_READY_QUEUE").expect("the table has it");
+            self.write_pointer(self.processors[index].prcb.add(field.offset), queue.0);
+        }
+    }
+
+    /// The queue that a processor may share with others.
+    fn shared_queue(&self, prcb: Va) -> Option<Va> {
+        let generation = self.options.generation;
+        generation.find("_KSHARED_READY_QUEUE.ReadyListHead")?;
+        let field = generation.table().field("_KPRCB.LocalSharedReadyQueue")?;
+        let at = prcb.add(field.offset);
+        Some(if field.kind.starts_with('*') { self.read_pointer(at) } else { at })
     }
 
     /// The two queues of deferred calls of a processor, where it has two.
@@ -117,6 +140,7 @@ impl World {
             json!({
                 "timer": timer.0, "processor": processor, "due": due, "due_system_time": at, "period": period,
                 "dpc": dpc.map(|d| d.0), "hidden": self.hides_calls(), "slot": slot,
+                "table_of": self.timer_table(processor).map(|_| processor),
             }),
         );
     }
@@ -141,6 +165,7 @@ impl World {
         let generation = self.options.generation;
         let routine = self.image("faultdrv.sys").address_of("TimerDpc");
         let context = self.get(device, "_DEVICE_OBJECT.DeviceExtension").unwrap_or(0);
+        self.facts.insert("timer_routine".into(), routine.into());
         for number in 0..6u64 {
             let timer = self.pool_block(b"Ktim", generation.at("_KTIMER"));
             self.start_object(timer, 8 + number % 2, 0);
@@ -265,9 +290,7 @@ impl World {
     pub(super) fn make_ready_shared(&mut self, thread: Va, priority: u64) -> bool {
         let generation = self.options.generation;
         let first = self.processors[0].prcb;
-        let queue = self.field(first, "_KPRCB.LocalSharedReadyQueue");
-        let Some(queue) = queue.filter(|_| generation.find("_KSHARED_READY_QUEUE.ReadyListHead").is_some())
-        else {
+        let Some(queue) = self.shared_queue(first) else {
             self.make_ready(thread, priority, 0);
             return false;
         };

@@ -43,6 +43,7 @@ impl World {
         self.waiting_threads();
         self.requests(devices);
         self.open_handles();
+        self.lock_driver_page();
         self.finish_threads();
         if story == Story::Hostile {
             self.vandalise();
@@ -148,7 +149,7 @@ impl World {
         }
         let text = json!({
             "resource": at.0, "owners": owners.iter().map(|o| o.0).collect::<Vec<_>>(), "exclusive": exclusive,
-            "shared_waiters": waiters.0, "exclusive_waiters": waiters.1, "contention": contention,
+            "counts": (1..=owners.len()).collect::<Vec<_>>(), "shared_waiters": waiters.0, "exclusive_waiters": waiters.1, "contention": contention,
         });
         let list = self.facts.entry("resources").or_insert_with(|| json!([]));
         list.as_array_mut().expect("a list").push(text);
@@ -355,6 +356,7 @@ impl World {
         self.write_pointer(self.nt("IopErrorLogListHead"), modules.0);
         // Unloaded drivers: a count that cannot be.
         self.write(self.nt("MmLastUnloadedDriver"), &u32::MAX.to_le_bytes());
+        self.odd_drivers();
         // Handles: a table of a level that does not exist.
         let table = self.read_pointer(self.processes[0].eprocess.add(generation.at("_EPROCESS.ObjectTable")));
         self.set(table, "_HANDLE_TABLE.TableCode", 3);
