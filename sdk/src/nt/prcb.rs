@@ -58,7 +58,8 @@ impl<'a> Block<'a> {
         Some(Va(u64::from_le_bytes(bytes.try_into().ok()?)))
     }
 
-    /// True where the head of a list stands whose neighbours lead back to it.
+    /// True where the head of a list stands whose neighbours lead back to it, as far as they can be read: dumps leave
+    /// out much of what hangs in a block.
     fn is_head(&self, at: usize) -> bool {
         let head = self.at.add(at as u64);
         let (Some(next), Some(last)) = (self.word(at), at.checked_add(8).and_then(|at| self.word(at))) else {
@@ -69,7 +70,7 @@ impl<'a> Block<'a> {
         }
         let leads_back = |link: Va, field: u64| {
             list::wild(&self.memory, head, link).is_none()
-                && self.memory.pointer(link.add(field)).is_ok_and(|back| back == head)
+                && self.memory.pointer(link.add(field)).map_or(true, |back| back == head)
         };
         leads_back(next, 8) && leads_back(last, 0)
     }
@@ -77,7 +78,8 @@ impl<'a> Block<'a> {
     /// The first slot of the table of timers, and how many there are.
     pub fn timer_slots(&self) -> Option<(Va, u64)> {
         let sound = |first: usize, slot: usize| {
-            self.is_head(first + slot * Self::SLOT as usize + Self::SLOT_HEAD as usize)
+            let at = first + slot * Self::SLOT as usize;
+            self.word(at).is_some_and(|lock| lock.0 <= 1) && self.is_head(at + Self::SLOT_HEAD as usize)
         };
         let first =
             (0..self.bytes.len()).step_by(8).find(|&first| (0..ENOUGH).all(|slot| sound(first, slot)))?;
@@ -158,6 +160,9 @@ mod tests {
         assert_eq!(found(&table(512)), Some((Va(AT + 0x200), 512)));
         assert_eq!(found(&table(256)), Some((Va(AT + 0x200), 256)));
         assert_eq!(found(&table(63)), None);
+        // A timer that is not in the dump.
+        let without = Fake::default().run(|session| block(session, &table(512), None).timer_slots());
+        assert_eq!(without, Some((Va(AT + 0x200), 512)));
         // A slot whose list is broken is a slot all the same.
         let mut broken = table(512);
         broken[0x40 + 100 * 4 + 1] = 0xdead;

@@ -18,6 +18,8 @@ pub struct Field<'a> {
 #[derive(Debug)]
 struct Structure {
     size: u64,
+    /// How much of it the symbols tell.
+    told: u64,
     fields: HashMap<&'static str, Field<'static>>,
 }
 
@@ -44,7 +46,8 @@ impl Table {
                 (false, "enum") => current = None,
                 (false, _) => {
                     let size = hex(words.next().expect("a size"));
-                    structures.insert(name, Structure { size, fields: HashMap::new() });
+                    let told = words.next().map_or(size, hex);
+                    structures.insert(name, Structure { size, told, fields: HashMap::new() });
                     current = Some(name);
                 }
                 (true, _) => {
@@ -61,6 +64,11 @@ impl Table {
             }
         }
         Table { structures, pointer }
+    }
+
+    /// How much of a structure the symbols tell.
+    pub fn told(&self, structure: &str) -> Option<u64> {
+        self.structures.get(structure).map(|s| s.told)
     }
 
     /// Size of a structure.

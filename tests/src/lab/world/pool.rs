@@ -288,6 +288,9 @@ impl World {
             (PoolKind::Session, b"Usqu", 0x40, 20),
         ];
         for (kind, tag, size, count) in wanted {
+            if kind == PoolKind::Session && !self.sessions_told() {
+                continue;
+            }
             let made: Vec<Va> = (0..count).map(|i| self.pool_of(kind, tag, size + 0x20 * (i % 3))).collect();
             // Every third is given back: none beside another.
             for body in made.into_iter().skip(1).step_by(3) {
@@ -337,7 +340,8 @@ impl World {
         let slots = (self.pools.tags.len() as u64 + 8).next_power_of_two();
         let tracker = self.pool_block(b"Pool", (slots * size).max(PAGE_SIZE));
         let more = self.pool_block(b"Pool", (4 * size).max(PAGE_SIZE));
-        let session_tracker = self.pool_of(PoolKind::Session, b"Pool", (16 * size).max(PAGE_SIZE));
+        let of_sessions = if self.sessions_told() { PoolKind::Session } else { PoolKind::Paged };
+        let session_tracker = self.pool_of(of_sessions, b"Pool", (16 * size).max(PAGE_SIZE));
         let big = self.pools.blocks.iter().filter(|b| b.place == PoolPlace::Big).count() as u64;
         let big_slots = (big + 4).next_power_of_two();
         let table = self.pool_block(b"Pool", (big_slots * big_size).max(PAGE_SIZE));
