@@ -210,13 +210,16 @@ impl Block<'_, '_> {
             Err(error) => return Err(error),
         };
         out.list("irps", |_| {
+            let mut told = false;
             for irp in list {
                 if std::mem::take(&mut first) {
                     out.line(&format!("{}IRP List:", self.indent));
                 }
                 match irp {
-                    Ok(irp) => self.request(irp),
+                    Ok(irp) => told = !self.request(irp),
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    // What cannot be read of a request is told in its line.
+                    Err(_) if told => {}
                     Err(error) => out.line(&format!("{}    {}", self.indent, why(&error))),
                 }
             }
@@ -224,13 +227,15 @@ impl Block<'_, '_> {
         })
     }
 
-    fn request(&self, at: Va) {
+    /// One request; false if it cannot be read.
+    fn request(&self, at: Va) -> bool {
         let (page, out) = (self.page, self.page.out);
         out.record("", |_| {
             out.text(&format!("{}    ", self.indent));
             page.link("address", at, "!irp {}");
             out.text(": ");
-            match page.kernel.read("_IRP", at) {
+            let irp = page.kernel.read("_IRP", at);
+            match &irp {
                 Ok(irp) => {
                     out.text("(");
                     page.hex("type", &irp.u64("Type"), |value| format!("{value:04x},"));
@@ -240,10 +245,11 @@ impl Block<'_, '_> {
                     out.text("  Mdl: ");
                     page.hex("mdl", &irp.u64("MdlAddress"), |value| format!("{value:08x}"));
                 }
-                Err(error) => out.text(&why(&error)),
+                Err(error) => out.text(&why(error)),
             }
             out.end_line();
-        });
+            irp.is_ok()
+        })
     }
 
     fn impersonation(&self) {

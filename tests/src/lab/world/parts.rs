@@ -301,6 +301,7 @@ impl World {
         self.set(cid, "_CLIENT_ID.UniqueThread", id);
         self.set(apc, "_KAPC_STATE.Process", process.0);
         self.set(thread, "_KTHREAD.Process", process.0);
+        self.set(thread, "_ETHREAD.ThreadsProcess", process.0); // before Vista
         self.set(thread, "_KTHREAD.State", 2);
         self.set(thread, "_KTHREAD.Priority", 8);
         self.set(thread, "_ETHREAD.StartAddress", self.nt(start).0);

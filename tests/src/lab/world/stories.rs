@@ -44,6 +44,7 @@ impl World {
         self.requests(devices);
         self.open_handles();
         self.finish_threads();
+        self.tell_fields();
         if story == Story::Hostile {
             self.vandalise();
         }

@@ -316,7 +316,20 @@ impl World {
                 }
             }
             let (kernel, user) = (3 + index as u64, if process == 4 { 0 } else { 5 + index as u64 });
-            self.fill(thread, "_KTHREAD", &[("KernelTime", kernel), ("UserTime", user)]);
+            let number = index as u64;
+            let fields = [
+                ("KernelTime", kernel),
+                ("UserTime", user),
+                ("Alertable", number & 1),
+                ("IdealProcessor", number % 3),
+                ("EnableStackSwap", u64::from(number % 4 != 0)),
+                ("UnusualBoost", number % 3),
+                ("ForegroundBoost", number % 2),
+                ("PriorityDecrement", number % 5),
+                ("DecrementCount", 16),
+            ];
+            self.fill(thread, "_KTHREAD", &fields);
+            self.fill(thread, "_ETHREAD", &[("ThreadIoPriority", 2), ("ThreadPagePriority", 5)]);
             let swapped = self.facts.get("special_threads").is_some_and(|s| s["swapped"] == thread.0);
             self.set(thread, "_KTHREAD.KernelStackResident", u64::from(!swapped));
             let system = process == 4;
