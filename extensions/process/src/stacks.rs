@@ -118,11 +118,7 @@ fn one(
                     out.line("]");
                 }
                 counts.shown += 1;
-                row(page, &thread, &frames);
-                if level == 2 && matches!(frames, Ok(Some(_))) {
-                    trace::show(page, &thread, 0, "        ")?;
-                }
-                Ok(())
+                row(page, &thread, &frames, level)
             })
         })
     })
@@ -142,7 +138,7 @@ fn blocker(frames: &[Frame]) -> Option<&Frame> {
     frames.iter().find(|frame| !sleeps(frame)).or(frames.last())
 }
 
-fn row(page: &Page<'_>, thread: &Thread<'_>, frames: &Result<Option<Vec<Frame>>>) {
+fn row(page: &Page<'_>, thread: &Thread<'_>, frames: &Result<Option<Vec<Frame>>>, level: u64) -> Result<()> {
     let out = page.out;
     out.record("", |_| {
         match thread.ids() {
@@ -188,5 +184,9 @@ fn row(page: &Page<'_>, thread: &Thread<'_>, frames: &Result<Option<Vec<Frame>>>
             Err(error) => page.absent("blocker", error),
         }
         out.end_line();
-    });
+        if level == 2 && matches!(frames, Ok(Some(_))) {
+            trace::show(page, thread, 0, "        ")?;
+        }
+        Ok(())
+    })
 }

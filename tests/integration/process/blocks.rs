@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 
 /// A clock tick in seconds.
 const TICK: f64 = 0.015_625;
+/// Size of debugger data blocks that tell offsets in processes and threads.
+const OFFSETS: u16 = 0x298;
 /// States of threads.
 const RUNNING: u64 = 2;
 const TERMINATED: u64 = 4;
@@ -178,6 +180,10 @@ fn ended(case: &Case<'_>, shown: &Value, at: u64, fields: &Value) {
     }
     same(shown, "exit_status", &fields["ExitStatus"], what);
     same(shown, "active_threads", &fields["ActiveThreads"], what);
+    if case.generation.find("_EPROCESS.ExitTime").is_none() {
+        assert!(shown.get("exit_time").is_none(), "{what}: {shown}");
+        return;
+    }
     match state {
         "terminated" => assert_eq!(shown["exit_time"], "2024-05-17T10:19:30.000Z", "{what}: {shown}"),
         _ => assert!(shown.get("exit_time").is_none(), "{what}: {shown}"),
@@ -355,7 +361,8 @@ pub fn frames(case: &Case<'_>, shown: &Value, truth: &Value) {
         // Ended, or its stack is in the page file.
         let special = &case.truth["facts"]["special_threads"];
         assert!(state == TERMINATED || special["swapped"] == truth["ethread"], "{what}");
-        assert!(found.is_empty(), "{what}: {found:?}");
+        let told = case.generation.find("_KTHREAD.KernelStackResident").is_some();
+        assert!(found.is_empty() || state != TERMINATED && !told, "{what}: {found:?}");
         return;
     }
     let first = found.first().unwrap_or_else(|| panic!("{what}: no frames"));
@@ -364,7 +371,10 @@ pub fn frames(case: &Case<'_>, shown: &Value, truth: &Value) {
         let start = wanted.iter().position(|frame| frame["pc"] == number(&first["ip"]));
         wanted = &wanted[start.unwrap_or_else(|| panic!("{what}: {first}"))..];
     }
-    if !case.has_user() {
+    // The debugger data block of Windows XP does not tell which process crashed, and so whose images programs have,
+    // unless a command reads a process's own (here those that show threads in full).
+    let images = case.generation.kdbg_size >= OFFSETS || shown.get("id").is_some();
+    if !case.has_user() || !images {
         let system = case.generation.system_start().0;
         let kernel = wanted.iter().take_while(|frame| number(&frame["pc"]) >= system).count();
         wanted = &wanted[..kernel];
@@ -378,5 +388,5 @@ pub fn frames(case: &Case<'_>, shown: &Value, truth: &Value) {
         }
     }
     // Behind what was laid there is at most the program's own frame.
-    assert!(found.len() <= wanted.len() + 1, "{what}: {found:?}");
+    assert!(!images || found.len() <= wanted.len() + 1, "{what}: {found:?}");
 }

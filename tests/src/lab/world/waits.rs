@@ -136,14 +136,12 @@ impl World {
             let timer = thread.add(generation.at("_KTHREAD.Timer"));
             self.start_object(timer, 8, 0);
             self.set(timer, "_DISPATCHER_HEADER.Size", generation.at("_KTIMER") / 4);
-            let fields = [
-                ("Thread", thread.0),
-                ("Object", timer.0),
-                ("WaitKey", 0x102),
-                ("WaitType", 1),
-                ("BlockState", 4),
-            ];
+            let fields = [("Thread", thread.0), ("WaitKey", 0x102), ("WaitType", 1), ("BlockState", 4)];
             self.fill(timeout, "_KWAIT_BLOCK", &fields);
+            // Where blocks stand in a row, other fields of the thread begin there.
+            if generation.find("_KWAIT_BLOCK.NextWaitBlock").is_some() {
+                self.set(timeout, "_KWAIT_BLOCK.Object", timer.0);
+            }
             self.append(timer.add(generation.at("_DISPATCHER_HEADER.WaitListHead")), timeout);
             self.set(thread, "_KTHREAD.TimerActive", 1);
             self.insert_timer(0, timer, due, 0, None);
