@@ -8,7 +8,7 @@ use crate::process_block::span;
 use crate::trace;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::nt::irp;
-use kd_sdk::nt::process::Process;
+use kd_sdk::nt::process::{self, Process};
 use kd_sdk::nt::thread::{RUNNING, Thread, WAITING, state_name};
 use kd_sdk::nt::time;
 use kd_sdk::nt::wait::{self, Kind, WaitObject};
@@ -383,7 +383,7 @@ impl Block<'_, '_> {
         out.text(&format!("{}{label} ", self.indent));
         match start {
             Ok(start) => {
-                let symbol = page.symbol(Va(start));
+                let symbol = page.symbol(Va(start)).filter(|_| self.names(start));
                 let place = page.ptr(Va(start));
                 let text =
                     symbol.as_ref().map_or(format!("0x{place}"), |symbol| format!("{symbol} (0x{place})"));
@@ -393,6 +393,13 @@ impl Block<'_, '_> {
             Err(error) => page.absent("start_address", &error),
         }
         out.end_line();
+    }
+
+    /// Whether names are those of this address: of a program's only in the current process.
+    fn names(&self, address: u64) -> bool {
+        let kernel = &self.page.kernel;
+        self.page.session().target().is_kernel(Va(address))
+            || self.thread.process().is_ok_and(|own| process::current(kernel).is_ok_and(|at| at == own))
     }
 
     fn stack_place(&self) {
