@@ -111,7 +111,7 @@ fn several(page: &Page<'_>, wanted: &Wanted<'_>) -> Result<()> {
             1 => page.ptr(first),
             count => format!("{count} processes, the first of them {},", page.ptr(first)),
         };
-        out.warning(&format!("the {what} of {which} cannot be told: {error}"));
+        out.warning(&format!("the {what} of {which} cannot be told: {}", page.session().explain(&error)));
     }
     if shown == 0 {
         let what = match (wanted.image, wanted.session, wanted.module) {

@@ -50,7 +50,7 @@ pub fn each_process<'a>(page: &Page<'a>, visit: &mut dyn FnMut(Process<'a>) -> R
     let listed = match process::processes(&page.kernel) {
         Ok(listed) => listed,
         // A small dump may not even hold the head.
-        Err(error @ Error::Unreadable { .. }) => broken(&error),
+        Err(error @ Error::Unreadable { .. }) => broken(page, &error),
         Err(error) => return Err(error),
     };
     // Idle threads belong to a process that is in no list.
@@ -84,7 +84,7 @@ pub fn each_thread<'a>(
 ) -> Result<Walked> {
     let listed = match thread::threads(&page.kernel, process) {
         Ok(listed) => listed,
-        Err(error @ Error::Unreadable { .. }) => broken(&error),
+        Err(error @ Error::Unreadable { .. }) => broken(page, &error),
         Err(error) => return Err(error),
     };
     let running = on_processors(page).map(|found| found.1).filter(|at| {
@@ -133,7 +133,7 @@ pub fn by_id<'a>(page: &Page<'a>, id: u64) -> Result<Process<'a>> {
     let ids = page.kernel.structure("_EPROCESS")?;
     let listed = match process::processes(&page.kernel) {
         Ok(listed) => listed,
-        Err(error @ Error::Unreadable { .. }) => broken(&error),
+        Err(error @ Error::Unreadable { .. }) => broken(page, &error),
         Err(error) => return Err(error),
     };
     let running = on_processors(page).map(|found| found.0);
@@ -152,8 +152,8 @@ pub fn by_id<'a>(page: &Page<'a>, id: u64) -> Result<Process<'a>> {
 }
 
 /// A list of which nothing can be had.
-fn broken(error: &Error) -> Salvaged {
-    Salvaged { problems: vec![error.to_string()], ..Salvaged::default() }
+fn broken(page: &Page<'_>, error: &Error) -> Salvaged {
+    Salvaged { problems: vec![page.session().explain(error)], ..Salvaged::default() }
 }
 
 /// What `PspCidTable` has for an id.

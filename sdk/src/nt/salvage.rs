@@ -48,9 +48,9 @@ pub fn ring(
                         && memory.u8(last).is_err() =>
                 {
                     entries.pop();
-                    problem = Some(Error::Unreadable { at: last, why }.to_string());
+                    problem = Some(memory.session.explain(&Error::Unreadable { at: last, why }));
                 }
-                Err(error) => problem = Some(error.to_string()),
+                Err(error) => problem = Some(memory.session.explain(&error)),
                 // Backward: what the walk forward had reached already.
                 Ok(entry) if !seen.insert(entry) => break,
                 Ok(entry) => match refuse(entry) {
