@@ -162,7 +162,7 @@ pub fn ready(case: &Case<'_>) {
         let mut members: Vec<_> = members.iter().map(|fact| number(&fact["thread"])).collect();
         let mut found = ids(&queue["threads"], "address");
         if queue["by_state"] == true {
-            assert!(case.generation.find("_KPRCB.DispatcherReadyListHead").is_none(), "{what}");
+            assert!(!case.generation.tells("_KPRCB.DispatcherReadyListHead"), "{what}");
             let priority = |at: &u64| number(&find(case, "ready", "thread", *at)["priority"]);
             assert!(found.iter().map(priority).is_sorted_by(|a, b| a >= b), "{what}: {queue}");
             (members.sort_unstable(), found.sort_unstable());
