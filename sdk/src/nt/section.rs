@@ -95,6 +95,19 @@ pub struct Subsection {
     pub next: Va,
 }
 
+/// The name of a `_FILE_OBJECT`; `None` for null, which control areas have where page files back them.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn file_name(session: &Session<'_>, file: Va) -> Result<Option<String>> {
+    if file.is_null() {
+        return Ok(None);
+    }
+    let of = memory::kernel_type(session, "_FILE_OBJECT")?;
+    let name = string::unicode(session.memory(), of.at(file).address("FileName")?)?;
+    Ok(Some(string::one_line(&name)))
+}
+
 impl<'a> Sections<'a> {
     /// Finds out how this kernel's sections are made.
     ///
@@ -207,12 +220,7 @@ impl<'a> Sections<'a> {
     /// # Errors
     /// Where it has one that cannot be read.
     pub fn file_name(&self, area: &ControlArea) -> Result<Option<String>> {
-        if area.file.is_null() {
-            return Ok(None);
-        }
-        let of = memory::kernel_type(self.session, "_FILE_OBJECT")?;
-        let name = string::unicode(self.session.memory(), of.at(area.file).address("FileName")?)?;
-        Ok(Some(string::one_line(&name)))
+        file_name(self.session, area.file)
     }
 
     /// The address of the buffer that a file's name is in; null where not even that can be read.

@@ -23,6 +23,7 @@ mod sessions;
 mod society;
 mod stories;
 mod story;
+mod told;
 mod truth;
 mod user;
 mod vads;
