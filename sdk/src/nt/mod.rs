@@ -12,6 +12,7 @@ pub mod directory;
 pub mod error_log;
 pub mod handle;
 pub mod heap;
+pub mod heap_blocks;
 pub mod io;
 pub mod irp;
 pub mod job;

@@ -210,6 +210,12 @@ impl HeaderLayout {
         layout
     }
 
+    /// Of 64-bit systems since Windows Vista.
+    #[cfg(test)]
+    pub(super) fn wide() -> HeaderLayout {
+        HeaderLayout { unit: 16, size_bits: 8, in_use: 2 }
+    }
+
     /// A header from the first 8 bytes of it.
     #[inline]
     pub fn parse(&self, bytes: &[u8]) -> Option<Header> {
@@ -258,6 +264,8 @@ pub enum Place {
     Slot,
     /// Pages of its own.
     Big,
+    /// The end of a page of special pool; `at` is its memory.
+    Special,
 }
 
 impl Place {
@@ -268,6 +276,7 @@ impl Place {
             Place::Chunk => "chunk",
             Place::Slot => "slot",
             Place::Big => "big",
+            Place::Special => "special",
         }
     }
 }
