@@ -160,6 +160,7 @@ fn in_ranges(
     let layout = HeaderLayout::of(session);
     let memory = session.memory();
     let mut buffer = vec![0; CHUNK];
+    let mut of_page: Vec<Block> = Vec::new();
     for range in ranges {
         met.ranges.push(range);
         let mut at = range.start;
@@ -173,8 +174,16 @@ fn in_ranges(
                 let page_at = at.add(index * PAGE_SIZE);
                 met.pages += 1;
                 // Pages of a big allocation hold what its owner wrote.
-                if pool::big_at(big, page_at).is_none() {
-                    met.damage(pool::walk_page(&layout, page_at, page, &mut |block| visit(&block)));
+                if pool::big_at(big, page_at).is_some() {
+                    continue;
+                }
+                of_page.clear();
+                let wrong = pool::walk_page(&layout, page_at, page, &mut |block| of_page.push(block));
+                // A page that does not begin like one of blocks is none: pool grows and shrinks by pages, and keeps
+                // lists in those that are free.
+                if wrong.is_none() || of_page.first().is_some_and(|block| block.tag.is_text()) {
+                    of_page.iter().for_each(&mut *visit);
+                    met.damage(wrong);
                 }
             }
             session.progress(at.0 - range.start.0, range.end.0 - range.start.0, "Searching pool");

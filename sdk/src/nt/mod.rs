@@ -26,6 +26,7 @@ pub mod pfn;
 pub mod pool;
 pub mod process;
 pub mod ready;
+pub mod region;
 pub mod salvage;
 pub mod section;
 pub mod status;

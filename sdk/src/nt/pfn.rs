@@ -194,14 +194,16 @@ impl Layout {
             find(paths)
                 .ok_or_else(|| Error::NoSymbols(format!("{} has no field {}", of.name(), paths.join(" or "))))
         };
+        // Links are only shown.
+        let link = |paths: &[&str]| find(paths).unwrap_or(Slot { at: 0, shift: 0, mask: 0 });
         Ok(Layout {
             size,
             location: need(&["u3.e1.PageLocation"])?,
             modified: need(&["u3.e1.Modified"])?,
             references: need(&["u3.e2.ReferenceCount", "u3.ReferenceCount"])?,
             share: need(&["u2.ShareCount"])?,
-            flink: need(&["u1.Flink"])?,
-            blink: need(&["u2.Blink"])?,
+            flink: link(&["u1.Flink"]),
+            blink: link(&["u2.Blink"]),
             pte: need(&["PteAddress"])?,
             original: need(&["OriginalPte.u.Long", "OriginalPte"])?,
             containing: need(&["u4.PteFrame"])?,
