@@ -20,6 +20,7 @@ mod microsoft;
 mod objects;
 mod oracles;
 mod pool;
+mod pool_layout;
 mod process;
 mod program;
 mod real;

@@ -68,17 +68,48 @@ fn by_type(session: &Session<'_>) -> Result<Vec<Region>> {
     let names = memory::kernel_type(session, "_MI_SYSTEM_VA_TYPE")?;
     let at = memory::needed(session, "MiState")?.add(field.offset);
     let types = session.memory().bytes(at, field.size.min(MOST_REGIONS) as usize)?;
+    Ok(stretches(&types, |kind| names.enum_name(kind.into())))
+}
+
+/// The stretches of one type in a table that has a byte for each part of the kernel's half.
+fn stretches(types: &[u8], name: impl Fn(u8) -> Option<String>) -> Vec<Region> {
     let mut found: Vec<Region> = Vec::new();
     for (&kind, index) in types.iter().zip(0u64..) {
         // Type 0 is for addresses that are not used.
-        let Some(name) = names.enum_name(kind.into()).filter(|_| kind != 0) else { continue };
-        let start = 0xffff_8000_0000_0000 + (index << TYPE_BITS);
-        let end = Va(start.wrapping_add(1 << TYPE_BITS));
+        let Some(name) = name(kind).filter(|_| kind != 0) else { continue };
+        let start = Va(0xffff_8000_0000_0000 + (index << TYPE_BITS));
+        let end = Va(start.0.wrapping_add(1 << TYPE_BITS));
         let name = name.trim_start_matches("MiVa").to_owned();
         match found.last_mut() {
-            Some(last) if last.end == Va(start) && last.name == name => last.end = end,
-            _ => found.push(Region { start: Va(start), end, name }),
+            Some(last) if last.end == start && last.name == name => last.end = end,
+            _ => found.push(Region { start, end, name }),
         }
     }
-    Ok(found)
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn types_of_neighbours_are_one_region() {
+        let mut types = [0; 256];
+        (types[2], types[3], types[4], types[255]) = (5, 5, 6, 5);
+        let found = stretches(&types, |kind| match kind {
+            5 => Some("MiVaNonPagedPool".to_owned()),
+            6 => Some("MiVaPagedPool".to_owned()),
+            _ => Some("MiVaUnused".to_owned()),
+        });
+        let told: Vec<_> = found.iter().map(|r| (r.start.0, r.end.0, r.name.as_str())).collect();
+        assert_eq!(
+            told,
+            [
+                (0xffff_8100_0000_0000, 0xffff_8200_0000_0000, "NonPagedPool"),
+                (0xffff_8200_0000_0000, 0xffff_8280_0000_0000, "PagedPool"),
+                (0xffff_ff80_0000_0000, 0, "NonPagedPool"),
+            ]
+        );
+        assert!(found[2].holds(Va(u64::MAX)) && !found[2].holds(Va(0xffff_ff7f_ffff_ffff)));
+    }
 }
