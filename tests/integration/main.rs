@@ -14,6 +14,7 @@ mod kd_dump;
 mod kernels;
 mod lab;
 mod locks;
+mod memory_owners;
 mod memory_reports;
 mod memusage;
 mod microsoft;

@@ -14,6 +14,8 @@ use std::collections::HashMap;
 const MOST_TABLES: usize = 4 << 20;
 /// The most subsections that are remembered.
 const MOST_SUBSECTIONS: usize = 1 << 20;
+/// Frames of pages that are larger than one: of 64 KB, 2 MB and 1 GB.
+const LARGE_PAGES: [u64; 3] = [16, 512, 1 << 18];
 /// Levels of page tables.
 const MOST_LEVELS: usize = 6;
 /// The most reasons for refusing something that are kept.
@@ -71,6 +73,8 @@ pub struct Owners<'a> {
     subsections: HashMap<Va, Option<Va>>,
     last_subsection: (u64, Owner),
     last_table: (u64, Option<u32>),
+    last_large: (Va, Option<Va>),
+    last_resident: (core::ops::Range<u64>, Owner),
     /// What was refused.
     pub refused: Vec<String>,
 }
@@ -152,6 +156,8 @@ impl<'a> Owners<'a> {
             subsections: HashMap::new(),
             last_subsection: (0, Owner::Unknown),
             last_table: (u64::MAX, None),
+            last_large: (Va::NULL, None),
+            last_resident: (0..0, Owner::System),
             refused,
         })
     }
@@ -170,8 +176,13 @@ impl<'a> Owners<'a> {
         if layout.prototype.get(entry) != 0 {
             return Ok((self.of_prototype(layout.original.get(entry)), false));
         }
-        if layout.window.is_some_and(|slot| slot.get(entry) != 0) {
+        if layout.is_managed(entry) {
             return Ok((Owner::Window, false));
+        }
+        if layout.resident.is_some_and(|slot| slot.get(entry) != 0)
+            && let Some(owner) = self.of_resident(pfn)?
+        {
+            return Ok((owner, false));
         }
         let containing = layout.containing.get(entry);
         // Frames that drivers allocated name a frame that does not exist.
@@ -184,12 +195,54 @@ impl<'a> Owners<'a> {
             let private = self.table_owner(Pfn(containing))?;
             return Ok((private.map_or(Owner::Unknown, Owner::Process), false));
         };
-        let table = window.holds(va);
-        if !table && self.session.target().is_kernel(va) {
-            return Ok((self.of_kernel(va), false));
+        if window.holds(va) {
+            // The entry is one of a directory: of a page table, or of a large page.
+            return match self.large_at(pte, va) {
+                Some(first) => Ok((self.mapped(first, Pfn(containing))?, false)),
+                None => Ok((self.table_owner(pfn)?.map_or(Owner::System, Owner::Process), true)),
+            };
         }
-        let owner = self.table_owner(if table { pfn } else { Pfn(containing) })?;
-        Ok((owner.map_or(if table { Owner::System } else { Owner::Unknown }, Owner::Process), table))
+        Ok((self.mapped(va, Pfn(containing))?, false))
+    }
+
+    /// The owner of what is mapped at `va` by an entry in the frame `containing`.
+    fn mapped(&mut self, va: Va, containing: Pfn) -> Result<Owner> {
+        if self.session.target().is_kernel(va) {
+            return Ok(self.of_kernel(va));
+        }
+        Ok(self.table_owner(containing)?.map_or(Owner::Unknown, Owner::Process))
+    }
+
+    /// The first address of the large page that the entry at `pte` maps, if it maps one; `va` is what it maps as an entry
+    /// of the last level.
+    fn large_at(&mut self, pte: Va, va: Va) -> Option<Va> {
+        if self.last_large.0 != pte {
+            let memory = self.session.memory();
+            let size = self.window?.entry;
+            let entry = if size == 4 { memory.u32(pte).map(u64::from) } else { memory.u64(pte) };
+            let arm = self.session.target().machine() == Machine::Arm64;
+            let large = entry.is_ok_and(|e| if arm { e & 3 == 1 } else { e & 0x81 == 0x81 });
+            let first = self.window?.address(va).filter(|_| large);
+            self.last_large = (pte, first);
+        }
+        self.last_large.1
+    }
+
+    /// The owner of a frame in a large page, whose first frame tells the entry of its first 4 KB.
+    fn of_resident(&mut self, pfn: Pfn) -> Result<Option<Owner>> {
+        if self.last_resident.0.contains(&pfn.0) {
+            return Ok(Some(self.last_resident.1));
+        }
+        let Some(window) = self.window else { return Ok(None) };
+        for count in LARGE_PAGES {
+            let first = pfn.0 & !(count - 1);
+            let Ok(frame) = self.database.frame(Pfn(first)) else { continue };
+            let Some(va) = window.address(frame.pte).filter(|_| frame.resident) else { continue };
+            let owner = if window.holds(va) { Owner::System } else { self.mapped(va, frame.containing)? };
+            self.last_resident = (first..first + count, owner);
+            return Ok(Some(owner));
+        }
+        Ok(None)
     }
 
     fn of_prototype(&mut self, original: u64) -> Owner {
