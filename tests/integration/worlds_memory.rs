@@ -594,7 +594,7 @@ fn chunks(kd: &Reader, start: u64, key: u64, found: &mut Found, alone: &mut Vec<
         let size = of("UnsafeSize") * header;
         assert_eq!(of("UnsafePrevSize") * header, previous, "{what}: {at:#x}");
         assert!(size != 0 && at + size <= end, "{what}: {at:#x} {size:#x}");
-        let begins_page = (at + 2 * header) % PAGE_SIZE == 0;
+        let begins_page = (at + 2 * header).is_multiple_of(PAGE_SIZE);
         let inside = if begins_page { 2 * header } else { header };
         if of("Allocated") & 1 != 0 && size - inside > PAGE_SIZE {
             alone.push(at + inside);

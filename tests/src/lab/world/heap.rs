@@ -289,7 +289,7 @@ impl World {
     pub(super) fn heap_big(&mut self, kind: PoolKind, size: u64) -> (Va, u64) {
         let unit = self.options.generation.at("_POOL_HEADER");
         let bytes = size.next_multiple_of(unit);
-        if bytes >= 0x1_0000 || bytes & 0xff0 > 0xfc0 || bytes % PAGE_SIZE == 0 {
+        if bytes >= 0x1_0000 || bytes & 0xff0 > 0xfc0 || bytes.is_multiple_of(PAGE_SIZE) {
             return (self.heap_pages(kind, size), size.next_multiple_of(PAGE_SIZE));
         }
         (self.chunk(kind, bytes).0, bytes)
