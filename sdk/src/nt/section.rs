@@ -2,6 +2,7 @@
 //!
 //! A frame of a file tells its subsection in what its entry will be (`_MMPTE_SUBSECTION`). 32-bit systems without PAE
 //! pack that address into one entry: as a distance from `MmSubsectionBase` (Windows XP), or in two parts (Windows 7).
+//! Kernels that guard against L1TF set bits of the entry, which have to go first.
 
 use super::memory;
 use super::{fast_ref, string};
@@ -34,6 +35,8 @@ pub struct Sections<'a> {
     area: Type<'a>,
     subsection: Type<'a>,
     packed: Packed,
+    /// Bits set against L1TF, and the bit of an entry that says they are its own.
+    hidden: (u64, u64),
 }
 
 /// A control area.
@@ -131,7 +134,11 @@ impl<'a> Sections<'a> {
         };
         let area = memory::kernel_type(session, "_CONTROL_AREA")?;
         let subsection = memory::kernel_type(session, "_SUBSECTION")?;
-        Ok(Sections { session, area, subsection, packed })
+        let hidden = entry
+            .field("SwizzleBit")
+            .filter(|bit| bit.bit_position < 64)
+            .map_or((0, 0), |bit| (memory::invalid_pte_mask(session), 1 << bit.bit_position));
+        Ok(Sections { session, area, subsection, packed, hidden })
     }
 
     /// The subsection that an entry which is not valid names; `None` for entries that name none.
@@ -139,6 +146,8 @@ impl<'a> Sections<'a> {
         if entry & 1 != 0 || entry & PROTOTYPE == 0 {
             return None;
         }
+        let (mask, own) = self.hidden;
+        let entry = if entry & own == 0 { entry & !mask } else { entry };
         let va = match self.packed {
             Packed::Whole(position, length) => {
                 let unused = 64 - length.clamp(1, 64);
