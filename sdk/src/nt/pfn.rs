@@ -453,6 +453,8 @@ mod tests {
     fn the_window_tells_what_an_entry_maps() {
         let wide = TableWindow { base: Va(0xffff_f680_0000_0000), entry: 8, bits: 48 };
         assert_eq!(wide.address(Va(0xffff_f680_0000_0008)), Some(Va(0x1000)));
+        assert_eq!(wide.entry_of(Va(0xffff_ffff_ffff_f123)), Va(0xffff_f6ff_ffff_fff8));
+        assert_eq!(wide.entry_of(wide.entry_of(Va(0))), Va(0xffff_f6fb_4000_0000));
         assert_eq!(wide.address(Va(0xffff_f6ff_ffff_fff8)), Some(Va(0xffff_ffff_ffff_f000)));
         assert_eq!(wide.address(Va(0xffff_f700_0000_0000)), None);
         assert!(wide.holds(Va(0xffff_f680_0000_0000)) && !wide.holds(Va(0xffff_f67f_ffff_fff8)));
