@@ -14,6 +14,7 @@ mod kd_dump;
 mod kernels;
 mod lab;
 mod locks;
+mod machine;
 mod memory_reports;
 mod memusage;
 mod microsoft;

@@ -139,16 +139,17 @@ pub fn cpuid(session: &Session<'_>, args: &str) -> Result<()> {
     out.list("leaves", |out| {
         for leaf in &leaves {
             let [first, second] = leaf.answers;
-            // The second processor's where it answered something else.
+            // The second where it is another.
             let answers = [Some(first), Some(second).filter(|second| *second != first && *second != [0; 4])];
-            for (processor, answer) in answers.into_iter().flatten().enumerate() {
+            for (index, answer) in answers.into_iter().flatten().enumerate() {
                 out.record("", |out| {
                     out.field("leaf", Value::Hex(leaf.leaf.into()), &format!("{:08x}", leaf.leaf));
                     for (register, value) in ["eax", "ebx", "ecx", "edx"].into_iter().zip(answer) {
                         out.field(register, Value::Hex(value.into()), &format!("  {value:08x}"));
                     }
-                    let note = if processor == 0 { "" } else { "  another processor" };
-                    out.field("other", Value::Bool(processor != 0), note);
+                    let (msr, again) = (leaf.register, index > 0);
+                    out.field("msr", Value::Bool(msr), if msr { "  model specific register" } else { "" });
+                    out.field("second", Value::Bool(again), if again { "  second answer" } else { "" });
                     out.end_line();
                 });
             }

@@ -7,7 +7,7 @@
 //! | GUID | contents |
 //! |---|---|
 //! | BC5C008F-1E3A-44D7-988D-86F6884C6758 | SMBIOS: calling method, major, minor and DMI version, length, structures |
-//! | D03DC06F-D88E-44C5-BA2A-FAE035172D19 | `cpuid`: an unused word, the leaf, the registers a to d of two processors |
+//! | D03DC06F-D88E-44C5-BA2A-FAE035172D19 | `cpuid`: 0 or 1 (a model specific register), the leaf, twice the registers a to d |
 //! | 6C7AC389-4313-47DC-9F34-A8800A0FB56C | values of `CentralProcessor\0` in the registry: name, type, data |
 //!
 //! A dump with physical memory may hold the SMBIOS structures where the firmware put them. Their layout: the DMTF's
@@ -114,7 +114,12 @@ impl Smbios {
             ));
         };
         let memory = session.memory();
-        let (address, length) = (memory.u64(address)?, u64::from(memory.u32(length)?));
+        let absent = |error| match error {
+            Error::Unreadable { why, .. } => Error::NotFound(format!("the machine's SMBIOS tables: {why}")),
+            other => other,
+        };
+        let address = memory.u64(address).map_err(absent)?;
+        let length = u64::from(memory.u32(length).map_err(absent)?);
         if address == 0 || length == 0 || length > MOST_TABLE {
             return Err(Error::NotFound("the kernel found no SMBIOS tables".to_owned()));
         }
@@ -123,7 +128,7 @@ impl Smbios {
         bytes.extend((length as u32).to_le_bytes());
         let start = bytes.len();
         bytes.resize(start + length as usize, 0);
-        memory.read_physical(Pa(address), bytes.get_mut(start..).unwrap_or_default())?;
+        memory.read_physical(Pa(address), bytes.get_mut(start..).unwrap_or_default()).map_err(absent)?;
         Smbios::parse(&bytes).ok_or_else(|| Error::Other("the SMBIOS tables are none".to_owned()))
     }
 
@@ -164,9 +169,12 @@ impl Smbios {
 /// What a processor says of itself to one question.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Leaf {
+    /// The question is a model specific register, not a leaf of `cpuid`.
+    pub register: bool,
     /// The question.
     pub leaf: u32,
-    /// The answers of two processors: eax, ebx, ecx, edx.
+    /// Two answers: eax, ebx, ecx, edx. Windows asks twice; they are of two processors, or from without and from within
+    /// a hypervisor. Which is which is not documented.
     pub answers: [[u32; 4]; 2],
 }
 
@@ -189,8 +197,8 @@ fn leaves(bytes: &[u8]) -> Vec<Leaf> {
         for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
             *word = bytes.try_into().map_or(0, u32::from_le_bytes);
         }
-        let [_, leaf, a, b, c, d, e, f, g, h] = words;
-        Leaf { leaf, answers: [[a, b, c, d], [e, f, g, h]] }
+        let [kind, leaf, a, b, c, d, e, f, g, h] = words;
+        Leaf { register: kind == 1, leaf, answers: [[a, b, c, d], [e, f, g, h]] }
     };
     bytes.chunks_exact(LEAF).map(entry).collect()
 }
@@ -237,6 +245,7 @@ impl RegistryValue {
         match (self.kind, self.data.as_slice()) {
             (1 | 2, text) => string::one_line(string::from_utf16(text).trim_end_matches('\0')),
             (4, &[a, b, c, d]) => u32::from_le_bytes([a, b, c, d]).to_string(),
+            (11, &[a, b, c, d, e, f, g, h]) => format!("{:#x}", u64::from_le_bytes([a, b, c, d, e, f, g, h])),
             (_, bytes) => bytes.iter().map(|byte| format!("{byte:x}")).collect::<Vec<_>>().join(","),
         }
     }

@@ -77,6 +77,7 @@ impl World {
         self.start_processors();
         self.people();
         self.share_user_data();
+        self.fit_machine();
         self.happen();
         self.lay_probes();
         self.write_cid_table();
@@ -237,6 +238,7 @@ impl World {
     fn new_space(&mut self) -> AddressSpace {
         AddressSpace {
             swizzle: self.system.swizzle,
+            file_bit: self.system.file_bit,
             ..AddressSpace::new(self.system.scheme, &mut self.memory)
         }
     }
