@@ -9,6 +9,9 @@ use kd_tests::lab::world::Story;
 use kd_tests::lab::writer::Kind;
 use serde_json::Value;
 
+/// The moment of every crash of the laboratory.
+const MOMENT: &str = "!filetime 0n133604148300000000";
+
 fn story(index: usize) -> Story {
     [Story::Idle, Story::CrashInDriver, Story::Deadlock][index % 3]
 }
@@ -74,12 +77,16 @@ fn check_tables(case: &Case<'_>) {
     // The address of the entry stands for the page.
     let (by_page, by_entry) = (case.data(&format!("!pte {va:#x}")), case.data(&format!("!pte {pte:#x}")));
     assert_eq!(by_page, by_entry, "{what}");
-    let literal = case.data(&format!("!pte {pte:#x} 1"));
-    assert_eq!(
-        literal["levels"][1]["entry"],
-        by_page["levels"].as_array().unwrap().last().unwrap()["entry"],
-        "{what}"
-    );
+    // The laboratory's programs with PAE do not see their own tables, only the system's.
+    let narrow = number(&truth["kernel_base"]) >> 32 == 0;
+    if !narrow || truth["page_tables"]["entry_size"] == 4 {
+        let literal = case.data(&format!("!pte {pte:#x} 1"));
+        assert_eq!(
+            literal["levels"][1]["entry"],
+            by_page["levels"].as_array().unwrap().last().unwrap()["entry"],
+            "{what}"
+        );
+    }
     let range = case.data(&format!("!pte {va:#x} {:#x}", va + 0x5fff));
     let pages: Vec<u64> = list(&range["pages"]).iter().map(|page| number(&page["va"])).collect();
     assert_eq!(pages, (0..6).map(|page| va + page * 0x1000).collect::<Vec<_>>(), "{what}");
@@ -182,9 +189,7 @@ fn addresses_lie_in_what_they_lie_in() {
         all.extend(
             list(&truth["facts"]["va_types"]).iter().map(|one| format!("!address {:#x}", number(&one["va"]))),
         );
-        all.extend(
-            ["!kuser", "!gflag", "!gflag -?", "!filetime 1dac0000000000", "!whattime 40"].map(str::to_owned),
-        );
+        all.extend(["!kuser", "!gflag", "!gflag -?", MOMENT, "!whattime 40"].map(str::to_owned));
         all
     };
     every_kind(story, commands, |case| {
@@ -192,7 +197,7 @@ fn addresses_lie_in_what_they_lie_in() {
         let data = |va: u64| case.data(&format!("!address {va:#x}"));
         // These need nothing of the dump.
         assert_eq!(list(&case.data("!gflag -?")["known"]).len(), 32, "{what}");
-        assert_eq!(case.data("!filetime 1dac0000000000")["time"], "1866-08-02T21:23:40.0853760Z", "{what}");
+        assert!(case.data(MOMENT)["time"].as_str().unwrap().starts_with("2024-05-17T10:20:30"), "{what}");
         assert_eq!(number(&case.data("!whattime 40")["span"]), 0x40 * 156_250, "{what}");
         if case.kind != Kind::HeaderOnly {
             let base = number(&truth["kernel_base"]);
@@ -296,7 +301,9 @@ fn processors_tell_what_they_did() {
             "{what}: {beyond}"
         );
         // A small dump holds one processor's block, the others nothing or everything.
-        let held = if case.has_kernel() { 3 } else { u32::from(case.kind == Kind::Triage) as usize };
+        // Windows XP does not tell where in its small dumps that is.
+        let small = case.kind == Kind::Triage && case.generation.build > 2600;
+        let held = if case.has_kernel() { 3 } else { usize::from(small) };
         for index in 0..3 {
             check_processor(case, index, index < held);
         }
@@ -455,10 +462,7 @@ fn check_hardware(case: &Case<'_>) {
     let machine = case.record("!sysinfo machineid");
     if machine["status"] == "failed" {
         // Dumps without secondary data.
-        assert!(
-            !matches!(case.kind, Kind::Triage | Kind::BitmapKernel | Kind::BitmapFull),
-            "{what}: {machine}"
-        );
+        assert!(!matches!(case.kind, Kind::Triage | Kind::BitmapFull), "{what}: {machine}");
         for form in ["machineid", "smbios", "cpuinfo", "cpuspeed"] {
             let text = case.record(&format!("!sysinfo {form}")).to_string();
             assert!(text.contains("not captured") || text.contains("symbols"), "{what} {form}: {text}");
@@ -529,7 +533,7 @@ fn what_people_see() {
     // The other process has nothing there.
     let second = lines.iter().skip(4).position(|line| line.contains(&format!("VA {va:016x}"))).unwrap() + 4;
     assert!(lines[second + 3].trim_end().ends_with("not valid"), "{lines:?}");
-    assert!(run.stdout.contains("Amd64VtoP: PML4E not present: not mapped\n"), "{}", run.stdout);
+    assert!(run.stdout.contains("Amd64VtoP: PDPE not present: not mapped\n"), "{}", run.stdout);
     let root = number(&other["directory_table_base"]);
     assert!(
         run.stdout.contains(&format!("Amd64VtoP: Virt {va:016x}, pagedir {root:016x}\n")),

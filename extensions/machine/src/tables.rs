@@ -10,7 +10,7 @@ use kd_sdk::prelude::*;
 /// Width of a column.
 const COLUMN: usize = 27;
 /// The most rows of a range.
-const MOST_ROWS: usize = 1 << 14;
+const MOST_ROWS: usize = 1 << 10;
 
 /// Runs `!pte`.
 pub fn pte(session: &Session<'_>, args: &str) -> Result<()> {

@@ -463,8 +463,10 @@ impl<'a> Tables<'a> {
         }
         let told = memory::variable(session, "MmPteBase").and_then(|va| session.memory().pointer(va).ok());
         let told = told.or_else(|| session.target().kd_data(KD_PTE_BASE).map(Va));
-        let told = told.filter(|base| session.target().is_kernel(*base));
         let top = scheme.levels().first()?;
+        // It is what one entry of the root covers.
+        let fits = |base: &Va| session.target().is_kernel(*base) && base.0 & (top.covers() - 1) == 0;
+        let told = told.filter(fits);
         let root = self.root_of(Va(u64::MAX));
         let mut table = vec![0; PAGE_SIZE as usize];
         if self.memory.read_physical(root, &mut table).is_err() {
