@@ -208,16 +208,21 @@ fn addresses_lie_in_what_they_lie_in() {
                 "{what}"
             );
             assert_eq!(number(&module["start"]), base, "{what}");
-            let stack = data(number(&truth["stack"][0]["sp"]));
-            assert_eq!(stack["usage"], "KernelStack", "{what}: {stack}");
-            assert_eq!(number(&stack["thread"]), truth["thread"], "{what}: {stack}");
+            // Small dumps of Windows XP do not tell which thread ran.
+            if case.has_kernel() || case.generation.build > 2600 {
+                let stack = data(number(&truth["stack"][0]["sp"]));
+                assert_eq!(stack["usage"], "KernelStack", "{what}: {stack}");
+                assert_eq!(number(&stack["thread"]), truth["thread"], "{what}: {stack}");
+            }
         }
         if !case.has_kernel() {
+            // A small dump may hold the shared page, a bare header cannot.
             let record = case.record("!kuser");
-            assert!(
-                record["status"] == "failed" && record.to_string().contains("not captured"),
-                "{what}: {record}"
-            );
+            match record["status"].as_str() {
+                Some("ok") if case.kind == Kind::Triage => check_shared_data(case),
+                Some("failed") => assert!(record.to_string().contains("not captured"), "{what}: {record}"),
+                _ => panic!("{what}: {record}"),
+            }
             return;
         }
         let region = data(number(&truth["processors"][1]["prcb"]));
@@ -241,6 +246,7 @@ fn addresses_lie_in_what_they_lie_in() {
             assert_eq!(number(&found["start"]), one["start"], "{what}: {found}");
         }
         check_shared_data(case);
+        check_flags(case);
     });
 }
 
@@ -267,6 +273,10 @@ fn check_shared_data(case: &Case<'_>) {
         "{what}"
     );
     assert!(found["system_time"].as_str().unwrap().starts_with("2024-05-17T10:20:30"), "{what}: {found}");
+}
+
+fn check_flags(case: &Case<'_>) {
+    let what = &case.what;
     let flags = case.data("!gflag");
     assert_eq!(number(&flags["flags"]), case.truth["facts"]["global_flags"], "{what}");
     let names: Vec<_> = list(&flags["names"]).iter().map(|flag| number(&flag["bit"])).collect();

@@ -20,7 +20,7 @@ kd_command! {
     name: "pte",
     summary: "Show the page table entries of an address",
     usage: "VA | PTE | ADDRESS 1 | START END",
-    run: tables::pte,
+    run: tables::entries,
     help: include_str!("pte.txt"),
 }
 

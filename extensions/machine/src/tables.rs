@@ -2,7 +2,7 @@
 
 use kd_sdk::address::PAGE_SIZE;
 use kd_sdk::args::Args;
-use kd_sdk::nt::pte::{Level, Meaning, Step, Tables, Walk};
+use kd_sdk::nt::pte::{self, Level, Meaning, Step, Tables, Walk};
 use kd_sdk::nt::vad::protection_name;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
@@ -13,7 +13,7 @@ const COLUMN: usize = 27;
 const MOST_ROWS: usize = 1 << 10;
 
 /// Runs `!pte`.
-pub fn pte(session: &Session<'_>, args: &str) -> Result<()> {
+pub fn entries(session: &Session<'_>, args: &str) -> Result<()> {
     let mut args = Args::new(args);
     let Some(first) = args.word() else {
         return Err(Error::Usage("!pte needs an address".to_owned()));
@@ -39,7 +39,7 @@ pub fn pte2va(session: &Session<'_>, args: &str) -> Result<()> {
         return Err(Error::Usage("!pte2va needs the address of a page table entry".to_owned()));
     }
     let at = Va(session.evaluate(args)?);
-    let window = Tables::current(session)?.window.ok_or_else(untold)?;
+    let window = pte::window(session)?;
     let target = session.target();
     let va = window.address(at).ok_or_else(|| {
         Error::Usage(format!(
@@ -53,13 +53,6 @@ pub fn pte2va(session: &Session<'_>, args: &str) -> Result<()> {
     out.styled_field("va", Value::Hex(va.0), Style::Address, &target.show(va));
     out.end_line();
     Ok(())
-}
-
-fn untold() -> Error {
-    Error::NotFound(
-        "where the page tables appear is not known: nt!MmPteBase is not readable, and the root has no entry for itself"
-            .to_owned(),
-    )
 }
 
 /// An address in KD's columns: upper case, no mark in the middle.

@@ -190,7 +190,11 @@ pub fn ptov(session: &Session<'_>, args: &str) -> Result<()> {
         close(run.take());
         skipped
     })?;
-    out.field("pages", Value::UInt(total), &format!("{total} pages are mapped"));
+    out.field(
+        "pages",
+        Value::UInt(total),
+        &format!("{total} page{} mapped", if total == 1 { "" } else { "s" }),
+    );
     out.end_line();
     out.list("not_shown", |out| {
         for table in skipped.iter().take(MOST_NAMED) {

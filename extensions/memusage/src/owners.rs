@@ -4,6 +4,7 @@
 use kd_sdk::nt::memory::{self, TableWindow};
 use kd_sdk::nt::pfn::{Database, Layout};
 use kd_sdk::nt::pool::{self, Kind};
+use kd_sdk::nt::pte;
 use kd_sdk::nt::section::Sections;
 use kd_sdk::prelude::*;
 use kd_sdk::target::Machine;
@@ -137,9 +138,8 @@ impl<'a> Owners<'a> {
         }
         let sections =
             Sections::new(session).inspect_err(|error| refused.push(format!("files: {error}"))).ok();
-        let root = Pfn(session.target().directory_table_base().0 / kd_sdk::address::PAGE_SIZE);
         let window =
-            database.window(root).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
+            pte::window(session).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
         let mut modules: Vec<_> = session.target().modules().filter(|module| module.size != 0).collect();
         modules.sort_by_key(|module| module.base);
         Ok(Owners {

@@ -639,6 +639,19 @@ struct Visit<'v> {
     skipped: Vec<Skipped>,
 }
 
+/// Where page tables appear in virtual memory.
+///
+/// # Errors
+/// Where neither the kernel nor the root of the tables tells.
+pub fn window(session: &Session<'_>) -> Result<TableWindow> {
+    Tables::of(session, session.target().directory_table_base())?.window.ok_or_else(|| {
+        Error::NotFound(
+            "where the page tables appear is not known: nt!MmPteBase does not tell, and the root has no entry for itself"
+                .to_owned(),
+        )
+    })
+}
+
 /// How the target translates. The host knows; its answer for an address that must be mapped tells which of the ways it
 /// is.
 pub fn scheme(session: &Session<'_>) -> Scheme {

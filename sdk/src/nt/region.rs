@@ -114,7 +114,9 @@ pub fn at(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
     for find in finders {
         match find(session, va) {
             Ok(Some(region)) if region.holds(va) => {
-                return Ok(Some(Region { va_type: noted.and_then(|noted| noted.va_type), ..region }));
+                // The notes of old places are not kept up.
+                let kind = noted.and_then(|noted| noted.va_type).filter(|kind| kind != "Unused");
+                return Ok(Some(Region { va_type: kind, ..region }));
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             _ => {}

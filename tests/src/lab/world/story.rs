@@ -77,9 +77,9 @@ impl World {
         self.start_processors();
         self.people();
         self.share_user_data();
-        self.fit_machine();
         self.happen();
         self.lay_probes();
+        self.fit_machine();
         self.write_cid_table();
         self.count_kinds();
         self.write_pool_tables();
