@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod code;
+mod drivers;
 mod dump_kinds;
 mod errlog;
 mod every_kind;
@@ -10,7 +11,9 @@ mod extensions;
 mod hostile;
 #[cfg(unix)]
 mod interrupts;
+mod io_objects;
 mod kd_dump;
+mod kdexts;
 mod kernels;
 mod lab;
 mod locks;
@@ -18,7 +21,9 @@ mod machine;
 mod memory_reports;
 mod memusage;
 mod microsoft;
+mod newer;
 mod objects;
+mod one_dump;
 mod oracles;
 mod pool;
 mod process;
@@ -29,6 +34,7 @@ mod session;
 mod stacks;
 mod stories;
 mod symbols;
+mod timers;
 mod transcripts;
 mod unwinding;
 mod vm;
