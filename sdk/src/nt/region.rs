@@ -103,13 +103,15 @@ impl Region {
     }
 }
 
+/// Tells the region of its kind that an address may lie in.
+type Finder = fn(&Session<'_>, Va) -> Result<Option<Region>>;
+
 /// The region that a kernel address lies in; `None` where nothing tells.
 ///
 /// # Errors
 /// Ctrl+C. What cannot be read tells nothing.
 pub fn at(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
-    let finders: [fn(&Session<'_>, Va) -> Result<Option<Region>>; 7] =
-        [module, shared_data, processor, page_tables, stack, frames, pools];
+    let finders: [Finder; 7] = [module, shared_data, processor, page_tables, stack, frames, pools];
     let noted = noted(session, va).filter(|region| region.holds(va));
     for find in finders {
         match find(session, va) {
