@@ -3,7 +3,7 @@
 //! queued spin locks, the shared page, what the machine tells of itself.
 
 use super::every_kind::{Case, every_kind, list, number};
-use super::locks::Lab;
+use super::one_dump::Lab;
 use kd_tests::lab::layout::Machine;
 use kd_tests::lab::world::Story;
 use kd_tests::lab::writer::Kind;
