@@ -17,6 +17,7 @@ mod kdexts;
 mod kernels;
 mod lab;
 mod locks;
+mod machine;
 mod memory_owners;
 mod memory_reports;
 mod memusage;

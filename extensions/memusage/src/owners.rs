@@ -4,8 +4,9 @@
 use kd_sdk::nt::memory::{self, TableWindow};
 use kd_sdk::nt::pfn::{Database, Layout};
 use kd_sdk::nt::pool::{self, Kind};
-use kd_sdk::nt::region::{self, Region};
+use kd_sdk::nt::pte;
 use kd_sdk::nt::section::Sections;
+use kd_sdk::nt::va_space::{self, Stretch};
 use kd_sdk::prelude::*;
 use kd_sdk::target::Machine;
 use std::collections::HashMap;
@@ -66,7 +67,7 @@ pub struct Owners<'a> {
     images: Vec<(u64, u64)>,
     pools: Vec<pool::Range>,
     /// What the kernel assigned its addresses to, ascending.
-    regions: Vec<(Region, Owner)>,
+    regions: Vec<(Stretch, Owner)>,
     /// The process that a page table belongs to.
     tables: HashMap<u64, Option<u32>>,
     /// The control area of a subsection.
@@ -97,10 +98,10 @@ fn tops(session: &Session<'_>, root: Pa) -> Vec<Pfn> {
     found
 }
 
-/// Who has what lies in each region. Stretches with one name belong together.
-fn owners_of(regions: Vec<Region>) -> Vec<(Region, Owner)> {
-    let mut named: Vec<(Region, Owner)> = Vec::new();
-    for region in regions {
+/// Who has what lies in each stretch. Those with one name belong together.
+fn owners_of(stretches: Vec<Stretch>) -> Vec<(Stretch, Owner)> {
+    let mut named: Vec<(Stretch, Owner)> = Vec::new();
+    for region in stretches.into_iter().filter(|stretch| stretch.name != va_space::UNUSED) {
         let same = named.iter().find(|(known, _)| known.name == region.name).map(|(_, owner)| *owner);
         let owner = same.unwrap_or(match region.name.as_str() {
             "NonPagedPool" => Owner::Pool(Kind::NonPaged),
@@ -137,9 +138,8 @@ impl<'a> Owners<'a> {
         }
         let sections =
             Sections::new(session).inspect_err(|error| refused.push(format!("files: {error}"))).ok();
-        let root = Pfn(session.target().directory_table_base().0 / kd_sdk::address::PAGE_SIZE);
         let window =
-            database.window(root).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
+            pte::window(session).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
         let mut modules: Vec<_> = session.target().modules().filter(|module| module.size != 0).collect();
         modules.sort_by_key(|module| module.base);
         Ok(Owners {
@@ -151,7 +151,7 @@ impl<'a> Owners<'a> {
             drivers: modules.iter().map(|module| module.image.clone()).collect(),
             images: modules.iter().map(|m| (m.base.0, m.base.0.saturating_add(m.size - 1))).collect(),
             pools: pool::ranges(session),
-            regions: owners_of(region::regions(session)),
+            regions: owners_of(va_space::stretches(session)),
             tables,
             subsections: HashMap::new(),
             last_subsection: (0, Owner::Unknown),
@@ -341,11 +341,11 @@ mod tests {
     #[test]
     fn regions_have_owners() {
         let region =
-            |start, end, name: &str| Region { start: Va(start), end: Va(end), name: name.to_owned() };
+            |start, last, name: &str| Stretch { start: Va(start), last: Va(last), name: name.to_owned() };
         let owners = owners_of(vec![
-            region(0x1000, 0x2000, "SystemCache"),
-            region(0x2000, 0x3000, "NonPagedPool"),
-            region(0x4000, 0x5000, "SystemCache"),
+            region(0x1000, 0x1fff, "SystemCache"),
+            region(0x2000, 0x2fff, "NonPagedPool"),
+            region(0x4000, 0x4fff, "SystemCache"),
         ]);
         let owners: Vec<Owner> = owners.into_iter().map(|(_, owner)| owner).collect();
         assert_eq!(owners, [Owner::Region(0), Owner::Pool(Kind::NonPaged), Owner::Region(0)]);

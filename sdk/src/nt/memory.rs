@@ -336,6 +336,12 @@ impl TableWindow {
         Some(Va(if sign { va | u64::MAX << self.bits } else { va }))
     }
 
+    /// The address of the entry that maps `va`.
+    pub fn entry_of(&self, va: Va) -> Va {
+        let mask = u64::MAX >> (64 - self.bits.clamp(12, 64));
+        self.base.add((va.0 & mask) / PAGE_SIZE * self.entry)
+    }
+
     /// True for an address inside the window: what is mapped there is a page table.
     pub fn holds(&self, va: Va) -> bool {
         self.address(va).is_some()

@@ -4,12 +4,11 @@
 //! after Windows 10, arm64. The database has holes where the machine has no memory, so it is walked along the runs of
 //! `MmPhysicalMemoryBlock`.
 
-use super::memory::{self, Counter, TableWindow};
+use super::memory::{self, Counter};
 use crate::abi::FieldInfo;
 use crate::address::{Pfn, Va};
 use crate::error::{Absent, Error, Result};
 use crate::session::Session;
-use crate::target::Machine;
 use crate::types::Type;
 
 /// Bytes of the database that are read at once.
@@ -21,8 +20,6 @@ const MOST_FRAMES: u64 = 1 << 40;
 /// Where KDDEBUGGER_DATA64 holds the addresses of these variables.
 const KD_PFN_DATABASE: u32 = 0xc0;
 const KD_PHYSICAL_MEMORY_BLOCK: u32 = 0x270;
-/// Where it holds the address at which page tables appear, itself.
-const KD_PTE_BASE: u32 = 0x360;
 
 /// The sort of a page that a program manages itself (AWE).
 pub const MANAGED: u64 = 1;
@@ -349,34 +346,6 @@ impl<'a> Database<'a> {
         Ok(self.layout.parse(pfn, entry))
     }
 
-    /// Where page tables appear in virtual memory; `root` is the frame of a root of page tables.
-    ///
-    /// # Errors
-    /// Where neither a variable nor the root's entry tells.
-    pub fn window(&self, root: Pfn) -> Result<TableWindow> {
-        let target = self.session.target();
-        if target.machine() == Machine::X86 {
-            let entry = memory::kernel_type(self.session, "_MMPTE")?.size();
-            return Ok(TableWindow { base: Va(0xc000_0000), entry, bits: 32 });
-        }
-        let told =
-            memory::variable(self.session, "MmPteBase").and_then(|va| self.session.memory().pointer(va).ok());
-        let told = told.or_else(|| target.kd_data(KD_PTE_BASE).map(Va));
-        let base = match told.filter(|base| target.is_kernel(*base)) {
-            Some(base) => base,
-            // The root is mapped by an entry of its own: the index repeats at every level.
-            None => Va(self.frame(root)?.pte.0 & 0xffff_ff80_0000_0000),
-        };
-        if !target.is_kernel(base) {
-            return Err(Error::Other(format!("page tables cannot appear at {base}")));
-        }
-        Ok(TableWindow {
-            base,
-            entry: 8,
-            bits: if base.0 & 0x00ff_0000_0000_0000 == 0x00ff_0000_0000_0000 { 48 } else { 57 },
-        })
-    }
-
     /// Reads the whole database in large pieces, in ascending order.
     ///
     /// # Errors
@@ -445,6 +414,7 @@ pub fn physical_memory(session: &Session<'_>) -> Result<Vec<(Pfn, u64)>> {
 
 #[cfg(test)]
 mod tests {
+    use super::memory::TableWindow;
     use super::*;
 
     #[test]
@@ -475,6 +445,8 @@ mod tests {
     fn the_window_tells_what_an_entry_maps() {
         let wide = TableWindow { base: Va(0xffff_f680_0000_0000), entry: 8, bits: 48 };
         assert_eq!(wide.address(Va(0xffff_f680_0000_0008)), Some(Va(0x1000)));
+        assert_eq!(wide.entry_of(Va(0xffff_ffff_ffff_f123)), Va(0xffff_f6ff_ffff_fff8));
+        assert_eq!(wide.entry_of(wide.entry_of(Va(0))), Va(0xffff_f6fb_4000_0000));
         assert_eq!(wide.address(Va(0xffff_f6ff_ffff_fff8)), Some(Va(0xffff_ffff_ffff_f000)));
         assert_eq!(wide.address(Va(0xffff_f700_0000_0000)), None);
         assert!(wide.holds(Va(0xffff_f680_0000_0000)) && !wide.holds(Va(0xffff_f67f_ffff_fff8)));

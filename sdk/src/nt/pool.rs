@@ -4,7 +4,7 @@
 //! Up to Windows 10 1809 blocks stand one after the other in pages and each tells the size of the one before it. Later
 //! a segment heap holds the blocks, see [`super::heap`]: the header stays, the size of the block before does not.
 
-use super::{memory, region};
+use super::{memory, va_space};
 use crate::address::{PAGE_SIZE, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -618,15 +618,15 @@ pub fn ranges(session: &Session<'_>) -> Vec<Range> {
     // The end of paged pool is its last byte.
     let end = read(&["MmPagedPoolEnd"], KD_PAGED_POOL_END).map(|end| Va(end.0.saturating_add(1)));
     add(read(&["MmPagedPoolStart", "MiPagedPoolStart"], KD_PAGED_POOL_START), end, Kind::Paged);
-    // Since Windows 10 1607 a table tells.
-    for region in region::regions(session) {
-        let kind = match region.name.as_str() {
+    // Since Windows 10 1607 the kernel's notes tell.
+    for stretch in va_space::stretches(session) {
+        let kind = match stretch.name.as_str() {
             "NonPagedPool" => Kind::NonPaged,
             "PagedPool" => Kind::Paged,
             _ => continue,
         };
-        if region.end > region.start && !found.iter().any(|range| range.kind == kind) {
-            found.push(Range { start: region.start, end: region.end, kind });
+        if !found.iter().any(|range| range.kind == kind) {
+            found.push(Range { start: stretch.start, end: Va(stretch.last.0.saturating_add(1)), kind });
         }
     }
     found

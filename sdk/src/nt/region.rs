@@ -1,115 +1,220 @@
-//! What the kernel assigned its half of the address space to.
+//! What a kernel address lies in, as far as the kernel tells.
 //!
-//! Since Windows 10 1607 `MiState.Vs.SystemVaRegions` holds a start and a size for each use, in the order of
-//! `_MI_ASSIGNED_REGION_TYPES`. Since 1809 there is also a byte for each 512 GB, `SystemVaType`; it stands in for the
-//! former where that is not filled.
+//! Asked in this order: modules, the page that all programs share, processors' control regions, the window of the page
+//! tables, stacks of threads, the PFN database, pools and other stretches that variables bound (Windows XP to 8.1), and
+//! the memory manager's own notes of its address space, see [`super::va_space`]. Where none of these says anything,
+//! nothing is guessed.
 
-use super::memory;
-use crate::address::Va;
-use crate::error::Result;
+use super::clock;
+use super::kernel::Kernel;
+use super::memory::TableWindow;
+use super::pfn::Database;
+use super::process::{self, Process};
+use super::processor::Processor;
+use super::pte::Tables;
+use super::va_space::{self, Stretch};
+use super::{pool, thread};
+use crate::address::{PAGE_SIZE, Va};
+use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// The most regions, or bytes of the table of types.
-const MOST_REGIONS: u64 = 256;
-/// Bits of an address that an entry of the table of types stands for, on 48-bit systems.
-const TYPE_BITS: u32 = 39;
+/// The most threads whose stacks are looked at.
+const MOST_THREADS: usize = 1 << 18;
 
-/// A stretch of kernel addresses.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// What a stretch of addresses is used for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Usage {
+    /// An image: of the kernel, a driver.
+    Module,
+    /// `KUSER_SHARED_DATA`.
+    SharedData,
+    /// Control region and block of a processor.
+    ProcessorRegion,
+    /// Where page tables see themselves.
+    PageTables,
+    /// The kernel stack of a thread.
+    KernelStack,
+    /// The PFN database.
+    PfnDatabase,
+    /// Nonpaged pool.
+    NonPagedPool,
+    /// Paged pool.
+    PagedPool,
+    /// Something else: its kind is in [`Region::va_type`].
+    System,
+}
+
+impl Usage {
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Usage::Module => "Module",
+            Usage::SharedData => "SharedUserData",
+            Usage::ProcessorRegion => "ProcessorControlRegion",
+            Usage::PageTables => "PageTables",
+            Usage::KernelStack => "KernelStack",
+            Usage::PfnDatabase => "PfnDatabase",
+            Usage::NonPagedPool => "NonPagedPool",
+            Usage::PagedPool => "PagedPool",
+            Usage::System => "System",
+        }
+    }
+}
+
+/// A stretch of addresses.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Region {
+    /// What it is used for.
+    pub usage: Usage,
     /// First byte.
     pub start: Va,
-    /// Byte after the last; null for the end of the address space.
-    pub end: Va,
-    /// What it is for, as the kernel's symbols say: `NonPagedPool`, `SystemCache`.
-    pub name: String,
+    /// Last byte.
+    pub last: Va,
+    /// What the memory manager calls the stretch: `NonPagedPool`, `SystemCache`, …
+    pub va_type: Option<String>,
+    /// Whose it is: a module, a thread, a processor.
+    pub owner: Owner,
+}
+
+/// Whose a region is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Owner {
+    /// Nobody's in particular.
+    Nobody,
+    /// A module's: image, path.
+    Module(String, String),
+    /// A thread's.
+    Thread(Va),
+    /// A processor's.
+    Processor(u32),
 }
 
 impl Region {
-    /// True for an address in it.
-    pub fn holds(&self, va: Va) -> bool {
-        self.start <= va && (va < self.end || self.end.is_null())
+    fn new(usage: Usage, start: Va, bytes: u64, owner: Owner) -> Region {
+        let last = Va(start.0.saturating_add(bytes.saturating_sub(1)));
+        Region { usage, start, last, va_type: None, owner }
+    }
+
+    fn holds(&self, va: Va) -> bool {
+        self.start <= va && va <= self.last
     }
 }
 
-/// The regions in ascending order; none where the kernel keeps no such table, or it cannot be read.
-pub fn regions(session: &Session<'_>) -> Vec<Region> {
-    let mut found = assigned(session).unwrap_or_default();
-    if found.is_empty() {
-        found = by_type(session).unwrap_or_default();
-    }
-    found.sort_by_key(|region| region.start);
-    found
-}
+/// Tells the region of its kind that an address may lie in.
+type Finder = fn(&Session<'_>, Va) -> Result<Option<Region>>;
 
-fn assigned(session: &Session<'_>) -> Result<Vec<Region>> {
-    let state = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION")?;
-    let field = state.require("Vs.SystemVaRegions")?;
-    let of = memory::kernel_type(session, "_MI_SYSTEM_VA_ASSIGNMENT")?;
-    let names = memory::kernel_type(session, "_MI_ASSIGNED_REGION_TYPES")?;
-    let at = memory::needed(session, "MiState")?.add(field.offset);
-    let mut found = Vec::new();
-    for index in 0..u64::from(field.count).min(MOST_REGIONS) {
-        let Some(name) = names.enum_name(index as i64) else { continue };
-        let one = of.at(at.add(of.size().wrapping_mul(index)));
-        let (start, size) = (one.pointer("BaseAddress")?, one.u64("NumberOfBytes")?);
-        if size == 0 || !session.target().is_kernel(start) {
-            continue;
-        }
-        let end = Va(start.0.checked_add(size).unwrap_or(0));
-        found.push(Region { start, end, name: name.trim_start_matches("AssignedRegion").to_owned() });
-    }
-    Ok(found)
-}
-
-fn by_type(session: &Session<'_>) -> Result<Vec<Region>> {
-    let state = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION")?;
-    let field = state.require("Vs.SystemVaType")?;
-    let names = memory::kernel_type(session, "_MI_SYSTEM_VA_TYPE")?;
-    let at = memory::needed(session, "MiState")?.add(field.offset);
-    let types = session.memory().bytes(at, field.size.min(MOST_REGIONS) as usize)?;
-    Ok(stretches(&types, |kind| names.enum_name(kind.into())))
-}
-
-/// The stretches of one type in a table that has a byte for each part of the kernel's half.
-fn stretches(types: &[u8], name: impl Fn(u8) -> Option<String>) -> Vec<Region> {
-    let mut found: Vec<Region> = Vec::new();
-    for (&kind, index) in types.iter().zip(0u64..) {
-        // Type 0 is for addresses that are not used.
-        let Some(name) = name(kind).filter(|_| kind != 0) else { continue };
-        let start = Va(0xffff_8000_0000_0000 + (index << TYPE_BITS));
-        let end = Va(start.0.wrapping_add(1 << TYPE_BITS));
-        let name = name.trim_start_matches("MiVa").to_owned();
-        match found.last_mut() {
-            Some(last) if last.end == start && last.name == name => last.end = end,
-            _ => found.push(Region { start, end, name }),
+/// The region that a kernel address lies in; `None` where nothing tells.
+///
+/// # Errors
+/// Ctrl+C. What cannot be read tells nothing.
+pub fn at(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
+    let finders: [Finder; 7] = [module, shared_data, processor, page_tables, stack, frames, pools];
+    let noted = noted(session, va).filter(|region| region.holds(va));
+    for find in finders {
+        match find(session, va) {
+            Ok(Some(region)) if region.holds(va) => {
+                // The notes of old places are not kept up.
+                let kind = noted.and_then(|noted| noted.va_type).filter(|kind| kind != va_space::UNUSED);
+                return Ok(Some(Region { va_type: kind, ..region }));
+            }
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            _ => {}
         }
     }
-    found
+    Ok(noted)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn module(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
+    Ok(session.target().module_at(va).map(|module| {
+        Region::new(Usage::Module, module.base, module.size, Owner::Module(module.image, module.path))
+    }))
+}
 
-    #[test]
-    fn types_of_neighbours_are_one_region() {
-        let mut types = [0; 256];
-        (types[2], types[3], types[4], types[255]) = (5, 5, 6, 5);
-        let found = stretches(&types, |kind| match kind {
-            5 => Some("MiVaNonPagedPool".to_owned()),
-            6 => Some("MiVaPagedPool".to_owned()),
-            _ => Some("MiVaUnused".to_owned()),
-        });
-        let told: Vec<_> = found.iter().map(|r| (r.start.0, r.end.0, r.name.as_str())).collect();
-        assert_eq!(
-            told,
-            [
-                (0xffff_8100_0000_0000, 0xffff_8200_0000_0000, "NonPagedPool"),
-                (0xffff_8200_0000_0000, 0xffff_8280_0000_0000, "PagedPool"),
-                (0xffff_ff80_0000_0000, 0, "NonPagedPool"),
-            ]
-        );
-        assert!(found[2].holds(Va(u64::MAX)) && !found[2].holds(Va(0xffff_ff7f_ffff_ffff)));
+fn shared_data(session: &Session<'_>, _: Va) -> Result<Option<Region>> {
+    Ok(Some(Region::new(Usage::SharedData, clock::shared_data(session), PAGE_SIZE, Owner::Nobody)))
+}
+
+fn processor(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
+    let kernel = Kernel::new(session);
+    let size = kernel.structure("_KPCR")?.size();
+    for number in 0..session.target().info().processors {
+        session.check_interrupt()?;
+        let Ok(processor) = Processor::new(session, number) else { continue };
+        let Some(pcr) = processor.pcr else { continue };
+        let region = Region::new(Usage::ProcessorRegion, pcr, size, Owner::Processor(number));
+        if region.holds(va) {
+            return Ok(Some(region));
+        }
     }
+    Ok(None)
+}
+
+fn page_tables(session: &Session<'_>, _: Va) -> Result<Option<Region>> {
+    let Some(TableWindow { base, entry, bits }) = Tables::current(session)?.window else { return Ok(None) };
+    Ok(Some(Region::new(Usage::PageTables, base, (1 << (bits - 12)) * entry, Owner::Nobody)))
+}
+
+/// Stacks of the threads that run, then of all.
+fn stack(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
+    let kernel = Kernel::new(session);
+    let of = kernel.structure("_KTHREAD")?;
+    let stack = |thread: Va| -> Option<Region> {
+        let (base, limit) = (of.at(thread).pointer("StackBase"), of.at(thread).pointer("StackLimit"));
+        let (base, limit) = (base.ok()?, limit.ok()?);
+        let size = base.0.checked_sub(limit.0)?;
+        let region = Region::new(Usage::KernelStack, limit, size, Owner::Thread(thread));
+        (size < 1 << 20 && region.holds(va)).then_some(region)
+    };
+    for number in 0..session.target().info().processors {
+        session.check_interrupt()?;
+        let running =
+            session.target().processor(number).map(|processor| kernel.address(processor.current_thread));
+        if let Some(found) = running.and_then(stack) {
+            return Ok(Some(found));
+        }
+    }
+    let mut looked_at = 0;
+    for at in process::processes(&kernel)?.entries {
+        let threads = Process::read(&kernel, at).and_then(|process| thread::threads(&kernel, &process));
+        for thread in threads.map(|threads| threads.entries).unwrap_or_default() {
+            session.check_interrupt()?;
+            looked_at += 1;
+            if looked_at > MOST_THREADS {
+                return Ok(None);
+            }
+            if let Some(found) = stack(thread) {
+                return Ok(Some(found));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn frames(session: &Session<'_>, _: Va) -> Result<Option<Region>> {
+    let database = Database::open(session)?;
+    let end = database.runs.last().map_or(0, |run| run.0.0.saturating_add(run.1));
+    let bytes = end.saturating_mul(database.layout.size as u64);
+    Ok(Some(Region::new(Usage::PfnDatabase, database.base, bytes, Owner::Nobody)))
+}
+
+fn pools(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
+    let ranges = pool::ranges(session);
+    Ok(ranges.into_iter().find(|range| range.start <= va && va < range.end).map(|range| {
+        let usage = if range.kind == pool::Kind::Paged { Usage::PagedPool } else { Usage::NonPagedPool };
+        Region::new(usage, range.start, range.end.0 - range.start.0, Owner::Nobody)
+    }))
+}
+
+/// What the memory manager notes of an address.
+fn noted(session: &Session<'_>, va: Va) -> Option<Region> {
+    let stretch = va_space::stretches(session).into_iter().find(|stretch| stretch.holds(va))?;
+    let usage = match stretch.name.as_str() {
+        "NonPagedPool" => Usage::NonPagedPool,
+        "PagedPool" => Usage::PagedPool,
+        "PfnDatabase" => Usage::PfnDatabase,
+        "PageTables" => Usage::PageTables,
+        _ => Usage::System,
+    };
+    let Stretch { start, last, name } = stretch;
+    Some(Region { usage, start, last, va_type: Some(name), owner: Owner::Nobody })
 }

@@ -356,7 +356,11 @@ impl World {
         let wide = self.options.generation.machine != Machine::X86;
         let user = Va(if wide { 0x7ff6_1230_0000 } else { 0x0123_0000 });
         let kernel = Va(if wide { 0xffff_bf0a_0010_0000 } else { 0x9b00_0000 });
-        let prototype = self.allocate(8);
+        // Two-level tables name a prototype by its distance from paged pool.
+        let packed = self.user.scheme.entry_size() == 4 && self.options.story != super::Story::Sample;
+        let prototype =
+            if packed { self.pool_of(super::PoolKind::Paged, b"MmSt", 8) } else { self.allocate(8) };
+        let base = if packed { self.read_pointer(self.nt("MmProtopteBase")).0 } else { 0 };
         let memory = &mut self.memory;
         let mut fill = |owner, text: &str| {
             let frame = memory.allocate(owner);
@@ -387,7 +391,13 @@ impl World {
             ),
             (user.add(0x2000), page_file, Owner::User, "page file", ""),
             (user.add(0x3000), Leaf::DemandZero, Owner::User, "demand zero", ""),
-            (user.add(0x4000), Leaf::Prototype(prototype), Owner::User, "prototype", shared_text),
+            (
+                user.add(0x4000),
+                Leaf::Prototype(Va(prototype.0 - base)),
+                Owner::User,
+                "prototype",
+                shared_text,
+            ),
             (
                 kernel,
                 Leaf::Transition(kernel_transition),

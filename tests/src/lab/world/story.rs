@@ -79,6 +79,7 @@ impl World {
         self.share_user_data();
         self.happen();
         self.lay_probes();
+        self.fit_machine();
         self.write_cid_table();
         self.count_kinds();
         self.write_pool_tables();
@@ -240,6 +241,7 @@ impl World {
     fn new_space(&mut self) -> AddressSpace {
         AddressSpace {
             swizzle: self.system.swizzle,
+            file_bit: self.system.file_bit,
             ..AddressSpace::new(self.system.scheme, &mut self.memory)
         }
     }
