@@ -40,8 +40,7 @@ impl<'a> PfnDatabase<'a> {
     /// Where types are missing, or where it stands cannot be read.
     pub fn new(session: &'a Session<'a>) -> Result<PfnDatabase<'a>> {
         let entry = session.types().find("nt!_MMPFN")?;
-        let variable = nt::variable(session, "nt!MmPfnDatabase", KD_PFN_DATABASE)?;
-        let entries = session.memory().pointer(variable)?;
+        let entries = nt::pointer_variable(session, "MmPfnDatabase", Some(KD_PFN_DATABASE))?;
         let references =
             ["u3.ReferenceCount", "u3.e2.ReferenceCount"].into_iter().find(|path| entry.has(path));
         let references =

@@ -3,7 +3,8 @@
 
 use kd_sdk::nt::memory::{self, TableWindow};
 use kd_sdk::nt::pfn::{Database, Layout};
-use kd_sdk::nt::pool::{self, Kind};
+use kd_sdk::nt::pool::{self, Bounds, Kind};
+use kd_sdk::nt::region::Regions;
 use kd_sdk::nt::section::Sections;
 use kd_sdk::prelude::*;
 use kd_sdk::target::Machine;
@@ -62,14 +63,15 @@ pub struct Owners<'a> {
     /// First and last byte of each driver, ascending.
     images: Vec<(u64, u64)>,
     pools: Vec<pool::Range>,
-    /// What each 512 GB of the kernel's half are for, and the names of these uses.
-    regions: (Vec<u8>, HashMap<u8, String>),
+    /// What the kernel uses its addresses for, where an array tells.
+    regions: Option<Regions>,
     /// The process that a page table belongs to.
     tables: HashMap<u64, Option<u32>>,
     /// The control area of a subsection.
     subsections: HashMap<Va, Option<Va>>,
     last_subsection: (u64, Owner),
     last_table: (u64, Option<u32>),
+    last_entry: (Va, bool),
     /// What was refused.
     pub refused: Vec<String>,
 }
@@ -90,26 +92,6 @@ fn tops(session: &Session<'_>, root: Pa) -> Vec<Pfn> {
         );
     }
     found
-}
-
-/// What the kernel assigned each of its top-level entries to, since Windows 10, and what these uses are called.
-fn regions(session: &Session<'_>) -> (Vec<u8>, HashMap<u8, String>) {
-    let read = || -> Result<(Vec<u8>, HashMap<u8, String>)> {
-        let of = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION")?;
-        let field = of.require("Vs.SystemVaType")?;
-        let at = memory::needed(session, "MiState")?.add(field.offset);
-        let types = session.memory().bytes(at, usize::try_from(field.size.min(256)).unwrap_or(0))?;
-        let names = memory::kernel_type(session, "_MI_SYSTEM_VA_TYPE")?;
-        let mut known = HashMap::new();
-        // Type 0 is for addresses that are not used.
-        for &region in types.iter().filter(|&&region| region != 0) {
-            if let Some(name) = names.enum_name(region.into()) {
-                known.insert(region, name.trim_start_matches("MiVa").to_owned());
-            }
-        }
-        Ok((types, known))
-    };
-    read().unwrap_or_default()
 }
 
 impl<'a> Owners<'a> {
@@ -150,16 +132,15 @@ impl<'a> Owners<'a> {
             processes,
             drivers: modules.iter().map(|module| module.image.clone()).collect(),
             images: modules.iter().map(|m| (m.base.0, m.base.0.saturating_add(m.size - 1))).collect(),
-            pools: pool::ranges(session),
-            regions: if window.is_some_and(|window| window.bits == 48) {
-                regions(session)
-            } else {
-                Default::default()
-            },
+            // Where others lie beside a pool, an address does not tell whose it is.
+            pools: pool::ranges(session).into_iter().filter(|range| range.bounds != Bounds::Shared).collect(),
+            // What units an array of five-level systems counts is not known.
+            regions: window.filter(|window| window.bits <= 48).and_then(|_| Regions::read(session).ok()),
             tables,
             subsections: HashMap::new(),
             last_subsection: (0, Owner::Unknown),
             last_table: (u64::MAX, None),
+            last_entry: (Va::NULL, false),
             refused,
         })
     }
@@ -193,11 +174,29 @@ impl<'a> Owners<'a> {
             return Ok((private.map_or(Owner::Unknown, Owner::Process), false));
         };
         let table = window.holds(va);
+        if let (true, Some(va)) = (table && self.is_large(pte), window.address(va)) {
+            let kernel = self.session.target().is_kernel(va);
+            let owner = if kernel { None } else { self.table_owner(Pfn(containing))? };
+            return Ok((owner.map_or_else(|| self.of_kernel(va), Owner::Process), false));
+        }
         if !table && self.session.target().is_kernel(va) {
             return Ok((self.of_kernel(va), false));
         }
         let owner = self.table_owner(if table { pfn } else { Pfn(containing) })?;
         Ok((owner.map_or(if table { Owner::System } else { Owner::Unknown }, Owner::Process), table))
+    }
+
+    /// True where an entry of a page directory maps a large page, and so its frames are no page tables.
+    fn is_large(&mut self, entry: Va) -> bool {
+        if self.last_entry.0 != entry {
+            let memory = self.session.memory();
+            let narrow = self.window.is_some_and(|window| window.entry == 4);
+            let value = if narrow { memory.u32(entry).map(u64::from) } else { memory.u64(entry) };
+            let arm = self.session.target().machine() == Machine::Arm64;
+            let large = |value: u64| if arm { value & 3 == 1 } else { value & 0x81 == 0x81 };
+            self.last_entry = (entry, value.is_ok_and(large));
+        }
+        self.last_entry.1
     }
 
     fn of_prototype(&mut self, original: u64) -> Owner {
@@ -268,23 +267,16 @@ impl<'a> Owners<'a> {
         }
         match self.pools.iter().find(|range| range.start <= va && va < range.end) {
             Some(range) => Owner::Pool(range.kind),
-            None => self.region(va),
-        }
-    }
-
-    fn region(&self, va: Va) -> Owner {
-        let Some(&region) = self.regions.0.get((va.0 >> 39 & 0xff) as usize) else { return Owner::System };
-        match self.regions.1.get(&region).map(String::as_str) {
-            None => Owner::System,
-            Some("NonPagedPool") => Owner::Pool(Kind::NonPaged),
-            Some("PagedPool") => Owner::Pool(Kind::Paged),
-            Some(_) => Owner::Region(region),
+            None => match self.regions.as_ref().and_then(|regions| regions.at(va)) {
+                Some((region, _)) => Owner::Region(region),
+                None => Owner::System,
+            },
         }
     }
 
     /// What a type of kernel addresses is called.
     pub fn region_name(&self, region: u8) -> &str {
-        self.regions.1.get(&region).map_or("?", String::as_str)
+        self.regions.as_ref().and_then(|regions| regions.name(region)).unwrap_or("?")
     }
 
     /// The sections, where their types are known.

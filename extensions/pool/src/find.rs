@@ -2,7 +2,7 @@
 
 use crate::pool::row;
 use crate::search::{self, Met};
-use kd_sdk::nt::pool::{Kind, Pattern, Tag};
+use kd_sdk::nt::pool::{Bounds, Kind, Pattern, Tag};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -77,6 +77,9 @@ fn summary(session: &Session<'_>, met: &Met, found: u64, bytes: u64) {
                     &format!("searched {} ({}", range.kind.name(), show(range.start)),
                 );
                 out.field("end", Value::Hex(range.end.0), &format!(" : {})", show(range.end)));
+                let told = range.bounds == Bounds::Told;
+                let how = if told { "" } else { ", the top-level entries that known allocations lie in" };
+                out.field("told", Value::Bool(told), how);
                 out.end_line();
             });
         }

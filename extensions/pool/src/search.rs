@@ -3,7 +3,7 @@
 use kd_sdk::address::PAGE_SIZE;
 use kd_sdk::nt::heap::{Heaps, What};
 use kd_sdk::nt::memory;
-use kd_sdk::nt::pool::{self, Big, Block, HeaderLayout, Kind, Place, Range};
+use kd_sdk::nt::pool::{self, Big, Block, Bounds, HeaderLayout, Kind, Place, Range};
 use kd_sdk::prelude::*;
 
 /// Bytes that are read at once.
@@ -103,7 +103,7 @@ fn in_heaps(
             {
                 last.end = end
             }
-            _ => met.ranges.push(Range { start: range.start, end, kind: context.kind }),
+            _ => met.ranges.push(Range { start: range.start, end, kind: context.kind, bounds: Bounds::Told }),
         }
         match heaps.blocks(range, &mut buffer, &mut |block| visit(&block)) {
             Ok(wrong) => met.damage(wrong),
@@ -128,7 +128,8 @@ fn in_ranges(
     let ranges: Vec<Range> = ranges.iter().filter(|range| range.kind == kind).copied().collect();
     if ranges.is_empty() {
         met.refused.push(format!(
-            "no variable tells where {} lies (nt!MmNonPagedPoolStart, nt!MmPagedPoolStart, their ends)",
+            "nothing tells where {} lies: no variable for it (nt!MmNonPagedPoolStart, nt!MmPagedPoolStart, their ends), \
+             no types of addresses (nt!MiSystemVaType), no allocation that is known without them",
             kind.name()
         ));
     }
@@ -147,8 +148,9 @@ fn in_ranges(
             {
                 let page_at = at.add(index * PAGE_SIZE);
                 met.pages += 1;
-                // Pages of a big allocation hold what its owner wrote.
-                if pool::big_at(big, page_at).is_none() {
+                // Pages of a big allocation hold what its owner wrote, and where others lie they hold what they want.
+                let strange = range.bounds != Bounds::Told && !pool::begins_page(&layout, page);
+                if !strange && pool::big_at(big, page_at).is_none() {
                     met.damage(pool::walk_page(&layout, page_at, page, &mut |block| visit(&block)));
                 }
             }
@@ -169,13 +171,21 @@ fn in_ranges(
 fn session_range(session: &Session<'_>) -> Option<Range> {
     let of = session.types().find("nt!_MM_SESSION_SPACE").ok()?;
     let (charges, _) = memory::charges(session).ok()?;
-    let space =
-        charges.iter().map(|charge| charge.session).find(|space| session.target().is_kernel(*space))?;
+    let target = session.target();
+    let running = |process| {
+        (0..target.info().processors)
+            .filter_map(|number| target.processor(number))
+            .any(|processor| processor.current_process == process)
+    };
+    let members = || charges.iter().filter(|charge| target.is_kernel(charge.session));
+    let current = members().find(|charge| running(charge.process.0)).or_else(|| members().next())?;
+    let space = current.session;
     let at = of.at(space);
     let (start, end) = (at.pointer("PagedPoolStart").ok()?, at.pointer("PagedPoolEnd").ok()?);
     (session.target().is_kernel(start) && start < end).then(|| Range {
         start,
         end: end.add(1),
         kind: Kind::Session,
+        bounds: Bounds::Told,
     })
 }

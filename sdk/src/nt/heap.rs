@@ -95,7 +95,7 @@ impl<'a> Heaps<'a> {
     /// # Errors
     /// Where the kernel has them, but types are missing or its state cannot be read.
     pub fn open(session: &'a Session<'a>) -> Result<Option<Heaps<'a>>> {
-        let Some(state) = memory::variable(session, "ExPoolState") else { return Ok(None) };
+        let Ok(state) = super::variable(session, "ExPoolState", None) else { return Ok(None) };
         let find = |name| memory::kernel_type(session, name);
         let of = find("_EX_POOL_HEAP_MANAGER_STATE")?;
         let types = HeapTypes {
@@ -105,9 +105,9 @@ impl<'a> Heaps<'a> {
             chunk: find("_HEAP_VS_CHUNK_HEADER")?,
             slots: find("_HEAP_LFH_SUBSEGMENT")?,
         };
-        let globals = match memory::variable(session, "RtlpHpHeapGlobals") {
-            Some(va) => va,
-            None => of.at(state).pointer("HeapManager.Globals")?,
+        let globals = match super::variable(session, "RtlpHpHeapGlobals", None) {
+            Ok(va) => va,
+            Err(_) => of.at(state).pointer("HeapManager.Globals")?,
         };
         let keys = find("_RTLP_HP_HEAP_GLOBALS")?;
         let globals = keys.at(globals).snapshot()?;

@@ -6,7 +6,7 @@
 //! [`super::pfn`].
 
 use super::kernel::Kernel;
-use super::{process, string};
+use super::{HOW_TO_GET_SYMBOLS, process, string, told};
 use crate::address::{PAGE_SIZE, Pa, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -154,16 +154,17 @@ impl Counter {
     /// Where it is known to be somewhere that cannot be read.
     pub fn read(self, session: &Session<'_>) -> Result<Option<u64>> {
         let memory = session.memory();
+        let variable = |name| super::variable(session, name, None).ok();
         for place in self.places() {
             let found = match *place {
                 Variable(name, index) => {
                     let at = index * u64::from(session.target().pointer_size());
-                    variable(session, name).map(|va| memory.pointer(va.add(at)).map(|value| value.0))
+                    variable(name).map(|va| memory.pointer(va.add(at)).map(|value| value.0))
                 }
-                Narrow(name) => variable(session, name).map(|va| memory.u32(va).map(u64::from)),
+                Narrow(name) => variable(name).map(|va| memory.u32(va).map(u64::from)),
                 Field(name, of, path) => {
                     let of = session.types().find(&format!("nt!{of}")).ok().filter(|of| of.has(path));
-                    of.and_then(|of| variable(session, name).map(|va| of.at(va).u64(path)))
+                    of.and_then(|of| variable(name).map(|va| of.at(va).u64(path)))
                 }
                 DebuggerData(offset) => {
                     told(session, offset).map(|va| memory.pointer(va).map(|value| value.0))
@@ -176,41 +177,6 @@ impl Counter {
         }
         Ok(None)
     }
-}
-
-/// The address of a variable of the kernel.
-pub fn variable(session: &Session<'_>, name: &str) -> Option<Va> {
-    session.symbols().find(&format!("nt!{name}")).ok()
-}
-
-/// The address of a variable that stands in the debugger data block.
-pub fn told(session: &Session<'_>, kd_offset: u32) -> Option<Va> {
-    let mask = if session.target().pointer_size() == 4 { 0xffff_ffff } else { u64::MAX };
-    let va = Va(session.target().kd_data(kd_offset)? & mask);
-    session.target().is_kernel(va).then_some(va)
-}
-
-/// The address that a pointer variable of the kernel holds, by its symbol or else by the debugger data block.
-///
-/// # Errors
-/// Where neither tells, which symbol is missing and how to get it; where the variable cannot be read.
-pub fn pointer_variable(session: &Session<'_>, name: &str, kd_offset: Option<u32>) -> Result<Va> {
-    match variable(session, name).or_else(|| told(session, kd_offset?)) {
-        Some(va) => session.memory().pointer(va),
-        None => {
-            Err(Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}")))
-        }
-    }
-}
-
-/// The address of a variable that must be known.
-///
-/// # Errors
-/// Where it is not, its name and how to get symbols.
-pub fn needed(session: &Session<'_>, name: &str) -> Result<Va> {
-    variable(session, name).ok_or_else(|| {
-        Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}"))
-    })
 }
 
 /// A type of the kernel.
@@ -227,9 +193,6 @@ pub fn kernel_type<'a>(session: &'a Session<'a>, name: &str) -> Result<Type<'a>>
     })
 }
 
-/// What to do about missing symbols.
-pub const HOW_TO_GET_SYMBOLS: &str = "set a symbol path (.sympath srv*CACHE*SERVER) and .reload";
-
 /// What a process is charged, in pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Charge {
@@ -239,8 +202,8 @@ pub struct Charge {
     pub id: u64,
     /// Name of its image, as long as the kernel keeps it.
     pub name: String,
-    /// Commitment.
-    pub commit: u64,
+    /// Commitment, where this kernel counts it.
+    pub commit: Option<u64>,
     /// Frames in its working set, where this kernel counts them.
     pub working_set: Option<u64>,
     /// Private pages.
@@ -282,7 +245,7 @@ fn charge(of: &Type<'_>, process: Va) -> Result<Charge> {
         process,
         id: read.u64("UniqueProcessId")?,
         name: name.chars().take(15).collect(),
-        commit: first(&["CommitCharge"]).unwrap_or(0),
+        commit: first(&["CommitCharge"]),
         working_set: first(&[
             "Vm.Instance.WorkingSetSize",
             "Vm.WorkingSetSize",

@@ -283,7 +283,7 @@ impl<'a> Database<'a> {
     /// Where symbols are missing, or the dump holds none of it.
     pub fn open(session: &'a Session<'a>) -> Result<Database<'a>> {
         let layout = Layout::of(&memory::kernel_type(session, "_MMPFN")?)?;
-        let base = memory::pointer_variable(session, "MmPfnDatabase", Some(KD_PFN_DATABASE))?;
+        let base = super::pointer_variable(session, "MmPfnDatabase", Some(KD_PFN_DATABASE))?;
         if !session.target().is_kernel(base) {
             return Err(Error::Other(format!("nt!MmPfnDatabase holds {base}, which is no kernel address")));
         }
@@ -337,8 +337,7 @@ impl<'a> Database<'a> {
             let entry = memory::kernel_type(self.session, "_MMPTE")?.size();
             return Ok(TableWindow { base: Va(0xc000_0000), entry, bits: 32 });
         }
-        let told =
-            memory::variable(self.session, "MmPteBase").and_then(|va| self.session.memory().pointer(va).ok());
+        let told = super::pointer_variable(self.session, "MmPteBase", None).ok();
         let told = told.or_else(|| target.kd_data(KD_PTE_BASE).map(Va));
         let base = match told.filter(|base| target.is_kernel(*base)) {
             Some(base) => base,
@@ -396,7 +395,7 @@ impl<'a> Database<'a> {
 /// # Errors
 /// Where it cannot be found or read, or cannot be true.
 pub fn physical_memory(session: &Session<'_>) -> Result<Vec<(Pfn, u64)>> {
-    let block = memory::pointer_variable(session, "MmPhysicalMemoryBlock", Some(KD_PHYSICAL_MEMORY_BLOCK))?;
+    let block = super::pointer_variable(session, "MmPhysicalMemoryBlock", Some(KD_PHYSICAL_MEMORY_BLOCK))?;
     // ULONG NumberOfRuns, PFN_NUMBER NumberOfPages, then runs of PFN_NUMBER BasePage, PageCount: on every version.
     let width = session.target().pointer_size() as usize;
     let count = u64::from(session.memory().u32(block)?);

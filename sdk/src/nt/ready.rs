@@ -46,13 +46,14 @@ pub fn queues(kernel: &Kernel<'_>) -> Result<Vec<Queue>> {
     let session = kernel.session();
     let mut found: Vec<Queue> = Vec::new();
     if kernel.offset("_KPRCB", "DispatcherReadyListHead").is_none() {
-        let heads = kernel.variable("KiDispatcherReadyListHead").map_err(|_| {
+        let heads = super::variable(session, "KiDispatcherReadyListHead", None).map_err(|_| {
             let places = "_KPRCB.DispatcherReadyListHead nor nt!KiDispatcherReadyListHead";
             Error::NoSymbols(format!(
                 "the kernel's symbols do not tell where ready queues are: neither {places}"
             ))
         })?;
-        let summary = kernel.variable("KiReadySummary").and_then(|va| session.memory().u32(va)).ok();
+        let summary =
+            super::variable(session, "KiReadySummary", None).and_then(|va| session.memory().u32(va)).ok();
         found.push(queue(kernel, Owner::System, heads, summary)?);
         return Ok(found);
     }

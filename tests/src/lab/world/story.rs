@@ -84,6 +84,9 @@ impl World {
         self.write_pool_tables();
         self.write_debugger_data();
         self.fill_pfn_database();
+        self.kernel_regions();
+        self.page_file_writes();
+        self.tell_owners();
         self.close_tables();
         self.fold_tables();
     }
