@@ -54,6 +54,13 @@ pub fn poolfind(session: &Session<'_>, args: &str) -> Result<()> {
         })
     });
     summary(session, &met, found, bytes);
+    if met.pages == 0 && last.is_null() && result.is_ok() {
+        let why = match met.refused.is_empty() {
+            true => "none of its pages is captured in this dump".to_owned(),
+            false => met.refused.join("; "),
+        };
+        return Err(Error::NotFound(format!("{} could not be searched: {why}", kind.name())));
+    }
     match result {
         Err(Error::Interrupted) => {
             out.line(&format!("...terminating - searched pool to {}", session.target().show(last)));

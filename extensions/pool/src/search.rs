@@ -54,9 +54,7 @@ pub fn blocks(session: &Session<'_>, kind: Kind, met: &mut Met, visit: &mut dyn 
     };
     // Old tables do not tell the kind: where it lies does.
     let mut ranges = pool::ranges(session);
-    if kind == Kind::Session {
-        ranges.extend(session_range(session));
-    }
+    ranges.extend(session_range(session));
     let lies = |big: &Big| {
         ranges.iter().find(|range| range.start <= big.at && big.at < range.end).map(|range| range.kind)
     };

@@ -45,7 +45,7 @@ pub fn vm(session: &Session<'_>, args: &str) -> Result<()> {
         return Err(match numbers.absent {
             0 => Error::NoSymbols(format!(
                 "no symbols tell where the memory manager's counters are; {}",
-                nt::HOW_TO_GET_SYMBOLS
+                nt::how_to_get_symbols(session)
             )),
             _ => Error::NotFound(
                 "none of the memory manager's counters is captured in this dump: kernel and complete dumps hold them"
@@ -57,17 +57,21 @@ pub fn vm(session: &Session<'_>, args: &str) -> Result<()> {
     if flags & NO_PROCESSES == 0 {
         processes(session)?;
     }
-    if flags & SESSIONS != 0 {
-        parts::sessions(session)?;
-    }
-    if flags & WRITES != 0 {
-        parts::page_file_writes(session)?;
-    }
-    if flags & KERNEL_VA != 0 {
-        parts::kernel_va(session)?;
-    }
-    if flags & (MANAGER_STACKS | OWNER_STACKS) != 0 {
-        parts::threads(session, flags & MANAGER_STACKS != 0, flags & OWNER_STACKS != 0)?;
+    let manager = flags & MANAGER_STACKS != 0;
+    let owners = flags & OWNER_STACKS != 0;
+    let blocks: [(bool, &dyn Fn() -> Result<()>); 4] = [
+        (flags & SESSIONS != 0, &|| parts::sessions(session)),
+        (flags & WRITES != 0, &|| parts::page_file_writes(session)),
+        (flags & KERNEL_VA != 0, &|| parts::kernel_va(session)),
+        (manager || owners, &|| parts::threads(session, manager, owners)),
+    ];
+    for (_, show) in blocks.iter().filter(|(wanted, _)| *wanted) {
+        // One that the dump does not hold takes nothing from the others.
+        match show() {
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => out.line(&format!("\t{error}")),
+            Ok(()) => {}
+        }
     }
     Ok(())
 }

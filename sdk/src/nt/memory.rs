@@ -6,7 +6,7 @@
 //! [`super::pfn`].
 
 use super::kernel::Kernel;
-use super::{HOW_TO_GET_SYMBOLS, process, string, told};
+use super::{how_to_get_symbols, process, string, told};
 use crate::address::{PAGE_SIZE, Pa, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -148,11 +148,36 @@ impl Counter {
         self.places().iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
+    /// Its value as the block of a small dump tells, `DUMP_MM_STORAGE`: six numbers of 32 bits, then these, in pages and
+    /// as wide as a pointer. Versions of Windows leave zero what they do not fill.
+    fn of_small_dump(self, session: &Session<'_>) -> Option<u64> {
+        const HEAD: usize = 6 * 4;
+        let told = [
+            Counter::NonPagedPoolMaximumPages,
+            Counter::NonPagedPoolPages,
+            Counter::PagedPoolMaximumPages,
+            Counter::PagedPoolPages,
+            Counter::TotalCommittedPages,
+            Counter::PeakCommitment,
+            Counter::TotalCommitLimitMaximum,
+        ];
+        let index = told.iter().position(|counter| *counter == self)?;
+        let small = |(tag, _): &([u8; 16], Vec<u8>)| *tag == crate::abi::SMALL_DUMP_COUNTERS;
+        let (_, bytes) = session.target().tagged_data().find(small)?;
+        let width = session.target().pointer_size() as usize;
+        let number = bytes.get(HEAD + index * width..)?.get(..width)?;
+        let value = number.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+        (value != 0).then_some(value)
+    }
+
     /// Its value; `None` where this version of Windows does not have it or no symbols tell where it is.
     ///
     /// # Errors
     /// Where it is known to be somewhere that cannot be read.
     pub fn read(self, session: &Session<'_>) -> Result<Option<u64>> {
+        if let Some(value) = self.of_small_dump(session) {
+            return Ok(Some(value));
+        }
         let memory = session.memory();
         let variable = |name| super::variable(session, name, None).ok();
         for place in self.places() {
@@ -186,7 +211,8 @@ impl Counter {
 pub fn kernel_type<'a>(session: &'a Session<'a>, name: &str) -> Result<Type<'a>> {
     session.types().find(&format!("nt!{name}")).map_err(|error| match error {
         Error::NoSymbols(why) => {
-            Error::NoSymbols(format!("the type nt!{name} is needed: {why}; {HOW_TO_GET_SYMBOLS}"))
+            let how = how_to_get_symbols(session);
+            Error::NoSymbols(format!("the type nt!{name} is needed: {why}; {how}"))
         }
         Error::NotFound(why) => Error::NoSymbols(format!("this kernel's symbols have no nt!{name}: {why}")),
         other => other,

@@ -42,8 +42,13 @@ use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
-/// What to do about missing symbols.
-pub const HOW_TO_GET_SYMBOLS: &str = "set a symbol path (.sympath srv*CACHE*SERVER) and .reload";
+/// What to do about missing symbols, where anything can be done.
+pub fn how_to_get_symbols(session: &Session<'_>) -> &'static str {
+    match session.target().module(0) {
+        Some(_) => "set a symbol path (.sympath srv*CACHE*SERVER) and .reload",
+        None => "the list of modules is not captured in this dump, so that no symbols can be found",
+    }
+}
 
 /// The address of a variable of the kernel: by its symbol, or by the field of KDDEBUGGER_DATA64 at `kd_offset`.
 ///
@@ -54,7 +59,8 @@ pub fn variable(session: &Session<'_>, name: &str, kd_offset: Option<u32>) -> Re
         Ok(va) => Ok(va),
         Err(Error::Interrupted) => Err(Error::Interrupted),
         Err(_) => kd_offset.and_then(|offset| told(session, offset)).ok_or_else(|| {
-            Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}"))
+            let how = how_to_get_symbols(session);
+            Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {how}"))
         }),
     }
 }

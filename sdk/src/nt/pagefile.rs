@@ -84,7 +84,7 @@ fn array(session: &Session<'_>) -> Result<Va> {
     let partition = super::variable(session, "MiSystemPartition", None).map_err(|_| {
         Error::NoSymbols(format!(
             "neither nt!MmPagingFile nor nt!MiSystemPartition is in the kernel's symbols; {}",
-            super::HOW_TO_GET_SYMBOLS
+            super::how_to_get_symbols(session)
         ))
     })?;
     memory::kernel_type(session, "_MI_PARTITION")?.at(partition).address("Vp.PagingFile")

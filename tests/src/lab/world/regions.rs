@@ -148,7 +148,7 @@ impl World {
         let generation = self.options.generation;
         let (entry, wide) = (self.system.scheme.entry_size(), generation.machine != Machine::X86);
         let bits = if wide { 48 } else { 32 };
-        let window = |va: u64| {
+        let mapped = |va: u64| {
             let index = va.checked_sub(generation.pte_base)? / entry;
             let va = (index < 1 << (bits - 12)).then_some(index * PAGE_SIZE)?;
             Some(if wide && va >> 47 != 0 { va | 0xffff << 48 } else { va })
@@ -164,8 +164,10 @@ impl World {
         let (start, unit, _) = self.units();
         let types = self.unit_types();
         for frame in &self.frames {
-            let va = window(frame.pte.0);
-            if frame.prototype || self.plan.windows.contains(&frame.pfn) || va.is_none() {
+            let va = mapped(frame.pte.0);
+            let window = self.plan.windows.contains(&frame.pfn)
+                && generation.find("_MMPFN.u4.AweAllocation").is_some();
+            if frame.prototype || window || va.is_none() {
                 continue;
             }
             let va = va.unwrap_or_default();
