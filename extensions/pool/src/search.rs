@@ -2,8 +2,9 @@
 
 use kd_sdk::address::PAGE_SIZE;
 use kd_sdk::nt::heap::{Heaps, What};
-use kd_sdk::nt::memory;
+use kd_sdk::nt::kernel::Kernel;
 use kd_sdk::nt::pool::{self, Big, Block, Bounds, HeaderLayout, Kind, Place, Range};
+use kd_sdk::nt::{memory, process};
 use kd_sdk::prelude::*;
 
 /// Bytes that are read at once.
@@ -169,15 +170,10 @@ fn in_ranges(
 fn session_range(session: &Session<'_>) -> Option<Range> {
     let of = session.types().find("nt!_MM_SESSION_SPACE").ok()?;
     let (charges, _) = memory::charges(session).ok()?;
-    let target = session.target();
-    let running = |process| {
-        (0..target.info().processors)
-            .filter_map(|number| target.processor(number))
-            .any(|processor| processor.current_process == process)
-    };
-    let members = || charges.iter().filter(|charge| target.is_kernel(charge.session));
-    let current = members().find(|charge| running(charge.process.0)).or_else(|| members().next())?;
-    let space = current.session;
+    let current = process::current(&Kernel::new(session)).ok();
+    let members = || charges.iter().filter(|charge| session.target().is_kernel(charge.session));
+    let chosen = members().find(|charge| current == Some(charge.process)).or_else(|| members().next())?;
+    let space = chosen.session;
     let at = of.at(space);
     let (start, end) = (at.pointer("PagedPoolStart").ok()?, at.pointer("PagedPoolEnd").ok()?);
     (session.target().is_kernel(start) && start < end).then(|| Range {

@@ -478,10 +478,12 @@ pub fn trackers(session: &Session<'_>, of_session: bool) -> Result<(Vec<Tracked>
     let pointer = |name, kd| super::pointer_variable(session, name, kd);
     let mut tables = Vec::new();
     if of_session {
-        let name = ["ExpSessionPoolTrackTable", "MiSessionPoolTrackTable"]
-            .into_iter()
-            .find(|name| super::variable(session, name, None).is_ok())
-            .unwrap_or("ExpSessionPoolTrackTable");
+        let names = ["ExpSessionPoolTrackTable", "MiSessionPoolTrackTable"];
+        let name = names.into_iter().find(|name| super::variable(session, name, None).is_ok()).ok_or_else(|| {
+            Error::NotFound(
+                "this kernel counts no session pool by tag: its symbols have no nt!ExpSessionPoolTrackTable".to_owned(),
+            )
+        })?;
         tables.push((pointer(name, None)?, pointer("ExpSessionPoolTrackTableSize", None)?.0));
     } else {
         let size = pointer("PoolTrackTableSize", None)?.0;
