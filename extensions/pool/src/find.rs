@@ -53,7 +53,7 @@ pub fn poolfind(session: &Session<'_>, args: &str) -> Result<()> {
             }
         })
     });
-    summary(session, &met, found, bytes);
+    // Where nothing was read, nothing is said of how much there is.
     if met.pages == 0 && last.is_null() && result.is_ok() {
         let why = match met.refused.is_empty() {
             true => "none of its pages is captured in this dump".to_owned(),
@@ -61,6 +61,7 @@ pub fn poolfind(session: &Session<'_>, args: &str) -> Result<()> {
         };
         return Err(Error::NotFound(format!("{} could not be searched: {why}", kind.name())));
     }
+    summary(session, &met, found, bytes);
     match result {
         Err(Error::Interrupted) => {
             out.line(&format!("...terminating - searched pool to {}", session.target().show(last)));

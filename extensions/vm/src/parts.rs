@@ -178,7 +178,9 @@ fn write_log(session: &Session<'_>, size: u64) -> Result<(Va, u64, u64)> {
 pub fn kernel_va(session: &Session<'_>) -> Result<()> {
     let out = session.out();
     out.end_line();
-    out.styled(Style::Heading, "\tSystem VA Usage:");
+    let narrow = session.target().pointer_size() == 4;
+    let unit = if narrow { "page directory entries" } else { "units" };
+    out.styled(Style::Heading, &format!("\tSystem VA Usage (in {unit}):"));
     out.end_line();
     let state = nt::variable(session, "MiState", None).ok();
     let of = session.types().find("nt!_MI_SYSTEM_INFORMATION").ok();
@@ -192,7 +194,6 @@ pub fn kernel_va(session: &Session<'_>) -> Result<()> {
         }
     };
     let step = u64::from(session.target().pointer_size());
-    let unit = if session.target().pointer_size() == 4 { "page directory entries" } else { "units" };
     out.list("kernel_va", |out| {
         for index in 0..u64::from(entries) {
             let Ok(count) = session.memory().pointer(counts.add(index * step)) else { break };
@@ -202,7 +203,7 @@ pub fn kernel_va(session: &Session<'_>) -> Result<()> {
             let name = region::name(session, index).unwrap_or_else(|| format!("type {index}"));
             out.record("", |out| {
                 out.field("type", Value::Text(&name), &format!("\t{name:<28}"));
-                out.field("count", Value::UInt(count.0), &format!(" {:>11} {unit}", count.0));
+                out.field("count", Value::UInt(count.0), &format!(" {:>11}", count.0));
                 out.end_line();
             });
         }
@@ -222,6 +223,12 @@ fn regions(session: &Session<'_>, state: Option<Va>, of: Option<&kd_sdk::types::
         return;
     }
     let names = session.types().find("nt!_MI_ASSIGNED_REGION_TYPES").ok();
+    out.end_line();
+    out.styled(
+        Style::Heading,
+        &format!("\t{:<28} {:<17} {:>16}", "System Region", "Base Address", "NumberOfBytes"),
+    );
+    out.end_line();
     out.list("regions", |out| {
         for index in 0..u64::from(field.count.min(64)) {
             let at = one.at(state.add(field.offset + index * one.size()));
@@ -236,7 +243,7 @@ fn regions(session: &Session<'_>, state: Option<Va>, of: Option<&kd_sdk::types::
             out.record("", |out| {
                 out.field("region", Value::Text(&name), &format!("\t{name:<28}"));
                 out.field("base", Value::Hex(base.0), &format!(" {}", session.target().show(base)));
-                out.field("size", Value::Hex(size), &format!(" {size:x}"));
+                out.field("size", Value::Hex(size), &format!(" {size:>16x}"));
                 out.end_line();
             });
         }
