@@ -17,6 +17,7 @@ mod locks;
 mod memory_reports;
 mod memusage;
 mod microsoft;
+mod newer;
 mod objects;
 mod oracles;
 mod pool;

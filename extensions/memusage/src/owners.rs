@@ -71,7 +71,6 @@ pub struct Owners<'a> {
     subsections: HashMap<Va, Option<Va>>,
     last_subsection: (u64, Owner),
     last_table: (u64, Option<u32>),
-    last_entry: (Va, bool),
     /// What was refused.
     pub refused: Vec<String>,
 }
@@ -140,7 +139,6 @@ impl<'a> Owners<'a> {
             subsections: HashMap::new(),
             last_subsection: (0, Owner::Unknown),
             last_table: (u64::MAX, None),
-            last_entry: (Va::NULL, false),
             refused,
         })
     }
@@ -151,11 +149,18 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// The owner of a frame, and whether the frame is a page table.
+    /// The owner of a frame, and whether the frame is a page table. `twin` is the entry of the frame whose number
+    /// differs in the lowest bit.
     ///
     /// # Errors
     /// Ctrl+C.
-    pub fn of(&mut self, layout: &Layout, pfn: Pfn, entry: &[u8]) -> Result<(Owner, bool)> {
+    pub fn of<'b>(
+        &mut self,
+        layout: &Layout,
+        pfn: Pfn,
+        entry: &[u8],
+        twin: impl FnOnce() -> Option<&'b [u8]>,
+    ) -> Result<(Owner, bool)> {
         if layout.prototype.get(entry) != 0 {
             return Ok((self.of_prototype(layout.original.get(entry)), false));
         }
@@ -174,7 +179,8 @@ impl<'a> Owners<'a> {
             return Ok((private.map_or(Owner::Unknown, Owner::Process), false));
         };
         let table = window.holds(va);
-        if let (true, Some(va)) = (table && self.is_large(pte), window.address(va)) {
+        // The entry of a large page stands where those of page tables do, but it is the same for all of its frames.
+        if table && let Some(va) = window.address(va) && twin().is_some_and(|twin| layout.pte_of(twin) == pte) {
             let kernel = self.session.target().is_kernel(va);
             let owner = if kernel { None } else { self.table_owner(Pfn(containing))? };
             return Ok((owner.map_or_else(|| self.of_kernel(va), Owner::Process), false));
@@ -184,19 +190,6 @@ impl<'a> Owners<'a> {
         }
         let owner = self.table_owner(if table { pfn } else { Pfn(containing) })?;
         Ok((owner.map_or(if table { Owner::System } else { Owner::Unknown }, Owner::Process), table))
-    }
-
-    /// True where an entry of a page directory maps a large page, and so its frames are no page tables.
-    fn is_large(&mut self, entry: Va) -> bool {
-        if self.last_entry.0 != entry {
-            let memory = self.session.memory();
-            let narrow = self.window.is_some_and(|window| window.entry == 4);
-            let value = if narrow { memory.u32(entry).map(u64::from) } else { memory.u64(entry) };
-            let arm = self.session.target().machine() == Machine::Arm64;
-            let large = |value: u64| if arm { value & 3 == 1 } else { value & 0x81 == 0x81 };
-            self.last_entry = (entry, value.is_ok_and(large));
-        }
-        self.last_entry.1
     }
 
     fn of_prototype(&mut self, original: u64) -> Owner {

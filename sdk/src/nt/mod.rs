@@ -23,6 +23,7 @@ pub mod object;
 pub mod pagefile;
 pub mod pfn;
 pub mod pool;
+pub mod prcb;
 pub mod process;
 pub mod ready;
 pub mod region;

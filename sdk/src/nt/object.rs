@@ -24,7 +24,8 @@ pub struct Objects<'a> {
     session: &'a Session<'a>,
     header: Type<'a>,
     type_index_table: Option<Va>,
-    cookie: u64,
+    /// What type indices are XORed with, where the kernel hides them.
+    cookie: Option<u64>,
     type_names: RefCell<HashMap<Va, Rc<str>>>,
 }
 
@@ -65,8 +66,8 @@ impl<'a> Objects<'a> {
         let header = session.types().find("nt!_OBJECT_HEADER")?;
         let find = |name: &str| session.symbols().find(name).ok();
         let cookie = match find("nt!ObHeaderCookie") {
-            Some(va) => session.memory().u8(va)?.into(),
-            None => 0,
+            Some(va) => Some(session.memory().u8(va)?.into()),
+            None => None,
         };
         Ok(Objects {
             session,
@@ -124,8 +125,8 @@ impl<'a> Objects<'a> {
 
     /// The index in the table of types that a header's byte stands for.
     fn decode(&self, header: Va, stored: u64) -> u64 {
-        // Kernels that hide the index have a cookie.
-        if self.cookie == 0 { stored } else { stored ^ self.cookie ^ (header.0 >> 8 & 0xff) }
+        // A cookie may be 0; the address is in it all the same.
+        self.cookie.map_or(stored, |cookie| stored ^ cookie ^ (header.0 >> 8 & 0xff))
     }
 
     /// The `_OBJECT_TYPE` of an index (as [`Object`] headers have it, decoded).

@@ -1,10 +1,11 @@
 //! Timers and deferred procedure calls: what processors were to run, and when.
 //!
-//! Timers hang in slots: since 7 in a table of each processor (`_KPRCB.TimerTable`), before in one of the system
-//! (`KiTimerTableListHead`). 64-bit systems hide the deferred call of a timer: XORed with two keys and the timer's
+//! Timers hang in slots: since 7 in a table of each processor (`_KPRCB.TimerTable`, or by its shape where the symbols
+//! do not tell it), before in one of the system (`KiTimerTableListHead`). 64-bit systems hide the deferred call of a timer: XORed with two keys and the timer's
 //! address, rotated and with its bytes reversed, as public descriptions of it say. Calls wait in lists of each
 //! processor: one of normal, one of threaded ones.
 
+use super::prcb::Block;
 use super::{clock, list};
 use crate::address::Va;
 use crate::error::{Error, Result};
@@ -19,8 +20,10 @@ const MOST_CALLS: usize = 0x1_0000;
 const MOST_PROCESSORS: u32 = 0x800;
 /// Slots of the system's table, where the symbols do not say.
 const SLOTS: u64 = 256;
-/// Types of deferred calls: normal and threaded.
-const CALLS: [u64; 2] = [0x13, 0x1a];
+/// Types of deferred calls: normal, and threaded since 8. Up to 7 a threaded one is `THREADED_OLD`.
+const NORMAL: u64 = 0x13;
+const THREADED: u64 = 0x1a;
+const THREADED_OLD: u64 = 0x18;
 /// Times of `KUSER_SHARED_DATA`.
 const INTERRUPT_TIME: u64 = 8;
 const SYSTEM_TIME: u64 = 0x14;
@@ -33,6 +36,8 @@ pub struct Timers<'a> {
     call: Type<'a>,
     /// `KiWaitNever` and `KiWaitAlways`, where the kernel has them.
     keys: Option<(u64, u64)>,
+    /// The type of a threaded call.
+    threaded: u64,
 }
 
 /// A timer.
@@ -95,12 +100,18 @@ impl<'a> Timers<'a> {
             8 => key("nt!KiWaitNever").zip(key("nt!KiWaitAlways")),
             _ => None,
         };
+        // KOBJECTS grew in 8, which also made the queue of calls a chain of single links.
+        let threaded = match session.types().find("nt!_KDPC")?.field("DpcListEntry.Blink") {
+            Some(_) => THREADED_OLD,
+            None => THREADED,
+        };
         Ok(Timers {
             session,
             prcb: session.types().find("nt!_KPRCB")?,
             timer: session.types().find("nt!_KTIMER")?,
             call: session.types().find("nt!_KDPC")?,
             keys,
+            threaded,
         })
     }
 
@@ -143,11 +154,28 @@ impl<'a> Timers<'a> {
             }
             return Ok((found, wrong));
         }
-        let table = self.session.symbols().find("nt!KiTimerTableListHead").map_err(|_| {
-            Error::NoSymbols(
-                "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols".to_owned(),
-            )
-        })?;
+        let Ok(table) = self.session.symbols().find("nt!KiTimerTableListHead") else {
+            for (number, prcb) in self.processors() {
+                self.session.check_interrupt()?;
+                match Block::read(self.session, prcb).map(|block| block.timer_slots()) {
+                    Ok(Some((first, slots))) => {
+                        for slot in 0..slots {
+                            let head = first.add(slot * Block::SLOT + Block::SLOT_HEAD);
+                            self.slot(head, Some(number), slot, &mut found, &mut wrong)?;
+                        }
+                    }
+                    Ok(None) => wrong.push(format!("processor {number}: no table of timers in its block")),
+                    Err(Error::NoSymbols(_)) => {
+                        return Err(Error::NoSymbols(
+                            "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols"
+                                .to_owned(),
+                        ));
+                    }
+                    Err(error) => wrong.push(format!("processor {number}: {error}")),
+                }
+            }
+            return Ok((found, wrong));
+        };
         let (size, head) = match types.find("nt!_KTIMER_TABLE_ENTRY") {
             Ok(entry) => (entry.size(), entry.offset("Entry")?),
             Err(_) => (2 * u64::from(self.session.target().pointer_size()), 0),
@@ -209,11 +237,11 @@ impl<'a> Timers<'a> {
         }
         let read = self.call.at(at).snapshot()?;
         let kind = read.u64("Type")? & 0xff;
-        if !CALLS.contains(&kind) {
+        if ![NORMAL, self.threaded].contains(&kind) {
             return Err(Error::NotFound(format!("no deferred call stands at {at}: type {kind:x}")));
         }
         let [routine, context] = ["DeferredRoutine", "DeferredContext"].map(|field| read.u64(field));
-        Ok(Call { at, threaded: kind == CALLS[1], routine: Va(routine?), context: Va(context?) })
+        Ok(Call { at, threaded: kind == self.threaded, routine: Va(routine?), context: Va(context?) })
     }
 
     /// The calls that wait on a processor, in order, with what was not followed.
@@ -247,7 +275,13 @@ impl<'a> Timers<'a> {
         if let Some(field) = self.prcb.field("DpcListHead") {
             return Ok(vec![(prcb.add(field.offset), false)]);
         }
-        let field = self.prcb.require("DpcData")?;
+        let Some(field) = self.prcb.field("DpcData") else {
+            let link = self.call.offset("DpcListEntry")?;
+            let found = Block::read(self.session, prcb)?.call_queues(link, |call| self.call_at(call).is_ok());
+            let queues =
+                found.ok_or_else(|| Error::NotFound("no queues of calls in its block".to_owned()))?;
+            return Ok(queues.map(|head| (head, true)).to_vec());
+        };
         let queue = self.session.types().find("nt!_KDPC_DATA")?;
         let (offset, single) = match queue.field("DpcList.ListHead") {
             Some(head) => (head.offset, true),
