@@ -281,6 +281,7 @@ fn searched(case: &Case<'_>) {
 fn hostile_systems_are_survived() {
     let folder = tempfile::tempdir().unwrap();
     let (path, store) = (folder.path().join("dump"), folder.path().join("symbols"));
+    kd_tests::kd_exe(); // building it takes no part of the time
     for generation in ["x86-2600", "x64-9600", "x64-26100"] {
         let world = World::build(Options::of(generation, Story::Hostile));
         writer::write(&world, Kind::BitmapKernel, &path).unwrap();

@@ -180,7 +180,10 @@ impl<'a> Owners<'a> {
         };
         let table = window.holds(va);
         // The entry of a large page stands where those of page tables do, but it is the same for all of its frames.
-        if table && let Some(va) = window.address(va) && twin().is_some_and(|twin| layout.pte_of(twin) == pte) {
+        if table
+            && let Some(va) = window.address(va)
+            && twin().is_some_and(|twin| layout.pte_of(twin) == pte)
+        {
             let kernel = self.session.target().is_kernel(va);
             let owner = if kernel { None } else { self.table_owner(Pfn(containing))? };
             return Ok((owner.map_or_else(|| self.of_kernel(va), Owner::Process), false));
