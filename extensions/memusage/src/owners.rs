@@ -179,10 +179,11 @@ impl<'a> Owners<'a> {
             return Ok((private.map_or(Owner::Unknown, Owner::Process), false));
         };
         let table = window.holds(va);
-        // The entry of a large page stands where those of page tables do, but it is the same for all of its frames.
+        // The entry of a large page stands where those of page tables do, but all of its frames have the same one.
         if table
             && let Some(va) = window.address(va)
-            && twin().is_some_and(|twin| layout.pte_of(twin) == pte)
+            && twin()
+                .is_some_and(|twin| layout.pte_of(twin) == pte && layout.containing.get(twin) == containing)
         {
             let kernel = self.session.target().is_kernel(va);
             let owner = if kernel { None } else { self.table_owner(Pfn(containing))? };
