@@ -265,6 +265,11 @@ impl Dump {
         self.file.get(offset, len)
     }
 
+    /// Takes note of bytes that were copied in bulk, so that memory does not grow with them.
+    pub fn read_in_bulk(&self, bytes: u64) {
+        self.file.read_in_bulk(bytes);
+    }
+
     /// The bytes of a range of the file; `None` unless it holds all of them.
     pub fn read_range(&self, range: FileRange) -> Option<Cow<'_, [u8]>> {
         self.file.get(range.offset, usize::try_from(range.size).ok()?)
