@@ -64,9 +64,26 @@ pub const ROWS: &[Builtin] = &[
         needs: Needs::Nothing,
         run: version,
     },
+    Builtin {
+        names: &["vercommand"],
+        usage: "",
+        summary: "Show how kd was started",
+        help: "",
+        needs: Needs::Nothing,
+        run: |_, out, _| {
+            let words: Vec<String> = std::env::args_os().map(|word| word.display().to_string()).collect();
+            let line = words.join(" ");
+            out.field("command_line", Value::Text(&line), &format!("command line: '{line}'"));
+            out.end_line();
+            Ok(())
+        },
+    },
 ];
 
 fn quit(session: &mut Session, _: &Out<'_>, _: &Call<'_>) -> Result<()> {
+    if session.shelf.is_locked() {
+        return Err(Error::Usage(".quit_lock /q PASSWORD is needed before q".to_owned()));
+    }
     session.quit();
     Ok(())
 }
@@ -95,6 +112,7 @@ fn radix(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
 }
 
 fn open_log(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    super::files::may_write(session, call.name)?;
     let mut name = call.args;
     // A path may begin as an option does: only the whole word is one.
     loop {

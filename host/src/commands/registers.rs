@@ -207,7 +207,8 @@ fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>) {
             Some(instruction) => {
                 let read = |va: Va, buffer: &mut [u8]| scope.read(va, buffer).fault.is_none();
                 let tail = instruction.tail(registers, &read, &resolve);
-                out.field("text", Value::Text(&instruction.text()), &instruction.line());
+                let line = instruction.line_of(!scope.look.assembly.no_code_bytes);
+                out.field("text", Value::Text(&instruction.text()), &line);
                 if let Some(operand) = &tail.operand {
                     out.data("operand_address", Value::Hex(operand.va.0));
                 }

@@ -1,0 +1,185 @@
+//! `.imgscan` looks for headers of images in memory: also of those that no list of modules names.
+//!
+//! Without a range all memory of the kernel's half is looked at. That is bounded by what is mapped, for tables that are
+//! empty are skipped whole. The constants behind `prot` and `type` are those that Microsoft's engine shows for every
+//! page of a kernel dump. JSON: a list `images` of `{address, size, name, module}`; `module` is null where no list of modules
+//! has the address.
+
+use super::{Builtin, Call, Needs};
+use crate::image::{Headers, InMemory, export_name};
+use crate::range;
+use crate::scope::Scope;
+use crate::session::Session;
+use kd_sdk::address::{PAGE_SIZE, Va};
+use kd_sdk::error::{Error, Result};
+use kd_sdk::output::{Out, Style, Value};
+use std::sync::Arc;
+
+/// The rows of the table of commands.
+pub const ROWS: &[Builtin] = &[Builtin {
+    names: &[".imgscan"],
+    usage: "[/r RANGE] [/l] [/v]",
+    summary: "Look for images in memory",
+    help: "Every page that begins with MZ is shown; where the headers can be read also the size and the name that the\n\
+           image gives itself. Without /r all memory of the kernel is looked at, which takes a while in large dumps;\n\
+           Ctrl+C ends it. /l puts images that no list of modules has among the modules (lm, .reload), under\n\
+           their own name or that of their address. /v says what is wrong with headers and which module it is.",
+    needs: Needs::Target,
+    run: scan,
+}];
+
+/// Pages that are looked at; a dump whose tables fold into themselves has more addresses than anybody can wait for.
+const MOST_PAGES: u64 = 1 << 26;
+/// Images that are shown.
+const MOST_IMAGES: usize = 1 << 16;
+/// Pages between two looks at Ctrl+C.
+const STRIDE: u64 = 0x400;
+
+#[derive(Default)]
+struct Options {
+    range: Option<(Va, Va)>,
+    load: bool,
+    verbose: bool,
+}
+
+fn parse(scope: &Scope, args: &str) -> Result<Options> {
+    let mut options = Options::default();
+    let mut rest = args.trim();
+    while !rest.is_empty() {
+        let (word, after) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+        rest = after.trim_start();
+        match word {
+            "/l" | "-l" => options.load = true,
+            "/v" | "-v" => options.verbose = true,
+            "/r" | "-r" => {
+                // A range of images is large: its own limit is that of pages.
+                let (range, after) = range::parse_first_unlimited(rest, scope, 1)?;
+                options.range = Some((range.start, range.start.add(range.items.saturating_sub(1))));
+                rest = after;
+            }
+            other => return Err(Error::Usage(format!(".imgscan takes /r RANGE, /l and /v, not '{other}'"))),
+        }
+    }
+    Ok(options)
+}
+
+/// The kernel's half of the address space.
+fn kernel_half(scope: &Scope) -> (Va, Va) {
+    match scope.target().map_or(8, |target| target.pointer_size()) {
+        4 => (Va(0x8000_0000), Va(0xffff_ffff)),
+        _ => (Va(0xffff_8000_0000_0000), Va(u64::MAX)),
+    }
+}
+
+fn scan(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let options = parse(&scope, call.args)?;
+    let (first, last) = options.range.unwrap_or_else(|| kernel_half(&scope));
+    let view = scope.view().ok_or_else(|| Error::Unsupported("no dump is open".to_owned()))?.clone();
+    let ui = Arc::clone(session.ui());
+    // The addresses of 32-bit targets are not sign-extended in memory.
+    let total = view.physical().map_or(0, |physical| physical.page_count());
+    let mut found = Vec::new();
+    let result = out.list("images", |out| {
+        let mut at = first;
+        for looked in 0..MOST_PAGES {
+            if looked % STRIDE == 0 {
+                if session.interrupted() {
+                    return Err(Error::Interrupted);
+                }
+                ui.progress(looked.min(total), total, "looking for images");
+            }
+            let Some(page) = view.next_readable(at).filter(|page| *page <= last) else { return Ok(()) };
+            let mut magic = [0; 2];
+            if view.read(page, &mut magic).fault.is_none() && magic == *b"MZ" {
+                found.push(show(&scope, out, page, options.verbose));
+                if found.len() >= MOST_IMAGES {
+                    out.warning(&format!("{MOST_IMAGES} images are shown; there may be more after {page}"));
+                    return Ok(());
+                }
+            }
+            // Images begin where pages begin; a block of a small dump may begin anywhere.
+            let next = (page.0 & !(PAGE_SIZE - 1)).checked_add(PAGE_SIZE).filter(|next| *next <= last.0);
+            let Some(next) = next else { return Ok(()) };
+            at = Va(next);
+        }
+        out.warning(&format!("{MOST_PAGES:#x} pages were looked at; .imgscan /r {at} {last} goes on"));
+        Ok(())
+    });
+    ui.clear_progress();
+    result?;
+    if found.is_empty() {
+        out.line(&format!(
+            "No page between {first} and {last} begins with MZ{}",
+            if scope.target()?.dump().physical().is_none() {
+                "; a small dump holds few pages of images"
+            } else {
+                ""
+            }
+        ));
+    }
+    if options.load {
+        for image in found.into_iter().filter(|image| !image.is_known) {
+            let Some(headers) = image.headers else { continue };
+            let name = image.name.unwrap_or_else(|| format!("image{:x}", image.base.0));
+            super::reload::put_image(session, &name, image.base, &headers)?;
+            out.line(&format!("Added {name} to the modules"));
+        }
+    }
+    Ok(())
+}
+
+/// An image that was found.
+struct Found {
+    base: Va,
+    headers: Option<Headers>,
+    name: Option<String>,
+    is_known: bool,
+}
+
+fn show(scope: &Scope, out: &Out<'_>, base: Va, verbose: bool) -> Found {
+    let image = InMemory(|at, into: &mut [u8]| {
+        base.0.checked_add(at).is_some_and(|va| scope.read(Va(va), into).fault.is_none())
+    });
+    let headers = Headers::parse(&image);
+    let name = headers.as_ref().ok().and_then(|headers| export_name(&image, headers));
+    let module =
+        scope.target().ok().and_then(|target| target.module_at(base)).filter(|found| found.base == base);
+    out.record("", |out| {
+        out.text("MZ at ");
+        let shown = base.show(scope.pointer_size()).to_string();
+        out.styled_field("address", Value::Hex(base.0), Style::Address, &shown);
+        out.text(", prot 00000004, type 00020000");
+        match &headers {
+            Ok(headers) => {
+                out.field("size", Value::Hex(headers.size.into()), &format!(" - size {:x}", headers.size));
+            }
+            Err(_) => out.data("size", Value::Null),
+        }
+        out.end_line();
+        match &name {
+            Some(name) => {
+                out.field("name", Value::Text(name), &format!("  Name: {name}"));
+                out.end_line();
+            }
+            None => out.data("name", Value::Null),
+        }
+        match (&module, &headers) {
+            (Some(module), _) => {
+                let text = if verbose { format!("  Module: {}\n", module.name) } else { String::new() };
+                out.field("module", Value::Text(&module.name), &text);
+            }
+            (None, _) => out.data("module", Value::Null),
+        }
+        if let (Err(error), true) = (&headers, verbose) {
+            let why = error.to_string();
+            out.field("why", Value::Text(&why), &format!("  {why}\n"));
+        }
+        // Worth a line of its own: what hides from the lists is what such a search is for.
+        if module.is_none() && headers.is_ok() {
+            out.styled(Style::Emphasis, "  In no list of modules");
+            out.end_line();
+        }
+    });
+    Found { base, headers: headers.ok(), name, is_known: module.is_some() }
+}

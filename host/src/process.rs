@@ -1,0 +1,214 @@
+//! Programs that a user starts from kd: through the system's shell, with their output line by line. The only file that
+//! knows how systems differ in this.
+//!
+//! A program runs in a group of its own, so that Ctrl+C at the terminal comes to kd alone, which then ends the whole
+//! group.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::thread;
+use std::time::Duration;
+
+/// How often Ctrl+C is looked at.
+const TICK: Duration = Duration::from_millis(30);
+/// Ticks that output may stay away after the program has ended: what it left running may hold the pipe for ever.
+const PATIENCE: u32 = 5;
+/// Bytes of one line; a longer one comes in parts.
+const LONGEST: u64 = 1 << 16;
+
+/// How a program ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// By itself.
+    With(ExitStatus),
+    /// Because it was told to.
+    Stopped,
+}
+
+/// The system's shell with a command line, in a group of its own; without standard input, output and errors piped.
+pub fn shell(line: &str) -> Command {
+    let mut command = platform::shell(line);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// The shell of the user, which takes over the terminal.
+pub fn interactive_shell() -> Command {
+    platform::interactive()
+}
+
+/// Runs a command. What it writes to pipes goes to `line`; `input` is what it reads if its input is a pipe; `stop` is
+/// asked often.
+///
+/// # Errors
+/// It cannot be started.
+pub fn run(
+    command: &mut Command,
+    input: Vec<u8>,
+    line: &mut dyn FnMut(&str),
+    stop: &mut dyn FnMut() -> bool,
+) -> io::Result<Ended> {
+    let mut child = command.spawn()?;
+    let lines = listen(&mut child);
+    if let Some(mut pipe) = child.stdin.take() {
+        // A program that does not read all of it is no error.
+        thread::spawn(move || drop(pipe.write_all(&input)));
+    }
+    let mut silent = 0;
+    loop {
+        if stop() {
+            platform::end(child.id());
+            let _ = child.kill();
+            let _ = child.wait();
+            return Ok(Ended::Stopped);
+        }
+        match lines.recv_timeout(TICK) {
+            Ok(text) => {
+                silent = 0;
+                line(&text);
+            }
+            Err(error) => {
+                if let Some(status) = child.try_wait()? {
+                    silent += 1;
+                    if error == RecvTimeoutError::Disconnected || silent > PATIENCE {
+                        return Ok(Ended::With(status));
+                    }
+                } else if error == RecvTimeoutError::Disconnected {
+                    thread::sleep(TICK);
+                }
+            }
+        }
+    }
+}
+
+/// Starts a command and forgets it; its number.
+///
+/// # Errors
+/// It cannot be started.
+pub fn start(command: &mut Command) -> io::Result<u32> {
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    Ok(command.spawn()?.id())
+}
+
+/// The lines of both pipes, as they come.
+fn listen(child: &mut Child) -> Receiver<String> {
+    let (sender, receiver) = sync_channel(256);
+    let output = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    let errors = child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
+    for pipe in [output, errors].into_iter().flatten() {
+        let sender = sender.clone();
+        thread::spawn(move || pass_on(pipe, &sender));
+    }
+    receiver
+}
+
+fn pass_on(pipe: Box<dyn Read + Send>, to: &SyncSender<String>) {
+    let mut reader = BufReader::new(pipe);
+    let mut bytes = Vec::new();
+    while reader.by_ref().take(LONGEST).read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
+        let text = String::from_utf8_lossy(&bytes);
+        if to.send(text.trim_end_matches(['\r', '\n']).to_owned()).is_err() {
+            return;
+        }
+        bytes.clear();
+    }
+}
+
+#[cfg(not(windows))]
+mod platform {
+    use std::os::unix::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    pub fn shell(line: &str) -> Command {
+        let mut command = Command::new("/bin/sh");
+        command.arg("-c").arg(line).process_group(0);
+        command
+    }
+
+    pub fn interactive() -> Command {
+        Command::new(std::env::var_os("SHELL").unwrap_or("/bin/sh".into()))
+    }
+
+    /// Ends a process and all that it started.
+    pub fn end(process: u32) {
+        let group = format!("-{process}");
+        let mut kill = Command::new("kill");
+        kill.args(["-KILL", "--", &group]).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let _ = kill.status();
+    }
+}
+
+#[cfg(windows)]
+mod platform {
+    use std::os::windows::process::CommandExt;
+    use std::process::{Command, Stdio};
+
+    /// `CREATE_NEW_PROCESS_GROUP`: Ctrl+C is not passed on.
+    const NEW_GROUP: u32 = 0x200;
+
+    pub fn shell(line: &str) -> Command {
+        let mut command = interactive();
+        // cmd takes the quotes off and the rest as it is.
+        command.raw_arg(format!("/s /c \"{line}\"")).creation_flags(NEW_GROUP);
+        command
+    }
+
+    pub fn interactive() -> Command {
+        Command::new(std::env::var_os("ComSpec").unwrap_or("cmd.exe".into()))
+    }
+
+    /// Ends a process and all that it started.
+    pub fn end(process: u32) {
+        let mut kill = Command::new("taskkill");
+        kill.args(["/T", "/F", "/PID", &process.to_string()]);
+        let _ = kill.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use super::*;
+    use std::time::Instant;
+
+    fn said(line: &str, input: &str) -> (Vec<String>, Ended) {
+        let mut lines = Vec::new();
+        let mut command = shell(line);
+        command.stdin(Stdio::piped());
+        let ended =
+            run(&mut command, input.into(), &mut |line| lines.push(line.to_owned()), &mut || false).unwrap();
+        lines.sort();
+        (lines, ended)
+    }
+
+    #[test]
+    fn both_pipes_are_heard() {
+        let (lines, ended) = said("cat; echo b >&2; exit 3", "a\nno end of line");
+        assert_eq!(lines, ["a", "b", "no end of line"]);
+        assert!(matches!(ended, Ended::With(status) if status.code() == Some(3)));
+    }
+
+    #[test]
+    fn a_stop_ends_the_whole_group() {
+        let folder = tempfile::tempdir().unwrap();
+        let mark = folder.path().join("mark");
+        let start = Instant::now();
+        let line = format!("(sleep 2; touch '{}') & echo on; sleep 60", mark.display());
+        let mut seen = false;
+        let seen = std::cell::RefCell::new(&mut seen);
+        let ended =
+            run(&mut shell(&line), Vec::new(), &mut |_| **seen.borrow_mut() = true, &mut || **seen.borrow());
+        assert_eq!(ended.unwrap(), Ended::Stopped);
+        assert!(start.elapsed() < Duration::from_secs(2));
+        thread::sleep(Duration::from_millis(2300).saturating_sub(start.elapsed()));
+        assert!(!mark.exists(), "what it started ends with it");
+    }
+
+    #[test]
+    fn what_is_left_running_is_not_waited_for() {
+        let start = Instant::now();
+        let (lines, _) = said("sleep 3 & echo done", "");
+        assert_eq!(lines, ["done"]);
+        assert!(start.elapsed() < Duration::from_secs(3));
+    }
+}
