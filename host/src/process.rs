@@ -4,9 +4,9 @@
 //! A program runs in a group of its own, so that Ctrl+C at the terminal comes to kd alone, which then ends the whole
 //! group.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::process::{Command, ExitStatus, Stdio};
+use std::sync::mpsc::{RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -26,11 +26,23 @@ pub enum Ended {
     Stopped,
 }
 
-/// The system's shell with a command line, in a group of its own; without standard input, output and errors piped.
-pub fn shell(line: &str) -> Command {
+/// A program that is to run.
+pub struct Program {
+    command: Command,
+    /// What is written to the one pipe that takes output and errors, in the order in which the program writes.
+    lines: PipeReader,
+    input: Option<Vec<u8>>,
+}
+
+/// The system's shell with a command line, in a group of its own; without standard input, output and errors heard.
+///
+/// # Errors
+/// There is no pipe.
+pub fn shell(line: &str) -> io::Result<Program> {
     let mut command = platform::shell(line);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command
+    let (lines, writer) = io::pipe()?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone()?).stderr(writer);
+    Ok(Program { command, lines, input: None })
 }
 
 /// The shell of the user, which takes over the terminal.
@@ -38,72 +50,70 @@ pub fn interactive_shell() -> Command {
     platform::interactive()
 }
 
-/// Runs a command. What it writes to pipes goes to `line`; `input` is what it reads if its input is a pipe; `stop` is
-/// asked often.
-///
-/// # Errors
-/// It cannot be started.
-pub fn run(
-    command: &mut Command,
-    input: Vec<u8>,
-    line: &mut dyn FnMut(&str),
-    stop: &mut dyn FnMut() -> bool,
-) -> io::Result<Ended> {
-    let mut child = command.spawn()?;
-    let lines = listen(&mut child);
-    if let Some(mut pipe) = child.stdin.take() {
-        // A program that does not read all of it is no error.
-        thread::spawn(move || drop(pipe.write_all(&input)));
+impl Program {
+    /// What it reads.
+    pub fn reads(&mut self, text: Vec<u8>) {
+        self.command.stdin(Stdio::piped());
+        self.input = Some(text);
     }
-    let mut silent = 0;
-    loop {
-        if stop() {
-            platform::end(child.id());
-            let _ = child.kill();
-            let _ = child.wait();
-            return Ok(Ended::Stopped);
+
+    /// What it reads is a file, what it writes goes to files or nowhere: for the caller to say.
+    pub fn command(&mut self) -> &mut Command {
+        &mut self.command
+    }
+
+    /// Runs it to its end. `line` is given what it writes, `stop` is asked often.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn run(mut self, line: &mut dyn FnMut(&str), stop: &mut dyn FnMut() -> bool) -> io::Result<Ended> {
+        let mut child = self.command.spawn()?;
+        // The pipe ends when nobody has its other end any more: the command has one.
+        drop(self.command);
+        let (sender, lines) = sync_channel(256);
+        thread::spawn(move || pass_on(self.lines, &sender));
+        if let (Some(mut pipe), Some(input)) = (child.stdin.take(), self.input) {
+            // A program that does not read all of it is no error.
+            thread::spawn(move || drop(pipe.write_all(&input)));
         }
-        match lines.recv_timeout(TICK) {
-            Ok(text) => {
-                silent = 0;
-                line(&text);
+        let mut silent = 0;
+        loop {
+            if stop() {
+                platform::end(child.id());
+                let _ = child.kill();
+                let _ = child.wait();
+                return Ok(Ended::Stopped);
             }
-            Err(error) => {
-                if let Some(status) = child.try_wait()? {
-                    silent += 1;
-                    if error == RecvTimeoutError::Disconnected || silent > PATIENCE {
-                        return Ok(Ended::With(status));
+            match lines.recv_timeout(TICK) {
+                Ok(text) => {
+                    silent = 0;
+                    line(&text);
+                }
+                Err(error) => {
+                    if let Some(status) = child.try_wait()? {
+                        silent += 1;
+                        if error == RecvTimeoutError::Disconnected || silent > PATIENCE {
+                            return Ok(Ended::With(status));
+                        }
+                    } else if error == RecvTimeoutError::Disconnected {
+                        thread::sleep(TICK);
                     }
-                } else if error == RecvTimeoutError::Disconnected {
-                    thread::sleep(TICK);
                 }
             }
         }
     }
-}
 
-/// Starts a command and forgets it; its number.
-///
-/// # Errors
-/// It cannot be started.
-pub fn start(command: &mut Command) -> io::Result<u32> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-    Ok(command.spawn()?.id())
-}
-
-/// The lines of both pipes, as they come.
-fn listen(child: &mut Child) -> Receiver<String> {
-    let (sender, receiver) = sync_channel(256);
-    let output = child.stdout.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
-    let errors = child.stderr.take().map(|pipe| Box::new(pipe) as Box<dyn Read + Send>);
-    for pipe in [output, errors].into_iter().flatten() {
-        let sender = sender.clone();
-        thread::spawn(move || pass_on(pipe, &sender));
+    /// Starts it and forgets it; its number.
+    ///
+    /// # Errors
+    /// It cannot be started.
+    pub fn start(mut self) -> io::Result<u32> {
+        self.command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        Ok(self.command.spawn()?.id())
     }
-    receiver
 }
 
-fn pass_on(pipe: Box<dyn Read + Send>, to: &SyncSender<String>) {
+fn pass_on(pipe: PipeReader, to: &SyncSender<String>) {
     let mut reader = BufReader::new(pipe);
     let mut bytes = Vec::new();
     while reader.by_ref().take(LONGEST).read_until(b'\n', &mut bytes).is_ok_and(|count| count > 0) {
@@ -173,18 +183,16 @@ mod tests {
 
     fn said(line: &str, input: &str) -> (Vec<String>, Ended) {
         let mut lines = Vec::new();
-        let mut command = shell(line);
-        command.stdin(Stdio::piped());
-        let ended =
-            run(&mut command, input.into(), &mut |line| lines.push(line.to_owned()), &mut || false).unwrap();
-        lines.sort();
+        let mut program = shell(line).unwrap();
+        program.reads(input.into());
+        let ended = program.run(&mut |line| lines.push(line.to_owned()), &mut || false).unwrap();
         (lines, ended)
     }
 
     #[test]
-    fn both_pipes_are_heard() {
-        let (lines, ended) = said("cat; echo b >&2; exit 3", "a\nno end of line");
-        assert_eq!(lines, ["a", "b", "no end of line"]);
+    fn output_and_errors_come_in_order() {
+        let (lines, ended) = said("echo c; echo b >&2; cat; exit 3", "a\nno end of line");
+        assert_eq!(lines, ["c", "b", "a", "no end of line"]);
         assert!(matches!(ended, Ended::With(status) if status.code() == Some(3)));
     }
 
@@ -194,10 +202,8 @@ mod tests {
         let mark = folder.path().join("mark");
         let start = Instant::now();
         let line = format!("(sleep 2; touch '{}') & echo on; sleep 60", mark.display());
-        let mut seen = false;
-        let seen = std::cell::RefCell::new(&mut seen);
-        let ended =
-            run(&mut shell(&line), Vec::new(), &mut |_| **seen.borrow_mut() = true, &mut || **seen.borrow());
+        let seen = std::cell::Cell::new(false);
+        let ended = shell(&line).unwrap().run(&mut |_| seen.set(true), &mut || seen.get());
         assert_eq!(ended.unwrap(), Ended::Stopped);
         assert!(start.elapsed() < Duration::from_secs(2));
         thread::sleep(Duration::from_millis(2300).saturating_sub(start.elapsed()));

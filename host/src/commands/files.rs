@@ -122,7 +122,7 @@ fn write_memory(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result
     out.data("requested", Value::UInt(range.items));
     if file.is_some() {
         out.text("Wrote ");
-        out.field("bytes", Value::UInt(done), &format!("{done:x}"));
+        out.field("bytes", Value::UInt(done), &format!("{done:#x}"));
         out.text(" bytes to '");
         out.name("file", name);
         out.text("'");
@@ -133,12 +133,12 @@ fn write_memory(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result
     }
     match fault {
         _ if interrupted && file.is_some() => {
-            out.warning(&format!("{name} is incomplete: {done:x} of {:x} bytes", range.items));
+            out.warning(&format!("{name} is incomplete: {done:#x} of {:#x} bytes", range.items));
             Err(Error::Interrupted)
         }
         _ if interrupted => Err(Error::Interrupted),
         Some(fault) if file.is_some() => Err(Error::NotFound(format!(
-            "{name} is incomplete, {done:x} of {:x} bytes: the byte at {} cannot be read: {}",
+            "{name} is incomplete, {done:#x} of {:#x} bytes: the byte at {} cannot be read: {}",
             range.items, fault.at, fault.why
         ))),
         Some(fault) => Err(Error::Unreadable { at: fault.at, why: fault.why }),

@@ -52,10 +52,16 @@ fn parse(scope: &Scope, args: &str) -> Result<Options> {
             "/l" | "-l" => options.load = true,
             "/v" | "-v" => options.verbose = true,
             "/r" | "-r" => {
+                // An option that follows is none of the expression's: ` /v` would divide.
+                let end = [" /l", " /v", " -l", " -v"].iter().filter_map(|option| rest.find(option)).min();
+                let (text, after) = rest.split_at_checked(end.unwrap_or(rest.len())).unwrap_or((rest, ""));
                 // A range of images is large: its own limit is that of pages.
-                let (range, after) = range::parse_first_unlimited(rest, scope, 1)?;
-                options.range = Some((range.start, range.start.add(range.items.saturating_sub(1))));
-                rest = after;
+                let (range, more) = range::parse_first_unlimited(text, scope, 1)?;
+                if !more.is_empty() || range.items == 0 {
+                    return Err(Error::Usage(format!("bad range error at '{more}'")));
+                }
+                options.range = Some((range.start, range.start.add(range.items - 1)));
+                rest = after.trim_start();
             }
             other => return Err(Error::Usage(format!(".imgscan takes /r RANGE, /l and /v, not '{other}'"))),
         }

@@ -137,40 +137,38 @@ fn shell(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let opened = |outcome: std::io::Result<File>, name: &str| {
         outcome.map(Stdio::from).map_err(|error| Error::Other(format!("cannot open {name}: {error}")))
     };
-    let mut command = process::shell(options.line);
-    out.data("command", Value::Text(options.line));
     let cannot = |error| Error::Other(format!("cannot start the shell: {error}"));
+    let mut program = process::shell(options.line).map_err(cannot)?;
+    out.data("command", Value::Text(options.line));
     if options.detached {
-        let process = process::start(&mut command).map_err(cannot)?;
+        let process = program.start().map_err(cannot)?;
         out.text("Started process ");
         out.field("process", Value::UInt(process.into()), &process.to_string());
         out.end_line();
         return Ok(());
     }
     if let Place::File(name) = &options.input {
-        command.stdin(opened(File::open(name), name)?);
+        program.command().stdin(opened(File::open(name), name)?);
     }
-    let mut input = Vec::new();
     if let Some(commands) = &options.commands {
-        input = session.run_captured(commands)?.into_bytes();
-        command.stdin(Stdio::piped());
+        program.reads(session.run_captured(commands)?.into_bytes());
     }
     match &options.output {
         Place::Usual => {}
-        Place::Nowhere => drop(command.stdout(Stdio::null())),
-        Place::File(name) => drop(command.stdout(opened(File::create(name), name)?)),
+        Place::Nowhere => drop(program.command().stdout(Stdio::null())),
+        Place::File(name) => drop(program.command().stdout(opened(File::create(name), name)?)),
     }
     match &options.errors {
         Place::Usual => {}
-        Place::Nowhere => drop(command.stderr(Stdio::null())),
-        Place::File(name) => drop(command.stderr(opened(File::create(name), name)?)),
+        Place::Nowhere => drop(program.command().stderr(Stdio::null())),
+        Place::File(name) => drop(program.command().stderr(opened(File::create(name), name)?)),
     }
     let ended = out.list("output", |out| {
         let mut line = |text: &str| {
             out.field("", Value::Text(text), text);
             out.end_line();
         };
-        process::run(&mut command, input, &mut line, &mut || session.interrupted())
+        program.run(&mut line, &mut || session.interrupted())
     });
     match ended.map_err(cannot)? {
         Ended::Stopped => Err(Error::Interrupted),

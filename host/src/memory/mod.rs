@@ -6,11 +6,13 @@
 mod fault;
 mod paging;
 mod search;
+mod text;
 mod view;
 
 pub use fault::{Absent, Detail, Level, ReadFault};
 pub use paging::{Entries, PageEntry, PageTables, PagingMode, Translation, TranslationKind, WalkFault};
 pub use search::{Searched, search};
+pub use text::TextRuns;
 pub use view::{ReadOutcome, View};
 
 #[cfg(test)]
