@@ -7,6 +7,7 @@
 
 use super::{Builtin, Call, Needs};
 use crate::image::{Headers, InMemory, export_name};
+use crate::memory::{PageTables, View};
 use crate::range;
 use crate::scope::Scope;
 use crate::session::Session;
@@ -71,10 +72,12 @@ fn parse(scope: &Scope, args: &str) -> Result<Options> {
 
 /// The kernel's half of the address space.
 fn kernel_half(scope: &Scope) -> (Va, Va) {
-    match scope.target().map_or(8, |target| target.pointer_size()) {
-        4 => (Va(0x8000_0000), Va(0xffff_ffff)),
-        _ => (Va(0xffff_8000_0000_0000), Va(u64::MAX)),
-    }
+    let tables = scope.view().and_then(View::tables).map(PageTables::kernel_half);
+    // A small dump has blocks in place of tables.
+    tables.unwrap_or(match scope.pointer_size() {
+        4 => (Va(0x8000_0000), Va(u32::MAX.into())),
+        _ => (Va(1 << 63), Va(u64::MAX)),
+    })
 }
 
 fn scan(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
@@ -83,7 +86,6 @@ fn scan(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let (first, last) = options.range.unwrap_or_else(|| kernel_half(&scope));
     let view = scope.view().ok_or_else(|| Error::Unsupported("no dump is open".to_owned()))?.clone();
     let ui = Arc::clone(session.ui());
-    // The addresses of 32-bit targets are not sign-extended in memory.
     let total = view.physical().map_or(0, |physical| physical.page_count());
     let mut found = Vec::new();
     let result = out.list("images", |out| {

@@ -37,6 +37,7 @@ mod terminal;
 mod types;
 mod walk_list;
 mod word;
+mod write_dump;
 
 pub use absent::why_not;
 pub use aliases::Aliases;
@@ -92,7 +93,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 32] = [
+const FAMILIES: [&[Builtin]; 33] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -125,6 +126,7 @@ const FAMILIES: [&[Builtin]; 32] = [
     switches::ROWS,
     terminal::ROWS,
     image_scan::ROWS,
+    write_dump::ROWS,
 ];
 
 /// Every row.

@@ -200,6 +200,22 @@ impl PageTables {
         }
     }
 
+    /// The addresses that belong to the kernel: the first and the last.
+    pub fn kernel_half(&self) -> (Va, Va) {
+        match self.is_64_bit() {
+            true => (Va(!0 << (self.address_bits() - 1)), Va(u64::MAX)),
+            false => (Va(0x8000_0000), Va(u32::MAX.into())),
+        }
+    }
+
+    /// Those that belong to programs.
+    pub fn user_half(&self) -> (Va, Va) {
+        match self.is_64_bit() {
+            true => (Va(0), Va((1 << (self.address_bits() - 1)) - 1)),
+            false => (Va(0), Va(0x7fff_ffff)),
+        }
+    }
+
     fn levels(&self) -> &'static [(Level, u32, u64)] {
         // (level, lowest address bit, count of entries)
         match self.mode {
