@@ -33,3 +33,4 @@ mod unwinding;
 mod vm;
 mod worlds;
 mod worlds_memory;
+mod writing;

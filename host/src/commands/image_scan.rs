@@ -1,19 +1,21 @@
 //! `.imgscan` looks for headers of images in memory: also of those that no list of modules names.
 //!
-//! Without a range all memory of the kernel's half is looked at. That is bounded by what is mapped, for tables that are
-//! empty are skipped whole. The constants behind `prot` and `type` are those that Microsoft's engine shows for every
+//! Without a range all memory of the kernel's half is looked at, a page that several addresses of one table share once
+//! only: that bounds it by what is mapped. The constants behind `prot` and `type` are those that Microsoft's engine shows for every
 //! page of a kernel dump. JSON: a list `images` of `{address, size, name, module}`; `module` is null where no list of modules
 //! has the address.
 
 use super::{Builtin, Call, Needs};
+use crate::dump::PhysicalMemory;
 use crate::image::{Headers, InMemory, export_name};
-use crate::memory::{PageTables, View};
+use crate::memory::{PageTables, View, each_page};
 use crate::range;
 use crate::scope::Scope;
 use crate::session::Session;
 use kd_sdk::address::{PAGE_SIZE, Va};
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
+use std::cell::Cell;
 use std::sync::Arc;
 
 /// The rows of the table of commands.
@@ -29,12 +31,8 @@ pub const ROWS: &[Builtin] = &[Builtin {
     run: scan,
 }];
 
-/// Pages that are looked at; a dump whose tables fold into themselves has more addresses than anybody can wait for.
-const MOST_PAGES: u64 = 1 << 26;
 /// Images that are shown.
 const MOST_IMAGES: usize = 1 << 16;
-/// Pages between two looks at Ctrl+C.
-const STRIDE: u64 = 0x400;
 
 #[derive(Default)]
 struct Options {
@@ -84,35 +82,53 @@ fn scan(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     let scope = session.scope(call.processor)?;
     let options = parse(&scope, call.args)?;
     let (first, last) = options.range.unwrap_or_else(|| kernel_half(&scope));
-    let view = scope.view().ok_or_else(|| Error::Unsupported("no dump is open".to_owned()))?.clone();
+    let view = scope.view().ok_or_else(|| Error::Unsupported("no dump is open".to_owned()))?;
     let ui = Arc::clone(session.ui());
-    let total = view.physical().map_or(0, |physical| physical.page_count());
     let mut found = Vec::new();
     let result = out.list("images", |out| {
-        let mut at = first;
-        for looked in 0..MOST_PAGES {
-            if looked % STRIDE == 0 {
-                if session.interrupted() {
-                    return Err(Error::Interrupted);
-                }
-                ui.progress(looked.min(total), total, "looking for images");
-            }
-            let Some(page) = view.next_readable(at).filter(|page| *page <= last) else { return Ok(()) };
-            let mut magic = [0; 2];
-            if view.read(page, &mut magic).fault.is_none() && magic == *b"MZ" {
+        let mut looked = 0;
+        let total = view.physical().map_or(0, PhysicalMemory::page_count);
+        let go_on = |looked: u64| {
+            ui.progress(looked.min(total), total, "looking for images");
+            !session.interrupted()
+        };
+        let mut visit = |page: Va, bytes: &[u8]| {
+            if bytes.starts_with(b"MZ") && page >= first {
                 found.push(show(&scope, out, page, options.verbose));
-                if found.len() >= MOST_IMAGES {
-                    out.warning(&format!("{MOST_IMAGES} images are shown; there may be more after {page}"));
-                    return Ok(());
+            }
+            found.len() < MOST_IMAGES
+        };
+        let whole = match (view.tables(), view.physical()) {
+            (Some(tables), Some(physical)) => {
+                let looked = Cell::new(0);
+                let mut visit = |page: Va, bytes: &[u8]| {
+                    looked.set(looked.get() + 1);
+                    visit(page, bytes)
+                };
+                each_page(tables, physical, (first, last), &mut visit, &mut || go_on(looked.get()))
+            }
+            // A small dump has blocks, and there are only so many of them.
+            _ => {
+                let mut at = Some(first);
+                loop {
+                    let next = at.and_then(|at| view.next_readable(at)).filter(|page| *page <= last);
+                    let Some(page) = next else { break true };
+                    let mut magic = [0; 2];
+                    let done = view.read(page, &mut magic).done;
+                    looked += 1;
+                    if !go_on(looked) || !visit(page, magic.get(..done).unwrap_or_default()) {
+                        break false;
+                    }
+                    // Images begin where pages begin, and so do the blocks that have their headers.
+                    at = (page.0 & !(PAGE_SIZE - 1)).checked_add(PAGE_SIZE).map(Va);
                 }
             }
-            // Images begin where pages begin; a block of a small dump may begin anywhere.
-            let next = (page.0 & !(PAGE_SIZE - 1)).checked_add(PAGE_SIZE).filter(|next| *next <= last.0);
-            let Some(next) = next else { return Ok(()) };
-            at = Va(next);
+        };
+        if found.len() >= MOST_IMAGES {
+            out.warning(&format!("{MOST_IMAGES} images are shown; there may be more"));
+            return Ok(());
         }
-        out.warning(&format!("{MOST_PAGES:#x} pages were looked at; .imgscan /r {at} {last} goes on"));
-        Ok(())
+        if whole { Ok(()) } else { Err(Error::Interrupted) }
     });
     ui.clear_progress();
     result?;

@@ -299,8 +299,8 @@ fn process_roots(scope: &Scope) -> Result<Vec<Pa>> {
     let mut at = scope.read_pointer(head)?;
     while seen.insert(at) && seen.len() <= MOST_PROCESSES {
         let process = Va(at.0.wrapping_sub(links));
-        roots.push(Pa(scope.read_pointer(process.add(root))?.0));
         // A list that breaks off is no reason to keep nothing.
+        roots.extend(scope.read_pointer(process.add(root)).map(|root| Pa(root.0)));
         let Ok(next) = scope.read_pointer(at) else { break };
         at = next;
     }

@@ -12,8 +12,8 @@ use thiserror::Error;
 use super::header::{COMMENT_SIZE, FileRange, Layout, layout_of};
 use super::{Dump, DumpKind, PhysicalMemory};
 
-/// Frames that a new dump may have room for (8 TiB): it bounds the bitmap.
-const MOST_FRAMES: u64 = 1 << 31;
+/// Frames that a new dump may have room for (4 TiB): it bounds the bitmap.
+const MOST_FRAMES: u64 = 1 << 30;
 /// Pages that are copied at once.
 const PIECE: u64 = 256;
 /// Bytes of secondary data that are copied.
@@ -43,7 +43,7 @@ impl Frames {
     /// An empty one with room for all frames of a memory.
     ///
     /// # Errors
-    /// A memory of more than 8 TiB.
+    /// A memory of more than 4 TiB.
     pub fn new(physical: &dyn PhysicalMemory) -> Result<Frames, WriteError> {
         // Whole words of 32 bits, as the kernel's bitmaps have.
         let bits = physical.end().0.checked_next_multiple_of(64).filter(|bits| *bits <= MOST_FRAMES);

@@ -12,7 +12,7 @@ mod view;
 
 pub use fault::{Absent, Detail, Level, ReadFault};
 pub use paging::{Entries, PageEntry, PageTables, PagingMode, Translation, TranslationKind, WalkFault};
-pub use reach::reach;
+pub use reach::{each_page, reach};
 pub use search::{Searched, search};
 pub use text::TextRuns;
 pub use view::{ReadOutcome, View};

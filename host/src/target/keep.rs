@@ -58,6 +58,7 @@ impl Target {
             .filter(|module| module.origin == Origin::Kernel && !self.is_user(module.base))
             .collect();
         modules.sort_by_key(|module| !module.is_kernel);
+        let blocks = self.kept_blocks(ranges, &stack);
         Ok(SmallDump {
             debugger_data: data.bytes().to_vec(),
             prcb: structure(Some(prcb), field::SIZE_PRCB),
@@ -70,7 +71,7 @@ impl Target {
                 .iter()
                 .map(|module| (module.name.clone(), module.start, module.end))
                 .collect(),
-            blocks: self.kept_blocks(ranges),
+            blocks,
         })
     }
 
@@ -146,8 +147,9 @@ impl Target {
     }
 
     /// What of some ranges can be read, without doubles.
-    fn kept_blocks(&self, mut ranges: Vec<Range>) -> Vec<Memory> {
-        ranges.retain(|(va, _)| !va.is_null());
+    fn kept_blocks(&self, mut ranges: Vec<Range>, stack: &Memory) -> Vec<Memory> {
+        // Nobody expects the memory of programs in a small dump; what of the stack is kept stands there once.
+        ranges.retain(|(va, size)| !self.is_user(*va) && !holds(stack, Va(va.0.saturating_add(*size))));
         ranges.sort_unstable();
         let mut joined: Vec<(u64, u64)> = Vec::new();
         for (va, size) in ranges {
