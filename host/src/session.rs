@@ -596,6 +596,14 @@ impl Session {
             )));
         }
         if row.needs & needs::KERNEL_TYPES != 0 {
+            let dump = open.target.dump();
+            if dump.physical().is_none() && dump.virtual_blocks().is_none() {
+                return Err(Error::Unsupported(format!(
+                    "!{} needs the kernel: its memory is not captured in this dump ({})",
+                    row.name,
+                    dump.kind()
+                )));
+            }
             open.symbols.types(&open.target, "nt").map_err(|error| {
                 Error::NoSymbols(format!("!{} needs the kernel's types: {error}", row.name))
             })?;

@@ -100,6 +100,17 @@ impl<'a> Session<'a> {
         })
     }
 
+    /// An error as it is told to people: addresses as wide as the target's, and the name of what stands there.
+    pub fn explain(&self, error: &Error) -> String {
+        match error {
+            Error::Unreadable { at, why } => {
+                let name = self.symbols().name(*at).map_or(String::new(), |name| format!(" ({name})"));
+                format!("cannot read {}{name}: {why}", self.target().show(*at))
+            }
+            _ => error.to_string(),
+        }
+    }
+
     /// True once the user has pressed Ctrl+C. One relaxed load: ask often.
     pub fn interrupted(&self) -> bool {
         self.calls.interrupted()

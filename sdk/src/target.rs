@@ -87,6 +87,11 @@ impl<'a> Target<'a> {
         self.info().machine != 0
     }
 
+    /// True for a dump that is nothing but its header.
+    pub fn holds_no_memory(&self) -> bool {
+        self.is_open() && self.info().present & 0x30 == 0
+    }
+
     /// The architecture.
     pub fn machine(&self) -> Machine {
         match self.info().machine {

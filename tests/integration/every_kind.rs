@@ -125,3 +125,8 @@ pub fn number(value: &Value) -> u64 {
 pub fn list(value: &Value) -> &[Value] {
     value.as_array().map_or(&[], Vec::as_slice)
 }
+
+/// The numbers of a list.
+pub fn numbers(value: &Value) -> Vec<u64> {
+    list(value).iter().map(number).collect()
+}

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod code;
+mod drivers;
 mod dump_kinds;
 mod errlog;
 mod every_kind;
@@ -10,14 +11,18 @@ mod extensions;
 mod hostile;
 #[cfg(unix)]
 mod interrupts;
+mod io_objects;
 mod kd_dump;
+mod kdexts;
 mod kernels;
 mod lab;
 mod locks;
 mod memory_reports;
 mod memusage;
 mod microsoft;
+mod newer;
 mod objects;
+mod one_dump;
 mod oracles;
 mod pool;
 mod process;
@@ -28,6 +33,7 @@ mod session;
 mod stacks;
 mod stories;
 mod symbols;
+mod timers;
 mod transcripts;
 mod unwinding;
 mod vm;

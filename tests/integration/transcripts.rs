@@ -82,8 +82,9 @@ fn indented(stdout: &str) -> String {
     })
 }
 
-/// A folder with `lab/crash.dmp`, the crash in a driver on the kernel that a compiler built, its `lab/symbols`, and the
-/// driver's source in `kernels`.
+/// A folder with `lab/crash.dmp`, the crash in a driver on the kernel that a compiler built, the same crash as
+/// `lab/small.dmp`, a system that is stuck as `lab/deadlock.dmp`, the `lab/symbols` of all, and the driver's source in
+/// `kernels`.
 fn lab() -> &'static Path {
     static FOLDER: LazyLock<tempfile::TempDir> = LazyLock::new(|| {
         let folder = tempfile::tempdir().unwrap();
@@ -91,6 +92,9 @@ fn lab() -> &'static Path {
         let lab = folder.path().join("lab");
         std::fs::create_dir(&lab).unwrap();
         writer::write(&world, Kind::BitmapFull, &lab.join("crash.dmp")).unwrap();
+        writer::write(&world, Kind::Triage, &lab.join("small.dmp")).unwrap();
+        let stuck = World::build(Options::of("x64-19041", Story::Deadlock));
+        writer::write(&stuck, Kind::BitmapKernel, &lab.join("deadlock.dmp")).unwrap();
         world.write_symbols(&lab.join("symbols")).unwrap();
         let sources = folder.path().join("kernels");
         std::fs::create_dir(&sources).unwrap();

@@ -746,16 +746,26 @@ fn resources_with_owners_and_waiters() {
         }
         let crowd = &lab.facts["crowded_resource"];
         let at = number(&crowd["resource"]);
-        for (field, key, waiting) in [
-            ("ExclusiveWaiters", "event", "exclusive_waiting"),
-            ("SharedWaiters", "semaphore", "shared_waiting"),
-        ] {
+        let chains = lab.has("_KWAIT_CHAIN_ENTRY.Thread");
+        for (field, waiting) in
+            [("ExclusiveWaiters", "exclusive_waiting"), ("SharedWaiters", "shared_waiting")]
+        {
             let object = lab.field("_ERESOURCE", at, field);
-            assert_eq!(object, number(&crowd[key]), "{generation}");
-            let head = lab.place("_DISPATCHER_HEADER", object, "WaitListHead");
-            let blocks = lab.list(head, "_KWAIT_BLOCK", "WaitListEntry");
-            let threads: Vec<u64> =
-                blocks.into_iter().map(|b| lab.field("_KWAIT_BLOCK", b, "Thread")).collect();
+            let threads: Vec<u64> = if chains {
+                // A ring without a head, each entry with its own event.
+                let mut entries = vec![object];
+                while let next =
+                    lab.field("_KWAIT_CHAIN_ENTRY", entries[entries.len() - 1], "ListEntry.Flink")
+                    && next != object
+                {
+                    entries.push(next);
+                }
+                entries.into_iter().map(|entry| lab.field("_KWAIT_CHAIN_ENTRY", entry, "Thread")).collect()
+            } else {
+                let head = lab.place("_DISPATCHER_HEADER", object, "WaitListHead");
+                let blocks = lab.list(head, "_KWAIT_BLOCK", "WaitListEntry");
+                blocks.into_iter().map(|b| lab.field("_KWAIT_BLOCK", b, "Thread")).collect()
+            };
             assert_eq!(threads, numbers(&crowd[waiting]), "{generation}");
         }
     }

@@ -19,7 +19,7 @@ NAMES = {
 
 class Table:
     def __init__(self, path):
-        self.types, self.enums = {}, {}
+        self.types, self.enums, told = {}, {}, []
         self.pointer = 4 if "x86" in path.rsplit("/", 1)[-1] else 8
         for line in open(path):
             words = line.split()
@@ -28,11 +28,16 @@ class Table:
                 if words[0] == "enum":
                     self.enums[words[1]] = self.fields
                 else:
-                    self.types[words[1]] = (words[0], int(words[2], 16), self.fields)
+                    self.types[words[1]] = (words[0], int(words[-1], 16), self.fields)
+                    told += [words[1]] if len(words) > 3 else []
             elif words[0].startswith("0x"):
                 self.fields.append((int(words[0], 16), words[1], " ".join(words[2:])))
             else:
                 self.fields.append(words)
+        # What the public symbols do not tell.
+        self.types = {name: t for name, t in self.types.items() if t[1] or name not in told}
+        for _, size, fields in (self.types[name] for name in told if name in self.types):
+            fields[:] = [f for f in fields if f[0] + self.size(f[2]) <= size or f[0] < size and not self.size(f[2])]
 
     def size(self, text):
         if text.startswith("*") or text == "fn":

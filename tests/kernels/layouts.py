@@ -6,7 +6,7 @@
 SHARED holds symbols/symstore (PDB files) and symbols/x86-layouts. Only offsets, sizes and names are taken. A table is
 a list of structures with true sizes; a field is `OFFSET NAME TYPE`, a bit field's type is `uN:BITS@FIRST`. Types:
 i8…i64, u8…u64, wchar, f32, f64, void, fn, `*T`, `[N]T`, `enum NAME`, or the name of a structure; `OWNER.FIELD` is a
-structure without a name. Generations without symbols (x64-26100, arm64-22000) are made from a neighbour: structures
+structure without a name. A second size behind a structure's is how much of it public symbols tell. Generations without symbols (x64-26100, arm64-22000) are made from a neighbour: structures
 that moved keep only the fields whose places are known, see `OVERLAYS`.
 """
 
@@ -32,7 +32,7 @@ _KEXCEPTION_FRAME _KSWITCH_FRAME _EXCEPTION_RECORD _EXCEPTION_RECORD64 _EXCEPTIO
 _MMPFN _MMPFNLIST _MMPTE _MMVAD _MMVAD_SHORT _MMVAD_LONG _SUBSECTION _CONTROL_AREA _SEGMENT _SEGMENT_OBJECT
 _MAPPED_FILE_SEGMENT _SECTION _SECTION_OBJECT _MSUBSECTION _LARGE_CONTROL_AREA _MMPAGING_FILE _MMSUPPORT
 _MMSUPPORT_FULL _MMWSL _MM_SESSION_SPACE _MI_SYSTEM_INFORMATION _MI_PARTITION _MMSECTION_FLAGS
-_ERESOURCE _OWNER_ENTRY _FAST_MUTEX _KGUARDED_MUTEX _EX_PUSH_LOCK _EX_FAST_REF
+_ERESOURCE _OWNER_ENTRY _KWAIT_CHAIN_ENTRY _FAST_ERESOURCE_INTERNAL _FAST_OWNER_ENTRY_INTERNAL _FAST_MUTEX _KGUARDED_MUTEX _EX_PUSH_LOCK _EX_FAST_REF
 _POOL_HEADER _POOL_DESCRIPTOR _POOL_TRACKER_BIG_PAGES _POOL_TRACKER_TABLE _GENERAL_LOOKASIDE _NPAGED_LOOKASIDE_LIST
 _SEGMENT_HEAP _EX_POOL_HEAP_MANAGER_STATE _EX_HEAP_POOL_NODE _HEAP_PAGE_SEGMENT _HEAP_SEG_CONTEXT
 _HEAP_VS_SUBSEGMENT _HEAP_VS_CHUNK_HEADER _HEAP_VS_CHUNK_FREE_HEADER _HEAP_LFH_SUBSEGMENT _HEAP_LFH_BUCKET
@@ -259,18 +259,22 @@ def overlay(lines, changes):
             continue
         if change is None:
             continue
+        if "size" not in change:
+            result += [f"{block[0]} {change['told']:#x}", *block[1:]]
+            continue
         known = [(int(at, 16), field, text) for at, field, text in (line.split(None, 2) for line in block[1:])]
         types = {field: text for _, field, text in known}
-        placed = [
-            (at + distance, field, text)
+        placed = {
+            field: (at + distance, text)
             for start, end, distance in change.get("shift", [])
             for at, field, text in known
             if start <= at < end
-        ]
+        }
         for field, value in change.get("put", {}).items():
-            at, text = (value, types[field]) if isinstance(value, int) else value
-            placed.append((at, field, text))
-        result.append(f"{kind} {name} {change['size']:#x}")
+            placed[field] = (value, types[field]) if isinstance(value, int) else value
+        placed = [(at, field, text) for field, (at, text) in ((f, p) for f, p in placed.items() if p)]
+        told = f" {change['told']:#x}" if "told" in change else ""
+        result.append(f"{kind} {name} {change['size']:#x}{told}")
         result += [f"  {at:#x} {field} {text}" for at, field, text in sorted(placed, key=lambda p: p[0])]
     return result
 

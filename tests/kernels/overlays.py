@@ -1,33 +1,106 @@
 """Generations whose symbols we do not have, made from a neighbour of the same or the next build.
 
-A structure that moved is given as {"size", "put": {field: offset or (offset, type)}, "shift": [(from, to, distance)]}: fields of
-the neighbour in a shifted range move, those told by "put" are placed, all others are left out: better absent than wrong.
-`None` leaves out the whole structure.
+A structure that differs is given as {"size", "shift": [(from, to, distance)], "put": {field: offset or (offset, type)}}: fields
+of the neighbour in a shifted range move, those told by "put" are placed (None takes one away), all others are left out: better
+absent than wrong. `None` leaves out the whole structure; "told" is how far the public symbols
+tell a structure that the system has whole.
 
-Facts: arm64-22000 from the debugger data block of real arm64 dumps of that build (the distance between told fields
-holds for those in between), `CONTEXT` of the SDK, and public listings of the symbols of arm64 kernels for the trap frame
-and the switch frame, which lies in the thread; x64-26100 from the offsets that public memory readers tell.
+Facts: public listings of the symbols of arm64 kernels of the builds before and after 22000, held against processor, process
+and thread in a real arm64 dump of 22000 and its debugger data block, which tell all sizes and decide where the listings differ;
+`CONTEXT` of the SDK; public listings of the symbols of 26100. The memory manager's own structures of arm64, which no dump
+shows, are taken for those of x64 unless the listings agree on something else.
 """
 
+
+def same(*fields, at=0, type="u64"):
+    """Bit fields from the lowest bit up: `Name` is one bit, `(Name, bits)` more."""
+    placed, first = {}, 0
+    for field in fields:
+        name, bits = field if isinstance(field, tuple) else (field, 1)
+        placed[name] = (at, f"{type}:{bits}@{first}")
+        first += bits
+    return placed
+
+
 ARM64 = {
-    "_KPROCESS": {"size": 0x3F0, "shift": [(0, 0x48, 0)]},
-    "_EPROCESS": {"size": 0xC80, "shift": [(0, 8, 0), (0x438, 0x600, -0x48)]},
+    "_KPROCESS": {
+        "size": 0x3F0,
+        "shift": [(0, 0x30, 0), (0x30, 0x388, 8), (0x3D8, 0x408, -0x48)],
+        "put": {"Asid": (0x30, "u32"), "PrimaryGroup": 0x3C0},
+    },
+    "_EPROCESS": {"size": 0xC80, "shift": [(0, 8, 0), (0x438, 0x680, -0x48), (0x7C0, 0xB48, 0xC0)], "put": {"Vm": 0x680}},
+    "_MMSUPPORT_FULL": {"size": 0x200, "shift": [(0, 8, 0)], "put": {"Shared": 0x100}},
+    "_MMSUPPORT_SHARED": {"size": 0x100, "shift": [(0, 0x40, 0), (0x40, 0x50, 0x40)]},
+    "_MM_SESSION_SPACE": {"size": 0x500, "shift": [(0, 0xC0, 0), (0xC0, 0x200, 0x40), (0x200, 0x388, 0x100)]},
+    "_MI_VISIBLE_STATE": {"size": 0x1200, "shift": [(0, 0x101, 0), (0x880, 0x900, 0x480), (0x900, 0xCC0, 0x500)]},
+    "_MI_SYSTEM_INFORMATION": {"size": 0x5600, "shift": [(0, 0x50C0, 0)]},
     "_KTHREAD": {
         "size": 0x4A0,
-        "shift": [(0, 0x60, 0), (0x90, 0x190, -8), (0x218, 0x380, 0x20)],
-        "put": {"SwitchFrame": (0x210, "_KSWITCH_FRAME")},
+        "shift": [(0, 0x60, 0), (0x68, 0x1F0, -8), (0x200, 0x218, -8), (0x218, 0x250, 0x20), (0x258, 0x408, 0x20)],
+        "put": {"SwitchFrame": (0x210, "_KSWITCH_FRAME"), "SpecCtrl": None, "RunningNonRetpolineCode": None, "SpecCtrlSpare": None},
     },
-    "_ETHREAD": {"size": 0x910, "shift": [(0, 8, 0), (0x480, 0x600, 0x20)]},
-    "_KSPECIAL_REGISTERS": {"size": 0x320, "put": {"Elr_El1": (0, "u64")}},
-    "_KPROCESSOR_STATE": {"size": 0x6B0, "put": {"SpecialRegisters": 0, "ContextFrame": 0x320}},
-    "_KPRCB": {
-        "size": 0x9680,
+    "_ETHREAD": {"size": 0x910, "shift": [(0, 8, 0), (0x480, 0x8F0, 0x20)]},
+    "_KSPECIAL_REGISTERS": {
+        "size": 0xA0,
         "put": {
-            "CurrentThread": 8, "NextThread": 0x10, "IdleThread": 0x18, "Number": 0x24, "ProcessorState": 0x40,
-            "CpuType": 0x6F0, "MHz": 0x6F4, "DpcRoutineActive": 0xB1A, "VendorString": 0x890, "Context": 0x8A0,
+            "Elr_El1": (0, "u64"), "Spsr_El1": (8, "u32"), "Tpidr_El0": (0x10, "u64"), "Tpidrro_El0": (0x18, "u64"),
+            "Tpidr_El1": (0x20, "u64"), "KernelBvr": (0x28, "[8]u64"), "KernelBcr": (0x68, "[8]u32"),
+            "KernelWvr": (0x88, "[2]u64"), "KernelWcr": (0x98, "[2]u32"),
         },
     },
-    "_KPCR": {"size": 0xA000, "put": {"Self": 0x18, "Prcb": 0x980}},
+    "_KARM64_ARCH_STATE": {
+        "size": 0x278,
+        "put": {
+            "Midr_El1": (0, "u64"), "Sctlr_El1": (8, "u64"), "Actlr_El1": (0x10, "u64"), "Cpacr_El1": (0x18, "u64"),
+            "Tcr_El1": (0x20, "u64"), "Ttbr0_El1": (0x28, "u64"), "Ttbr1_El1": (0x30, "u64"), "Esr_El1": (0x38, "u64"),
+            "Far_El1": (0x40, "u64"), "Mair_El1": (0x268, "u64"), "Vbar_El1": (0x270, "u64"),
+        },
+    },
+    "_KPROCESSOR_STATE": {
+        "size": 0x6B0,
+        "put": {"SpecialRegisters": 0, "ArchState": (0xA0, "_KARM64_ARCH_STATE"), "ContextFrame": 0x320},
+    },
+    "_KPRCB": {
+        "size": 0x9680,
+        "shift": [
+            (8, 0x28, 0), (0x2D08, 0x2D40, -0x2300), (0x3340, 0x33CC, -0x28A8), (0x7EC0, 0x7ED0, -0x72C0),
+            (0x8140, 0x8158, -0x7240), (0x82C0, 0x8334, -0x7140),
+        ],
+        "put": {
+            "LegacyNumber": 0, "IdleHalt": 2, "PrcbLock": 0x28, "PriorityState": 0x30, "ProcessorState": 0x40,
+            "ProcessorModel": (0x6F0, "u16"), "ProcessorRevision": (0x6F2, "u16"), "MHz": 0x6F4, "HalReserved": (0x700, "[10]u64"),
+            "MinorVersion": 0x750, "MajorVersion": 0x752, "BuildType": 0x754, "CoresPerPhysicalProcessor": 0x756,
+            "LogicalProcessorsPerCore": 0x757, "GroupSetMember": 0x760, "Group": 0x768, "GroupIndex": 0x769, "LockQueue": 0x780,
+            "ProcessorVendorString": (0x890, "[2]u8"), "FeatureBits": (0x894, "u32"), "MaxBreakpoints": (0x898, "u32"),
+            "MaxWatchpoints": (0x89C, "u32"), "Context": 0x8A0, "ContextFlagsInit": 0x8A8, "PPLookasideList": 0x900,
+            "PacketBarrier": 0xA00, "Mailbox": 0xA80, "TargetCount": 0xA88, "IpiFrozen": 0xA8C, "SpBase": (0xB00, "*void"),
+            **{field: at for at, field in (
+                (0xB08, "MaximumDpcQueueDepth"), (0xB0C, "DpcRequestRate"), (0xB10, "MinimumDpcRate"), (0xB14, "DpcLastCount"),
+                (0xB18, "ThreadDpcEnable"), (0xB19, "QuantumEnd"), (0xB1A, "DpcRoutineActive"), (0xB1B, "IdleSchedule"),
+                (0xB1C, "DpcRequestSummary"), (0xB1C, "DpcRequestSlot"), (0xB1C, "NormalDpcState"), (0xB1E, "ThreadDpcState"),
+                (0xB20, "LastTick"), (0xB24, "ClockInterrupts"), (0xB28, "ReadyScanTick"),
+            )},
+            "DpcGate": 0xB80, "CallDpc": 0xBA0, "ClockKeepAlive": 0xBE0, "DpcWatchdogCount": 0xBEC, "ReadySummary": 0xC18,
+            "AffinitizedSelectionMask": 0xC1C, "QueueIndex": 0xC20, "TimerExpirationDpc": 0xC30, "ScbQueue": 0xC70, "ScbList": 0xC80,
+            "DispatcherReadyListHead": 0xD00, "AvailableTime": 0xF2C, "StartCycles": 0xF48, "CachedStack": 0x10D8,
+            "PageColor": 0x10E0, "NodeColor": 0x10E4, "CycleTime": 0x10F0, "ForceIdleDpc": 0x13F0, "DpcDelegateThread": 0x1458,
+            "DpcWatchdogDpc": 0x1478, "DpcWatchdogTimer": 0x14B8, "InterruptObjectPool": 0x1500, "PackageProcessorSet": 0x1510,
+            "SharedReadyQueueMask": 0x1680, "SharedReadyQueue": 0x1688, "CoreControlBlock": 0x1698, "CoreProcessorSet": 0x16A0,
+            "Cache": (0x16E8, "[6]_CACHE_DESCRIPTOR"), "CacheCount": (0x1730, "u8"), "WheaInfo": 0x1780, "EtwSupport": 0x1788,
+            "SynchCounters": 0x1800, "IsrStack": 0x18E0, "TimerTable": 0x1900, "PPNxPagedLookasideList": 0x5B80,
+            "PPNPagedLookasideList": 0x6780, "PPPagedLookasideList": 0x7380, "AbSelfIoBoostsList": 0x7F80,
+            "AbPropagateBoostsList": 0x7F88, "AbDpc": 0x7F90, "LocalSharedReadyQueue": 0x8080, "TimerExpirationTrace": 0x8330,
+            "TimerExpirationTraceCount": 0x8430, "ReadyThreadCount": 0x8EF8, "ReadyQueueExpectedRunTime": 0x8F00,
+        },
+    },
+    "_KPCR": {
+        "size": 0xA000,
+        "put": {
+            "NtTib": 0, "Self": 0x18, "LockArray": 0x28, "Used_Self": 0x30, "CurrentIrql": (0x38, "u8"), "MajorVersion": 0x3C,
+            "MinorVersion": 0x3E, "StallScaleFactor": 0x40, "KdVersionBlock": 0x80, "HalReserved": (0x88, "[14]*void"),
+            "Idt": (0x100, "[256]*void"), "Prcb": 0x980,
+        },
+    },
     "_CONTEXT": {
         "size": 0x390,
         "put": {
@@ -58,16 +131,168 @@ ARM64 = {
 X64_26100 = {
     "_KPROCESS": {
         "size": 0x1C8,
-        "shift": [(0, 0x48, 0)],
-        "put": {"KernelTime": 0x138, "UserTime": 0x140, "UserDirectoryTableBase": 0x158},
+        "shift": [(0, 0x50, 0), (0x158, 0x170, -0xF0), (0x280, 0x284, -0x1F0), (0x344, 0x348, -0x240), (0x348, 0x378, -0x240)],
+        "put": {
+            "Affinity": (0x50, "*_KAFFINITY_EX"), "ActiveProcessors": (0x80, "*_KAFFINITY_EX"), "ProcessFlags": 0x88,
+            **same(
+                "AutoAlignment", "DisableBoost", "DisableQuantum", "DeepFreeze", "TimerVirtualization", "CheckStackExtents",
+                "CacheIsolationEnabled", ("PpmPolicy", 4), "VaSpaceDeleted", "MultiGroup", "ForegroundProcess",
+                ("ReservedFlags", 18), at=0x88, type="u32",
+            ),
+            "ActiveGroupsMask": (0x98, "[2]u64"), "KernelTime": (0x138, "u64"), "UserTime": (0x140, "u64"),
+            "ReadyTime": (0x148, "u64"), "FreezeCount": 0x150, "UserDirectoryTableBase": 0x158, "AddressPolicy": 0x160,
+            "InstrumentationCallback": 0x168, "SecureState": 0x170, "KernelWaitTime": 0x178, "UserWaitTime": 0x180,
+            "LastRebalanceQpc": 0x188, "PerProcessorCycleTimes": 0x190, "ExtendedFeatureDisableMask": 0x198, "PrimaryGroup": 0x1A0,
+            "UserCetLogging": 0x1A8,
+        },
     },
     "_EPROCESS": {
         "size": 0x840,
-        "shift": [(0, 8, 0), (0x438, 0x5F8, -0x270)],
-        "put": {"ExitTime": 0x5C0, "VadRoot": 0x558},
+        "shift": [(0, 8, 0), (0x438, 0x658, -0x270), (0x680, 0xA00, -0x280), (0xB18, 0xB48, -0x398)],
+        "put": {"Session": (0x2E8, "*_PSP_SESSION_SPACE"), "DeviceMap": (0x318, "_EX_FAST_REF")},
     },
-    "_KTHREAD": {"size": 0x4C0, "shift": [(0, 0x2F8, 0), (0x2F8, 0x308, 0)]},
-    "_ETHREAD": {"size": 0x788, "shift": [(0, 8, 0), (0x480, 0x5A0, 0x40)]},
-}
+    "_KTHREAD": {
+        "size": 0x4C0,
+        "shift": [(0, 0x7D, 0), (0x80, 0x204, 0), (0x208, 0x318, 0), (0x31C, 0x366, 0), (0x368, 0x3BC, 0), (0x3C0, 0x460, 0)],
+        "put": {
+            "UserStackWalkActive": (0x7D, "u8:1@2"), "CalloutActive": (0x7D, "u8:1@0"), "ReservedStackInUse": (0x7D, "u8:1@1"),
+            "Spare1": None, "Spare2": None, "IsolationWidth": (0x78, "u32:1@1"), "ThreadFlagsSpare": None,
+            "Reserved": (0x74, "u32:8@24"), "SpecCtrl": 0x7E, "BamQosLevel": (0x204, "u8"), "ThreadFlags2Reserved": None,
+            "AbWaitEntryCount": 0x318, "AbOwnedEntryCount": 0x319, "FreezeFlags": 0x31A, "FreezeCount2": 0x31A,
+            "FreezeNormal": 0x31A, "FreezeDeep": 0x31A, "Spare22": None, "SchedulerApcFill0": None, "ResourceIndex": 0x460,
+            "PpmPolicy": (0x3BE, "u8"),
+        },
+    },
+    "_ETHREAD": {"size": 0x788, "shift": [(0, 8, 0), (0x480, 0x668, 0x40)], "put": {"OwnerEntryListHead": 0x6B8}},
+    "_EWOW64PROCESS": {"size": 0x10, "put": {"Peb": 0, "NtdllType": 8}},
+    "_KWAIT_CHAIN_ENTRY": {"size": 0x38, "shift": [(0, 0x30, 0)], "put": {"AbLockHandle": (0x30, "*void")}},
+    "_FAST_ERESOURCE_INTERNAL": None,
+    "_FAST_OWNER_ENTRY_INTERNAL": None,
+    "_MM_SESSION_SPACE": {"told": 0},
+    "_KPRCB": {
+        "size": 0xCF00,
+        "told": 0x700,
+        "shift": [
+            (0, 0x8E, 0), (0x90, 0x98, 0), (0xC0, 0xF0, 0), (0x100, 0x6D0, 0), (0x6F0, 0x2D00, 0), (0x2D08, 0x2DB8, 0),
+            (0x3300, 0x33DC, 0x500), (0x3400, 0x7E18, 0x500), (0x7E40, 0x81DC, 0x500), (0x8240, 0x8244, 0x500),
+            (0x8250, 0x8258, 0x500), (0x8265, 0x8340, 0x500), (0x8588, 0x8618, 0x500), (0x8658, 0x86E0, 0x500),
+            (0x8700, 0x8818, 0x500), (0x8840, 0x8880, 0x600), (0x8898, 0x8B38, 0x600), (0x8B70, 0x8BC0, 0x600),
+            (0x8BC0, 0x8C80, 0x780), (0x8F40, 0x9048, 0x500), (0x9080, 0x9598, 0x500), (0x95C0, 0x95C8, 0x500),
+            (0x9600, 0x96B8, 0x500), (0x9E80, 0x9EB4, 0x1000), (0xBEC0, 0xBF00, 0x1000),
+        ],
+        "put": {
+            "CoresPerPhysicalProcessor": (0xA0, "u32"), "LogicalProcessorsPerCore": (0xA4, "u32"), "DieId": (0x8E24, "u32"),
+            "PackageId": (0x8E28, "u32"), "LocalSharedReadyQueue": (0x9400, "*_KSHARED_READY_QUEUE"), "SelfmapLockHandle": 0x9C40,
+            "DieProcessorSet": 0x9CC0, "ModuleProcessorSet": 0x9F10, "CacheProcessorSet": 0xAF00,
+            "PrcbPad31": None, "PrcbPad40": None, "PrcbPad30": None, "PrcbPad92": None, "PrcbPad82": None,
+        },
+    },
+    "_KPCR": {"size": 0xD080, "told": 0x880, "shift": [(0, 0x181, 0)]},
+    "_MMVAD": {"size": 0x88, "shift": [(0, 0x88, 0)], "put": {"u2": None, "VadFlags2": (0x40, "_MMVAD_FLAGS2")}},
+    "_MMVAD_SHORT": {"size": 0x40, "shift": [(0, 0x40, 0)], "put": {"u1": None, "CommitCharge": (0x34, "u32")}},
+    "_MMVAD_FLAGS1": None,
+    "_MMVAD_FLAGS2": {
+        "size": 4,
+        "put": same(
+            "Large", "TrimBehind", "Inherit", "NoValidationNeeded", "PrivateDemandZero", "ImageMappingExtended", ("Spare", 26),
+            type="u32",
+        ),
+    },
+    "_MM_PRIVATE_VAD_FLAGS": {
+        "size": 4,
+        "shift": [(0, 4, 0)],
+        "put": {
+            "MemCommit": (0, "u32:1@25"), "Graphics": (0, "u32:1@26"), "Enclave": (0, "u32:1@27"),
+            "ShadowStack": (0, "u32:1@28"), "PhysicalMemoryPfnsReferenced": (0, "u32:1@29"),
+        },
+    },
+    "_MM_GRAPHICS_VAD_FLAGS": {
+        "size": 4,
+        "shift": [(0, 4, 0)],
+        "put": {
+            "MemCommit": (0, "u32:1@25"), "GraphicsAlwaysSet": (0, "u32:1@26"), "GraphicsUseCoherentBus": (0, "u32:1@27"),
+            "GraphicsNoCache": (0, "u32:1@28"), "GraphicsPageProtection": (0, "u32:3@29"),
+        },
+    },
+    "_MMPAGING_FILE": {
+        "size": 0x100,
+        "shift": [(0x38, 0x5C, -0x20), (0x60, 0xD0, -0x20), (0xD0, 0x120, -0x20)],
+        "put": {
+            "Size": (0, "u32"), "MaximumSize": (4, "u32"), "MinimumSize": (8, "u32"), "FreeSpace": (0xC, "u32"),
+            "PeakUsage": (0x10, "u32"), "FreeReservationSpace": (0x14, "u32"),
+        },
+    },
+    "_MMPFNLIST": {"size": 0x58, "shift": [(0, 0x58, 0)], "put": {"Color": (8, "u32"), "ListName": 0xC}},
+    "_MI_PARTITION": {"size": 0x5D40, "put": {"Core": 0, "PageLists": 0xB40, "Commit": 0x41C0, "Vp": 0x4840}},
+    "_MI_PARTITION_CORE": {
+        "size": 0x1E0,
+        "shift": [(0, 4, 0), (8, 0x28, 0), (0xC0, 0x1D0, 0)],
+        "put": {"MemoryRuns": 0x50, "ExitEvent": 0x58, "PartitionObject": 0xB8},
+    },
+    "_MI_PARTITION_PAGE_LISTS": {
+        "size": 0x3680,
+        "shift": [(0x40, 0x500, -0x40), (0x500, 0x1058, 0x40), (0x1068, 0x10A8, 0x38), (0x10A8, 0x10C8, 0x38), (0x12C0, 0x3440, 0x40)],
+        "put": {
+            "ModifiedPageListNoReservationCompress": (0x4C0, "_MMPFNLIST"), "TransitionSharedPages": 0x1100,
+            "TransitionSharedPagesPeak": (0x1108, "[9]u64"), "MappedPageListHeadEvent": 0x1150, "AvailableEventsLock": (0x3400, "i32"),
+            "TransitionPrivatePages": 0x3480, "LargePfnBitMap": 0x3488, "FreeZeroListHeads": (0x34A8, "*_MMPFNLIST"),
+            "LowMemoryThreshold": 0x35C0, "HighMemoryThreshold": 0x35C8, "HugePfnLists": 0x35D0, "AvailableHugeIoRanges": 0x35D8,
+        },
+    },
+    "_MI_PARTITION_COMMIT": {"size": 0x50, "shift": [(0, 0x28, 0), (0x30, 0x40, 0x10)]},
+    "_MI_VISIBLE_PARTITION": {
+        "size": 0x1500,
+        "shift": [(0, 0x140, 0), (0x240, 0x340, 0x140)],
+        "put": {
+            "TotalCommittedPages": 0x300, "MdlPagesAllocated": (0x480, "u64"), "ContiguousPagesAllocated": (0x488, "u64"),
+            "SlabAllocatorPages": 0x490, "BootSlabPages": 0x4A0, "ChargeCommitmentFailures": 0x4B0, "PageFileTraceIndex": 0x4C0,
+            "PageFileTraces": 0x4C8,
+        },
+    },
+    "_MI_PAGEFILE_TRACES": {
+        "size": 0x80,
+        "shift": [(0, 4, 0), (6, 9, -1), (0x18, 0x40, -8)],
+        "put": {"PagefileNumber": (4, "u8"), "CurrentTime": (8, "u64")},
+    },
+    "_MI_PAGEFILE_TRACES.MdlHack": None,
+    "_MI_SYSTEM_INFORMATION": {
+        "size": 0xC1C0,
+        "shift": [(0x43B0, 0x43C9, 0x6710)],
+        "put": {"Pools": 0, "Processes": 0x1000, "Hardware": 0x1080, "PageLists": 0x33E0, "Vs": 0xAB00},
+    },
+    "_MI_POOL_STATE": {"size": 0x1C0, "shift": [(0, 0x18, 0), (0x20, 0xA8, -8)]},
+    "_MI_PROCESS_STATE": {"size": 0x58, "shift": [(0, 0x48, 0)]},
+    "_MI_PAGELIST_STATE": {
+        "size": 0x110,
+        "shift": [(0, 0x100, 0)],
+        "put": {"NumberOfLargePageListHeads": None, "NumberOfZeroFreePageListHeads": (0x80, "u32")},
+    },
+    "_MI_HARDWARE_STATE": {
+        "size": 0x1300,
+        "shift": [(0x58, 0x68, 0x18), (0x80, 0x90, 0x10), (0xC0, 0xC8, 0), (0x110, 0x118, 0), (0x180, 0x1198, -0x60)],
+        "put": {"TotalPagesAllowed": 0x88, "PageColors": (0x100, "[4]u32"), "SpecialPurposeMemoryTypeId": 0x12B8},
+    },
+    "_MI_VISIBLE_STATE": {
+        "size": 0x16C0,
+        "shift": [(0x18, 0x41, -0x18), (0x98, 0xB0, -0x10), (0xC0, 0xE0, -0x20), (0x880, 0xA48, 0x980)],
+        "put": {
+            "SystemWs": (0x6C0, "[9]_MMSUPPORT_FULL"), "SystemVaTypeCount": (0x13C8, "[20]u64"), "SystemVaType": 0x1468,
+            "SystemVaRegions": (0x1568, "[18]_MI_SYSTEM_VA_ASSIGNMENT"),
+        },
+    },
+    "_MI_SYSTEM_PTE_TYPE": {
+        "size": 0x60,
+        "shift": [(0, 0x10, 0), (0x10, 0x24, 0x10), (0x30, 0x58, 8)],
+        "put": {"TrackingBitmap": (0x10, "_RTL_BITMAP_EX"), "SpinLock": (0x34, "i32")},
+    },
+    # Parts of the above that nobody reads.
+    **dict.fromkeys(
+        ["_MI_" + name for name in
+         ("PARTITION_MODWRITES PARTITION_STORES PARTITION_SEGMENTS PARTITION_ZEROING PAGE_COMBINING_SUPPORT SECTION_STATE "
+          "SYSTEM_IMAGE_STATE SESSION_STATE SYSTEM_VA_STATE COMBINE_STATE PARTITION_STATE SHUTDOWN_STATE ERROR_STATE "
+          "ACCESS_LOG_STATE DEBUGGER_STATE STANDBY_STATE SYSTEM_PTE_STATE IO_PAGE_STATE PAGING_IO_STATE COMMON_PAGE_STATE "
+          "SYSTEM_TRIM_STATE SYSTEM_ZEROING HOT_PATCH_STATE ENCLAVE_STATE").split()],
+    ),
+}  # fmt: skip
 
 OVERLAYS = {"arm64-22000": ("x64-22000", ARM64), "x64-26100": ("x64-22000", X64_26100)}

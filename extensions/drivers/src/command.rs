@@ -6,6 +6,9 @@ use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::target::UnloadedModule;
 
+/// Width of `Loader Entry`.
+const ENTRY: usize = 12;
+
 /// Which columns and blocks are shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 struct Flags {
@@ -30,13 +33,19 @@ pub fn drivers(session: &Session<'_>, args: &str) -> Result<()> {
     let args = args.trim();
     let bits = if args.is_empty() { 0 } else { session.evaluate(args)? };
     let flags = Flags::from_bits(bits)?;
-    let list = model::read(session, flags.pages)?;
     let out = session.out();
+    if session.target().holds_no_memory() {
+        return Err(Error::Unsupported(
+            "the lists of loaded and unloaded drivers are not captured in this dump: it holds no memory"
+                .to_owned(),
+        ));
+    }
+    let list = model::read(session, flags.pages)?;
     out.styled(Style::Heading, "Loaded System Driver Summary");
     out.end_line();
     out.end_line();
     if list.is_empty() {
-        out.line("This dump holds no list of loaded modules.");
+        out.line("No driver could be read from the list of loaded modules.");
     }
     let pointer_size = session.target().pointer_size();
     let page = Page { out, flags, pointer_size };
@@ -49,7 +58,7 @@ pub fn drivers(session: &Session<'_>, args: &str) -> Result<()> {
         found.extend(model::calls_to_the_gone(&bug_check, &unloaded, &list, pointer_size));
     }
     page.suspicious(&found);
-    page.unloaded(&unloaded);
+    page.unloaded(&unloaded, model::unloaded_absent(session).filter(|_| unloaded.is_empty()));
     Ok(())
 }
 
@@ -77,7 +86,7 @@ impl Page<'_> {
             line.push_str(&format!("  {:>8}  {:>8}", "Resident", "Standby"));
         }
         if self.flags.locked {
-            line.push_str(&format!("  {:>8}  {:width$}", "Locked", "Loader Entry"));
+            line.push_str(&format!("  {:>8}  {:width$}", "Locked", "Loader Entry", width = width.max(ENTRY)));
         }
         line.push_str(&format!("  {:26}  {}", "Driver Name", "Creation Time"));
         self.out.styled(Style::Heading, &line);
@@ -105,12 +114,12 @@ impl Page<'_> {
             if self.flags.locked {
                 self.count("locked", driver.pages.and_then(|pages| pages.locked));
                 let entry = module.loader_entry;
-                if entry.is_null() {
-                    let width = if self.pointer_size == 4 { 8 } else { 17 };
-                    out.field("loader_entry", Value::Null, &format!("  {:width$}", "-"));
-                } else {
-                    out.field("loader_entry", Value::Hex(entry.0), &format!("  {}", self.show(entry)));
-                }
+                let width = if self.pointer_size == 4 { ENTRY } else { 17 };
+                let (value, text) = match entry.is_null() {
+                    true => (Value::Null, "-".to_owned()),
+                    false => (Value::Hex(entry.0), self.show(entry)),
+                };
+                out.field("loader_entry", value, &format!("  {text:width$}"));
             }
             out.data("name", Value::Text(&module.name));
             out.styled_field(
@@ -235,13 +244,13 @@ impl Page<'_> {
         });
     }
 
-    fn unloaded(&self, list: &[UnloadedModule]) {
+    fn unloaded(&self, list: &[UnloadedModule], absent: Option<String>) {
         let out = self.out;
         out.end_line();
         out.styled(Style::Heading, "Unloaded modules:");
         out.end_line();
         if list.is_empty() {
-            out.line("    none recorded");
+            out.line(&format!("    {}", absent.as_deref().unwrap_or("none recorded")));
         }
         out.list("unloaded", |out| {
             for module in list {

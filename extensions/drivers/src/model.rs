@@ -1,13 +1,18 @@
 //! What is known of each driver, and what is odd about the list.
 
 use crate::date::{self, Stamp};
-use crate::pages::{self, Pages, PfnDatabase};
+use crate::pages::{self, Pages};
 use crate::pe::{self, Headers, Image};
 use kd_sdk::address::Va;
 use kd_sdk::error::{Absent, Error, Result};
+use kd_sdk::nt::{self, pfn::Database};
 use kd_sdk::session::Session;
 use kd_sdk::target::{BugCheck, Module, UnloadedModule};
 
+/// Offset of `MmUnloadedDrivers` in KDDEBUGGER_DATA64.
+const KD_UNLOADED_DRIVERS: u32 = 0x220;
+/// Physical memory is present.
+const PHYSICAL: u32 = 0x10;
 /// Bytes at a base that hold the headers.
 const HEADER_BYTES: usize = 0x1000;
 
@@ -61,9 +66,9 @@ pub fn sizes(headers: &Headers) -> Sizes {
 /// Reads every driver; `pages` also counts their pages.
 pub fn read(session: &Session<'_>, pages: bool) -> Result<Vec<Driver>> {
     let target = session.target();
-    let physical = target.info().present & 0x10 != 0;
+    let physical = target.info().present & PHYSICAL != 0;
     let count = pages && physical;
-    let database = if count { PfnDatabase::new(session).ok() } else { None };
+    let database = if count { Database::open(session).ok() } else { None };
     let mut drivers = Vec::new();
     // Programs and their libraries are modules too.
     for module in target.modules().filter(|module| target.is_kernel(module.base)) {
@@ -77,6 +82,15 @@ pub fn read(session: &Session<'_>, pages: bool) -> Result<Vec<Driver>> {
     }
     drivers.sort_by_key(|driver| driver.module.base);
     Ok(drivers)
+}
+
+/// Why there is no list of unloaded drivers, where there is none; small dumps have one of their own.
+pub fn unloaded_absent(session: &Session<'_>) -> Option<String> {
+    if session.target().info().present & PHYSICAL == 0 {
+        return None;
+    }
+    let table = nt::variable(session, "nt!MmUnloadedDrivers", KD_UNLOADED_DRIVERS);
+    table.and_then(|at| session.memory().pointer(at)).err().map(|error| session.explain(&error))
 }
 
 fn read_headers(session: &Session<'_>, base: Va) -> core::result::Result<Headers, NoHeaders> {

@@ -1,26 +1,12 @@
 //! Where the pages of an image are, by the PFN database: in use, on the standby or a modified list, locked.
 
 use kd_sdk::address::{PAGE_SIZE, Va};
-use kd_sdk::error::{Error, Result};
-use kd_sdk::nt;
+use kd_sdk::error::Result;
+use kd_sdk::nt::pfn::{Database, State};
 use kd_sdk::session::Session;
-use kd_sdk::types::Type;
 
-/// Offset of `MmPfnDatabase` in KDDEBUGGER_DATA64.
-const KD_PFN_DATABASE: u32 = 0xc0;
 /// Pages that are asked about for one image at most: 256 MiB.
 const MOST_PAGES: u64 = 0x1_0000;
-/// `_MMPFNENTRY.PageLocation`.
-const STANDBY: u64 = 2;
-const MODIFIED_NO_WRITE: u64 = 4;
-const ACTIVE: u64 = 6;
-
-/// The database, where it is captured.
-pub struct PfnDatabase<'a> {
-    entries: Va,
-    entry: Type<'a>,
-    references: &'static str,
-}
 
 /// Pages of an image.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -33,38 +19,8 @@ pub struct Pages {
     pub locked: Option<u64>,
 }
 
-impl<'a> PfnDatabase<'a> {
-    /// Finds the database.
-    ///
-    /// # Errors
-    /// Where types are missing, or where it stands cannot be read.
-    pub fn new(session: &'a Session<'a>) -> Result<PfnDatabase<'a>> {
-        let entry = session.types().find("nt!_MMPFN")?;
-        let variable = nt::variable(session, "nt!MmPfnDatabase", KD_PFN_DATABASE)?;
-        let entries = session.memory().pointer(variable)?;
-        let references =
-            ["u3.ReferenceCount", "u3.e2.ReferenceCount"].into_iter().find(|path| entry.has(path));
-        let references =
-            references.ok_or_else(|| Error::NoSymbols("nt!_MMPFN has no reference count".to_owned()))?;
-        entry.require("u3.e1.PageLocation")?;
-        Ok(PfnDatabase { entries, entry, references })
-    }
-
-    /// Place and references of a page.
-    fn page(&self, number: u64) -> Result<(u64, u64)> {
-        let at = self.entries.add(number.wrapping_mul(self.entry.size()));
-        let read = self.entry.at(at).snapshot()?;
-        Ok((read.u64("u3.e1.PageLocation")?, read.u64(self.references)?))
-    }
-}
-
 /// Counts the pages of an image. A database that lacks one of them is as good as none.
-pub fn count(
-    session: &Session<'_>,
-    database: Option<&PfnDatabase<'_>>,
-    base: Va,
-    size: u64,
-) -> Result<Pages> {
+pub fn count(session: &Session<'_>, database: Option<&Database<'_>>, base: Va, size: u64) -> Result<Pages> {
     let memory = session.memory();
     let (mut translated, mut counted) = (0, Pages { resident: 0, standby: Some(0), locked: Some(0) });
     let mut known = database.is_some();
@@ -74,8 +30,8 @@ pub fn count(
         }
         let Ok(pa) = memory.translate(base.add(page * PAGE_SIZE)) else { continue };
         translated += 1;
-        match database.filter(|_| known).map(|database| database.page(pa.pfn().0)) {
-            Some(Ok((place, references))) => counted.add(place, references),
+        match database.filter(|_| known).map(|database| database.frame(pa.pfn())) {
+            Some(Ok(frame)) => counted.add(frame.state, frame.references),
             _ => known = false,
         }
     }
@@ -83,10 +39,12 @@ pub fn count(
 }
 
 impl Pages {
-    fn add(&mut self, place: u64, references: u64) {
-        match place {
-            STANDBY..=MODIFIED_NO_WRITE => self.standby = self.standby.map(|count| count + 1),
-            ACTIVE => {
+    fn add(&mut self, state: Option<State>, references: u64) {
+        match state {
+            Some(State::Standby | State::Modified | State::ModifiedNoWrite) => {
+                self.standby = self.standby.map(|count| count + 1);
+            }
+            Some(State::Active) => {
                 self.resident += 1;
                 self.locked = self.locked.map(|count| count + u64::from(references > 1));
             }
@@ -102,9 +60,19 @@ mod tests {
 
     #[test]
     fn places_are_counted() {
+        use State::{Active, Free, Modified, ModifiedNoWrite, Standby, Transition};
         let mut pages = Pages { resident: 0, standby: Some(0), locked: Some(0) };
-        for (place, references) in [(6, 1), (6, 2), (2, 0), (3, 0), (4, 0), (1, 0), (7, 1)] {
-            pages.add(place, references);
+        let places = [
+            (Active, 1),
+            (Active, 2),
+            (Standby, 0),
+            (Modified, 0),
+            (ModifiedNoWrite, 0),
+            (Free, 0),
+            (Transition, 1),
+        ];
+        for (place, references) in places {
+            pages.add(Some(place), references);
         }
         assert_eq!(pages, Pages { resident: 2, standby: Some(3), locked: Some(1) });
     }

@@ -21,9 +21,10 @@ pub fn errlog(session: &Session<'_>, args: &str) -> Result<()> {
         out.list("entries", |_| page.entry(at, &entry));
         return Ok(());
     }
-    let head = error_log::head(session)?;
     let found = error_log::entries(session).map_err(|error| match error {
-        Error::Unreadable { .. } => Error::Other(format!("the list of error log entries at {head}: {error}")),
+        Error::Unreadable { .. } => {
+            Error::Other(format!("the list of error log entries: {}", session.explain(&error)))
+        }
         other => other,
     })?;
     let mut wrong = found.problems.clone();
@@ -38,7 +39,7 @@ pub fn errlog(session: &Session<'_>, args: &str) -> Result<()> {
             match error_log::read(session, at) {
                 Ok(entry) => page.entry(at, &entry),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                Err(error) => wrong.push(format!("entry {}: {error}", page.show(at))),
+                Err(error) => wrong.push(format!("entry {}: {}", page.show(at), session.explain(&error))),
             }
         }
         Ok(())

@@ -34,9 +34,10 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
     let view = View { session, locks, out: session.out(), edges };
     let out = view.out;
     if found.circles.is_empty() {
-        out.line(match wrong.is_empty() {
-            true => "No threads wait in a circle.",
-            false => "No threads wait in a circle, among those that could be read.",
+        out.line(match (wrong.is_empty(), threads) {
+            (true, _) => "No threads wait in a circle.",
+            (false, 0) => "No thread could be read.",
+            (false, _) => "No threads wait in a circle, among those that could be read.",
         });
         out.end_line();
     }
@@ -49,6 +50,7 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
     out.field("threads", Value::UInt(threads), &format!("{threads} threads were looked at"));
     let counted = view.edges.len();
     out.field("waits", Value::UInt(counted as u64), &format!(", {counted} waits of one for another found"));
+    out.data("complete", Value::Bool(wrong.is_empty()));
     out.end_line();
     problems(&out, "", &wrong);
     Ok(())
@@ -57,7 +59,7 @@ pub fn deadlock(session: &Session<'_>, locks: &Locks<'_>) -> Result<()> {
 /// Waits for resources.
 fn resources(session: &Session<'_>, locks: &Locks<'_>, wrong: &mut Vec<String>) -> Result<Vec<Edge>> {
     let mut edges = Vec::new();
-    let found = crate::locks::resources(locks)?;
+    let found = crate::locks::resources(session, locks)?;
     wrong.extend(found.problems);
     for at in found.entries {
         session.check_interrupt()?;
@@ -65,7 +67,7 @@ fn resources(session: &Session<'_>, locks: &Locks<'_>, wrong: &mut Vec<String>) 
             Ok(resource) => resource,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(error) => {
-                wrong.push(format!("resource {}: {error}", plain(session, at)));
+                wrong.push(format!("resource {}: {}", plain(session, at), session.explain(&error)));
                 continue;
             }
         };

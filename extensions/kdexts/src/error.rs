@@ -31,11 +31,12 @@ pub fn error(session: &Session<'_>, args: &str) -> Result<()> {
     if let Some(name) = found.name {
         out.text(name);
     }
-    out.field(
-        "text",
-        found.text.map_or(Value::Null, Value::Text),
-        &format!(" - {}", found.text.unwrap_or("not in kd's table")),
-    );
+    let text = match (found.name, found.text) {
+        (_, Some(text)) => format!(" - {text}"),
+        (Some(_), None) => String::new(),
+        (None, None) => " - not in kd's table".to_owned(),
+    };
+    out.field("text", found.text.map_or(Value::Null, Value::Text), &text);
     out.end_line();
     if found.kind == "Win32" {
         return Ok(());
@@ -66,35 +67,68 @@ struct Known {
     text: Option<&'static str>,
 }
 
+type Row = Option<(&'static str, &'static str)>;
+
 fn explain(code: u32, as_status: bool) -> Known {
-    let known = |kind, row: Option<(&'static str, &'static str)>| Known {
+    let known = |kind, row: Row, names: Names, code| Known {
         kind,
-        name: row.map(|row| row.0),
+        name: row.map(|row| row.0).or_else(|| names.find(code)),
         text: row.map(|row| row.1),
     };
+    let nt = |kind, code| known(kind, status::describe(code), Names::Status, code);
+    let win32 = |kind, code| known(kind, win32(code), Names::Win32, code);
     if as_status {
-        return known("NTSTATUS", status::describe(code));
+        return nt("NTSTATUS", code);
     }
     if code & 0xffff_0000 == HRESULT_WIN32 {
-        return known("HRESULT", win32(code & 0xffff));
+        return win32("HRESULT", code & 0xffff);
     }
     if code >> 16 == 0 {
-        return known("Win32", win32(code));
+        return win32("Win32", code);
     }
     if let Some(event) = status::describe_event(code) {
-        return known("event", Some(event));
+        return known("event", Some(event), Names::Status, code);
     }
-    match status::describe(code) {
-        None if code & HRESULT_NT != 0 && code >> 28 == 0xd => {
-            known("HRESULT", status::describe(code & !HRESULT_NT))
-        }
-        row => known("NTSTATUS", row),
-    }
+    let as_status = nt("NTSTATUS", code);
+    let wraps = || Some(nt("HRESULT", code & !HRESULT_NT)).filter(|_| code & HRESULT_NT != 0);
+    let as_result = || Some(known("HRESULT", None, Names::Result, code));
+    let others = [Some(as_status), wraps(), as_result()];
+    others.into_iter().flatten().find(|known| known.name.is_some()).unwrap_or(as_status)
 }
 
-fn win32(code: u32) -> Option<(&'static str, &'static str)> {
+fn win32(code: u32) -> Row {
     let index = WIN32.binary_search_by_key(&code, |row| row.0).ok()?;
     WIN32.get(index).map(|row| (row.1, row.2))
+}
+
+/// Names of all codes of a kind, one a line behind its number, as the metadata of the Windows API have them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Names {
+    Status,
+    Win32,
+    Result,
+}
+
+impl Names {
+    fn table(self) -> &'static str {
+        match self {
+            Names::Status => include_str!("codes/ntstatus.txt"),
+            Names::Win32 => include_str!("codes/win32.txt"),
+            Names::Result => include_str!("codes/hresult.txt"),
+        }
+    }
+
+    fn rows(self) -> impl Iterator<Item = (u32, &'static str)> {
+        let row = |line: &'static str| {
+            let (code, name) = line.split_once(' ')?;
+            Some((u32::from_str_radix(code, 16).ok()?, name))
+        };
+        self.table().lines().filter_map(row)
+    }
+
+    fn find(self, code: u32) -> Option<&'static str> {
+        self.rows().find(|row| row.0 == code).map(|row| row.1)
+    }
 }
 
 /// Win32 errors by the names of winerror.h; the words are our own.
@@ -179,5 +213,91 @@ mod tests {
         assert_eq!(is(0xd000_0034, false), ("HRESULT", Some("STATUS_OBJECT_NAME_NOT_FOUND")));
         assert_eq!(is(0xc004_0007, false), ("event", Some("IO_ERR_BAD_BLOCK")));
         assert_eq!(is(0xc0de_0000, false), ("NTSTATUS", None));
+        assert_eq!(is(0x8000_4005, false), ("HRESULT", Some("E_FAIL")));
+        assert_eq!(is(0xd000_0225, false), ("HRESULT", Some("STATUS_NOT_FOUND")));
+    }
+
+    #[test]
+    fn tables_are_whole_and_agree() {
+        for (names, count) in [(Names::Status, 3000), (Names::Win32, 3000), (Names::Result, 3400)] {
+            let rows: Vec<_> = names.rows().collect();
+            assert!(rows.len() == names.table().lines().count() && rows.len() > count, "{names:?}");
+            assert!(rows.windows(2).all(|pair| pair[0].0 < pair[1].0), "{names:?}");
+        }
+        for (code, name, _) in WIN32 {
+            assert_eq!(Names::Win32.find(*code), Some(*name), "{code}");
+        }
+        for (code, name) in Names::Status.rows() {
+            if let Some((other, _)) = status::describe(code) {
+                assert_eq!(name, other, "{code:x}");
+            }
+        }
+    }
+
+    /// As the protocol documents list them ([MS-ERREF]), read from an independent implementation of those protocols.
+    #[test]
+    fn names_are_those_of_the_protocol_documents() {
+        #[rustfmt::skip]
+        const LISTED: &[(Names, u32, &str)] = &[
+            (Names::Status, 0xc0, "STATUS_USER_APC"), (Names::Status, 0x4000_0012, "STATUS_EVENT_DONE"),
+            (Names::Status, 0x401e_0351, "STATUS_GRAPHICS_PATH_CONTENT_GEOMETRY_TRANSFORMATION_NOT_PINNED"),
+            (Names::Status, 0x8019_0042, "STATUS_TRANSACTION_SCOPE_CALLBACKS_NOT_SET"),
+            (Names::Status, 0xc000_003a, "STATUS_OBJECT_PATH_NOT_FOUND"),
+            (Names::Status, 0xc000_0077, "STATUS_INVALID_ACL"), (Names::Status, 0xc000_00b5, "STATUS_IO_TIMEOUT"),
+            (Names::Status, 0xc000_00f2, "STATUS_INVALID_PARAMETER_4"),
+            (Names::Status, 0xc000_0137, "STATUS_IO_PRIVILEGE_FAILED"),
+            (Names::Status, 0xc000_0177, "STATUS_EOM_OVERFLOW"),
+            (Names::Status, 0xc000_0211, "STATUS_TRANSACTION_NO_RELEASE"),
+            (Names::Status, 0xc000_0254, "STATUS_IP_ADDRESS_CONFLICT1"),
+            (Names::Status, 0xc000_029c, "STATUS_VOLUME_NOT_UPGRADED"),
+            (Names::Status, 0xc000_02e0, "STATUS_SAM_NEED_BOOTKEY_FLOPPY"),
+            (Names::Status, 0xc000_035f, "STATUS_NOT_SAFE_MODE_DRIVER"),
+            (Names::Status, 0xc000_041b, "STATUS_DS_FLAT_NAME_EXISTS_IN_FOREST"),
+            (Names::Status, 0xc000_0716, "STATUS_INVALID_IDN_NORMALIZATION"),
+            (Names::Status, 0xc002_000f, "RPC_NT_NO_PROTSEQS_REGISTERED"),
+            (Names::Status, 0xc002_0050, "RPC_NT_CALL_CANCELLED"),
+            (Names::Status, 0xc00a_0013, "STATUS_CTX_LICENSE_NOT_AVAILABLE"),
+            (Names::Status, 0xc014_0007, "STATUS_ACPI_INVALID_SUPERNAME"),
+            (Names::Status, 0xc019_0003, "STATUS_TRANSACTION_NOT_ACTIVE"),
+            (Names::Status, 0xc019_0057, "STATUS_TRANSACTION_RESPONSE_NOT_ENLISTED"),
+            (Names::Status, 0xc01c_0007, "STATUS_FLT_NOT_INITIALIZED"),
+            (Names::Status, 0xc01e_0200, "STATUS_GRAPHICS_GPU_EXCEPTION_ON_DEVICE"),
+            (Names::Status, 0xc01e_0341, "STATUS_GRAPHICS_NO_DISPLAY_MODE_MANAGEMENT_SUPPORT"),
+            (Names::Status, 0xc01e_051b, "STATUS_GRAPHICS_OPM_SESSION_TYPE_CHANGE_IN_PROGRESS"),
+            (Names::Status, 0xc021_001f, "STATUS_FVE_BAD_METADATA_POINTER"),
+            (Names::Status, 0xc022_0034, "STATUS_FWP_PROVIDER_CONTEXT_MISMATCH"),
+            (Names::Status, 0xc036_0009, "STATUS_IPSEC_THROTTLE_DROP"), (Names::Win32, 0x7, "ERROR_ARENA_TRASHED"),
+            (Names::Win32, 0x88, "ERROR_NOT_JOINED"), (Names::Win32, 0x12f, "ERROR_DELETE_PENDING"),
+            (Names::Win32, 0x248, "ERROR_FLOPPY_VOLUME"), (Names::Win32, 0x2b3, "ERROR_DBG_TERMINATE_THREAD"),
+            (Names::Win32, 0x314, "ERROR_LOST_WRITEBEHIND_DATA_NETWORK_DISCONNECTED"),
+            (Names::Win32, 0x45b, "ERROR_SHUTDOWN_IN_PROGRESS"), (Names::Win32, 0x4db, "ERROR_SERVICE_NOT_FOUND"),
+            (Names::Win32, 0x543, "ERROR_CANT_OPEN_ANONYMOUS"), (Names::Win32, 0x5a4, "ERROR_INVALID_THREAD_ID"),
+            (Names::Win32, 0x6ac, "RPC_S_NO_ENDPOINT_FOUND"),
+            (Names::Win32, 0x710, "ERROR_NOLOGON_WORKSTATION_TRUST_ACCOUNT"),
+            (Names::Win32, 0xbbb, "ERROR_SPL_NO_STARTDOC"), (Names::Win32, 0x10eb, "ERROR_CLEANER_SLOT_SET"),
+            (Names::Win32, 0x13c7, "ERROR_CLUSTER_NETWORK_ALREADY_ONLINE"),
+            (Names::Win32, 0x1748, "ERROR_CLUSTER_RESOURCE_LOCKED_STATUS"),
+            (Names::Win32, 0x1a36, "ERROR_CRM_PROTOCOL_ALREADY_EXISTS"),
+            (Names::Win32, 0x1b7b, "ERROR_CTX_GRAPHICS_INVALID"), (Names::Win32, 0x203b, "ERROR_DS_LOCAL_ERROR"),
+            (Names::Win32, 0x20c2, "ERROR_DS_EXISTS_IN_MAY_HAVE"), (Names::Win32, 0x2123, "ERROR_DS_EPOCH_MISMATCH"),
+            (Names::Win32, 0x2184, "ERROR_DS_NO_OBJECT_MOVE_IN_SCHEMA_NC"),
+            (Names::Win32, 0x239e, "DNS_ERROR_NOT_ALLOWED_ON_ZSK"),
+            (Names::Win32, 0x26ae, "DNS_ERROR_DP_ALREADY_EXISTS"),
+            (Names::Win32, 0x32c9, "ERROR_IPSEC_QM_POLICY_NOT_FOUND"),
+            (Names::Win32, 0x3630, "ERROR_IPSEC_IKE_INVALID_HASH_SIZE"),
+            (Names::Win32, 0x36da, "ERROR_SXS_XML_E_UNEXPECTED_WHITESPACE"),
+            (Names::Win32, 0x3ab5, "ERROR_EVT_UNRESOLVED_VALUE_INSERT"),
+            (Names::Win32, 0x3d09, "ERROR_RESILIENCY_FILE_CORRUPT"), (Names::Result, 0x40000, "OLE_S_USEREG"),
+            (Names::Result, 0x8002_000e, "DISP_E_BADPARAMCOUNT"),
+            (Names::Result, 0x8004_1314, "SCHED_E_UNSUPPORTED_ACCOUNT_OPTION"),
+            (Names::Result, 0x8009_0354, "SEC_E_PKINIT_CLIENT_FAILURE"),
+            (Names::Result, 0x800b_0004, "TRUST_E_SUBJECT_NOT_TRUSTED"),
+            (Names::Result, 0x8011_042e, "COMADMIN_E_COMP_MOVE_BAD_DEST"),
+            (Names::Result, 0x8028_0400, "TPM_E_COMMAND_BLOCKED"),
+            (Names::Result, 0xc026_1003, "ERROR_MONITOR_INVALID_DESCRIPTOR_CHECKSUM"),
+        ];
+        for &(names, code, name) in LISTED {
+            assert_eq!(names.find(code), Some(name), "{code:x}");
+        }
     }
 }

@@ -5,6 +5,8 @@
 //! [`graph`] finds circles among those that wait, [`deadlock`] collects what waits for what and prints them.
 
 mod deadlock;
+mod device;
+mod driver;
 mod error;
 mod graph;
 mod io;
@@ -37,7 +39,7 @@ kd_command! {
     name: "drvobj",
     summary: "Show a driver: devices, dispatch routines",
     usage: "ADDRESS|NAME [FLAGS]",
-    run: io::drvobj,
+    run: driver::drvobj,
     help: include_str!("io.txt"),
     needs: needs::TARGET | needs::KERNEL_TYPES,
 }
@@ -46,7 +48,7 @@ kd_command! {
     name: "devobj",
     summary: "Show a device",
     usage: "ADDRESS|NAME",
-    run: io::devobj,
+    run: device::devobj,
     help: include_str!("io.txt"),
     needs: needs::TARGET | needs::KERNEL_TYPES,
 }
@@ -55,7 +57,7 @@ kd_command! {
     name: "devstack",
     summary: "Show the stack of devices that a device is in",
     usage: "ADDRESS|NAME",
-    run: io::devstack,
+    run: device::devstack,
     help: include_str!("io.txt"),
     needs: needs::TARGET | needs::KERNEL_TYPES,
 }

@@ -58,10 +58,10 @@ pub fn locks(session: &Session<'_>, args: &str) -> Result<()> {
 }
 
 /// The system's resources; where its list cannot be read that is said of the list.
-pub fn resources(locks: &Locks<'_>) -> Result<Salvaged> {
+pub fn resources(session: &Session<'_>, locks: &Locks<'_>) -> Result<Salvaged> {
     locks.resources().map_err(|error| match error {
         Error::Unreadable { .. } => {
-            Error::Other(format!("the list of resources, nt!ExpSystemResourcesList: {error}"))
+            Error::Other(format!("the list of resources: {}", session.explain(&error)))
         }
         other => other,
     })
@@ -129,7 +129,7 @@ impl View<'_> {
 
     fn list(&self) -> Result<()> {
         let out = self.out;
-        let found = resources(&self.locks)?;
+        let found = resources(self.session, &self.locks)?;
         let mut wrong = found.problems.clone();
         out.styled(Style::Heading, "**** DUMP OF ALL RESOURCE OBJECTS ****");
         out.end_line();
@@ -147,7 +147,7 @@ impl View<'_> {
                 if found.from_end > 0 && index == found.entries.len() - found.from_end {
                     out.styled(
                         Style::Bad,
-                        "*** the list is broken here; what follows was reached from its end",
+                        "*** the list cannot be followed here; what comes next was reached from its end",
                     );
                     out.end_line();
                 }
@@ -155,7 +155,7 @@ impl View<'_> {
                     Ok(resource) => resource,
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(error) => {
-                        wrong.push(format!("resource {}: {error}", self.show(at)));
+                        wrong.push(format!("resource {}: {}", self.show(at), self.session.explain(&error)));
                         continue;
                     }
                 };
@@ -169,7 +169,7 @@ impl View<'_> {
             Ok(())
         })?;
         if self.options.performance {
-            self.most_contended(contended);
+            self.most_contended(contended, wrong.is_empty());
         }
         self.totals(total, held, wrong.is_empty());
         problems(&out, "", &wrong);
@@ -178,10 +178,15 @@ impl View<'_> {
 
     fn totals(&self, total: u64, held: u64, complete: bool) {
         let out = self.out;
-        out.field("total", Value::UInt(total), &format!("{total} total locks"));
-        out.field("held", Value::UInt(held), &format!(", {held} locks currently held"));
+        let none = total == 0 && !complete;
+        let (first, second) = match none {
+            true => ("No resource could be read.".to_owned(), String::new()),
+            false => (format!("{total} total locks"), format!(", {held} locks currently held")),
+        };
+        out.field("total", Value::UInt(total), &first);
+        out.field("held", Value::UInt(held), &second);
         out.data("complete", Value::Bool(complete));
-        if !complete {
+        if !complete && !none {
             out.styled(Style::Bad, " (not all of the list could be read)");
         }
         out.end_line();
@@ -372,13 +377,18 @@ impl View<'_> {
         })
     }
 
-    fn most_contended(&self, mut contended: Vec<(u64, Va)>) {
+    fn most_contended(&self, mut contended: Vec<(u64, Va)>, complete: bool) {
         contended.retain(|(count, _)| *count > 0);
         contended.sort_by_key(|&(count, at)| (core::cmp::Reverse(count), at));
         contended.truncate(MOST_CONTENDED);
         let out = self.out;
         out.end_line();
-        out.styled(Style::Heading, if contended.is_empty() { "No contention." } else { "Most contended:" });
+        let title = match (contended.is_empty(), complete) {
+            (false, _) => "Most contended:",
+            (true, true) => "No contention.",
+            (true, false) => "No contention of those that could be read.",
+        };
+        out.styled(Style::Heading, title);
         out.end_line();
         out.list("most_contended", |out| {
             for (count, at) in contended {

@@ -1,9 +1,9 @@
 //! `!timer` and `!dpcs`.
 
 use crate::locks::{plain, problems, symbol};
-use kd_sdk::nt::lock::Locks;
-use kd_sdk::nt::time;
-use kd_sdk::nt::timer::{Call, Timer, Timers, Times};
+use kd_sdk::nt::kernel::Kernel;
+use kd_sdk::nt::timer::{Call, Set, Timer, Timers, Times};
+use kd_sdk::nt::{time, wait};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -14,9 +14,8 @@ const MOST_THREADS: usize = 8;
 pub fn timer(session: &Session<'_>, args: &str) -> Result<()> {
     Args::new(args).finish()?;
     let timers = Timers::new(session)?;
-    let locks = Locks::new(session)?;
     let out = session.out();
-    let (mut list, wrong) = timers.timers()?;
+    let Set { timers: mut list, problems: mut wrong } = timers.timers()?;
     list.sort_by_key(|timer| (timer.processor, timer.slot));
     let times = timers.times().ok();
     out.styled(Style::Heading, "Dump system timers");
@@ -60,20 +59,30 @@ pub fn timer(session: &Session<'_>, args: &str) -> Result<()> {
                     "Timer"
                 ));
             }
-            overdue += u64::from(show_timer(session, &locks, times, timer));
+            overdue += u64::from(show_timer(session, times, timer, &mut wrong));
         }
         Ok::<(), Error>(())
     })?;
     out.end_line();
-    out.field("count", Value::UInt(list.len() as u64), &format!("Total Timers: {}", list.len()));
-    out.field("overdue", Value::UInt(overdue), &format!(", overdue: {overdue}"));
+    let complete = wrong.is_empty();
+    let counted = match (list.len(), complete) {
+        (0, false) => ("No timer could be read.".to_owned(), String::new()),
+        (count, true) => (format!("Total Timers: {count}"), format!(", overdue: {overdue}")),
+        (count, false) => (
+            format!("Total Timers: {count}"),
+            format!(", overdue: {overdue} (not all of them could be read)"),
+        ),
+    };
+    out.field("count", Value::UInt(list.len() as u64), &counted.0);
+    out.field("overdue", Value::UInt(overdue), &counted.1);
+    out.data("complete", Value::Bool(complete));
     out.end_line();
     problems(&out, "", &wrong);
     Ok(())
 }
 
 /// A timer's line; true where it is overdue.
-fn show_timer(session: &Session<'_>, locks: &Locks<'_>, times: Option<Times>, timer: &Timer) -> bool {
+fn show_timer(session: &Session<'_>, times: Option<Times>, timer: &Timer, wrong: &mut Vec<String>) -> bool {
     let late = times.is_some_and(|times| timer.due < times.interrupt);
     session.out().record("", |out| {
         out.data("processor", timer.processor.map_or(Value::Null, |number| Value::UInt(number.into())));
@@ -101,7 +110,11 @@ fn show_timer(session: &Session<'_>, locks: &Locks<'_>, times: Option<Times>, ti
                 }
             }
         }
-        let threads = locks.waiters_of(timer.at).unwrap_or_default();
+        let mut threads = Vec::new();
+        if let Err(error) = wait::waiters(&Kernel::new(session), timer.at, &mut threads) {
+            let what = format!("threads that wait for {}", plain(session, timer.at));
+            wrong.push(format!("{what}: {}", session.explain(&error)));
+        }
         out.list("threads", |out| {
             for (index, thread) in threads.iter().enumerate() {
                 out.data("", Value::Hex(thread.0));
@@ -133,20 +146,23 @@ fn show_call(session: &Session<'_>, out: &Out<'_>, call: &Call) {
 /// Runs `!dpcs`.
 pub fn dpcs(session: &Session<'_>, args: &str) -> Result<()> {
     let timers = Timers::new(session)?;
-    let one = if args.trim().is_empty() { None } else { Some(session.evaluate(args)?) };
     let mut processors = timers.processors();
-    if let Some(one) = one {
-        processors.retain(|(number, _)| u64::from(*number) == one);
-        if processors.is_empty() {
-            return Err(Error::NotFound(format!("this dump knows no processor {one}")));
-        }
+    let known = processors.len();
+    if !args.trim().is_empty() {
+        // The expression's 32-bit values are extended by their sign.
+        let one = session.evaluate(args)?;
+        let one = u32::try_from(one).or_else(|_| i32::try_from(one as i64).map(|one| one as u32));
+        processors.retain(|(number, _)| one == Ok(*number));
+    }
+    if processors.is_empty() {
+        return Err(Error::NotFound(format!("no such processor: this dump knows {known}")));
     }
     let prcb_type = session.types().find("nt!_KPRCB")?;
     let out = session.out();
     let width = if session.target().pointer_size() == 4 { 8 } else { 16 };
     out.styled(Style::Heading, &format!("CPU Type      {:width$}  Function", "KDPC"));
     out.end_line();
-    let mut count = 0u64;
+    let (mut count, mut complete) = (0u64, true);
     out.list("processors", |out| {
         for (number, prcb) in processors {
             out.record("", |out| {
@@ -156,26 +172,32 @@ pub fn dpcs(session: &Session<'_>, args: &str) -> Result<()> {
                 out.data("active", active.map_or(Value::Null, Value::Bool));
                 let (calls, wrong) = match timers.queued(prcb) {
                     Ok(found) => found,
-                    Err(Error::Interrupted) => return Err(Error::Interrupted),
-                    Err(error) => (Vec::new(), vec![error.to_string()]),
+                    Err(error @ (Error::Interrupted | Error::NoSymbols(_))) => return Err(error),
+                    Err(error) => (Vec::new(), vec![session.explain(&error)]),
                 };
                 count += calls.len() as u64;
+                complete &= wrong.is_empty();
                 out.list("queued", |out| calls.iter().for_each(|call| queued(session, out, number, call)));
                 if active == Some(true) {
                     out.line(&format!("{number:3}: runs deferred calls"));
                 }
-                problems(out, "     ", &wrong);
+                problems(out, &format!("{number:3}: "), &wrong);
                 Ok(())
             })?;
         }
         Ok::<(), Error>(())
     })?;
-    let text = match count {
-        0 => "No deferred calls wait.".to_owned(),
-        1 => "1 deferred call waits".to_owned(),
-        count => format!("{count} deferred calls wait"),
+    let text = match (count, complete) {
+        (0, true) => "No deferred calls wait.".to_owned(),
+        (0, false) => "No deferred calls wait in what could be read of the queues.".to_owned(),
+        (1, _) => "1 deferred call waits".to_owned(),
+        (count, _) => format!("{count} deferred calls wait"),
     };
     out.field("count", Value::UInt(count), &text);
+    out.data("complete", Value::Bool(complete));
+    if !complete && count > 0 {
+        out.styled(Style::Bad, " (not all of the queues could be read)");
+    }
     out.end_line();
     Ok(())
 }

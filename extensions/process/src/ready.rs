@@ -33,6 +33,10 @@ fn show(page: &Page<'_>, queue: &Queue, flags: u64) -> Result<()> {
                 format!("SharedReadyQueue {}", page.ptr(at))
             }
             Owner::System => "System".to_owned(),
+            Owner::Untold => {
+                out.data("by_state", Value::Bool(true));
+                "Any processor (by state; the symbols do not tell the queues)".to_owned()
+            }
             Owner::Deferred(number) => {
                 out.data("processor", Value::UInt(number.into()));
                 out.data("deferred", Value::Bool(true));

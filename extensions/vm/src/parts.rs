@@ -127,7 +127,8 @@ pub fn page_file_writes(session: &Session<'_>) -> Result<()> {
                     }
                 };
                 let number = |path: &str| read.get(path).ok().flatten().unwrap_or(0);
-                let time = number("CurrentTime.QuadPart");
+                // Windows 11 24H2 has a plain number.
+                let time = number("CurrentTime.QuadPart").max(number("CurrentTime"));
                 if time == 0 {
                     continue;
                 }

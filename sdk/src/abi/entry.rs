@@ -135,17 +135,6 @@ fn take_notes_of_panics() {
     });
 }
 
-/// An error with the name of the address that it is about: of a variable that is all that says what is missing.
-fn told(session: &Session<'_>, error: &Error) -> String {
-    match error {
-        Error::Unreadable { at, why } => match session.symbols().name(*at) {
-            Some(name) => format!("cannot read {at} ({name}): {why}"),
-            None => error.to_string(),
-        },
-        _ => error.to_string(),
-    }
-}
-
 /// [`ExtensionV1::run`] of every Rust extension.
 ///
 /// # Safety
@@ -166,7 +155,7 @@ pub unsafe extern "C" fn run(host: *const Host, index: u32, args: RStr<'_>) -> i
             Err(error) => {
                 let code = error.status();
                 if code != status::INTERRUPTED {
-                    session.out().error(&told(&session, &error));
+                    session.out().error(&session.explain(&error));
                 }
                 code
             }

@@ -106,14 +106,24 @@ impl<'a> Directories<'a> {
                 return Err(Error::NotFound(format!("{done} is a {}, no directory", object.kind_name)));
             }
             let contents = self.contents(object.body)?;
-            let named = |body: Va| {
-                let object = objects.at(body).ok()?;
-                let name = objects.name(&object).ok()??;
-                (name.text.to_lowercase() == part.to_lowercase()).then_some(object)
-            };
-            object = contents.entries.iter().find_map(|&(_, body)| named(body)).ok_or_else(|| {
-                let wrong =
-                    contents.problems.first().map_or(String::new(), |problem| format!(" ({problem})"));
+            let (mut unread, mut wanted) = (0u64, None);
+            for &(_, body) in &contents.entries {
+                let name = objects.at(body).and_then(|object| Ok((objects.name(&object)?, object)));
+                match name {
+                    Ok((Some(name), object)) if name.text.to_lowercase() == part.to_lowercase() => {
+                        wanted = Some(object);
+                        break;
+                    }
+                    Ok(_) => {}
+                    Err(_) => unread += 1,
+                }
+            }
+            object = wanted.ok_or_else(|| {
+                let wrong = match (contents.problems.first(), unread) {
+                    (Some(problem), _) => format!(" ({problem})"),
+                    (None, 0) => String::new(),
+                    (None, unread) => format!(" ({unread} of its entries cannot be read)"),
+                };
                 let place = if done.is_empty() { "the root" } else { &done };
                 Error::NotFound(format!("{place} holds no object called {part}{wrong}"))
             })?;

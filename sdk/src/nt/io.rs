@@ -33,12 +33,20 @@ fn check(session: &Session<'_>, at: Va, wanted: u16, what: &str) -> Result<()> {
 /// # Errors
 /// Where none stands there or it cannot be read.
 pub fn driver(session: &Session<'_>, at: Va) -> Result<Driver> {
-    check(session, at, DRIVER, "driver")?;
+    check_driver(session, at)?;
     let (start, name) = if session.target().pointer_size() == 4 { (0xc, 0x1c) } else { (0x18, 0x38) };
     let start = session.memory().pointer(at.add(start)).ok();
     let module = start.and_then(|va| session.target().module_at(va));
     let name = string::unicode(session.memory(), at.add(name))?;
     Ok(Driver { name: string::one_line(&name), image: module.map(|module| module.image) })
+}
+
+/// Passes where a driver object stands.
+///
+/// # Errors
+/// Where none does, or it cannot be read.
+pub fn check_driver(session: &Session<'_>, at: Va) -> Result<()> {
+    check(session, at, DRIVER, "driver")
 }
 
 /// Passes where a device object stands.

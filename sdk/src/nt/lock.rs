@@ -6,8 +6,12 @@
 //! stand in `OwnerTable`, whose first entry holds the table's size. `ExSetResourceOwnerPointer` stores a pointer with
 //! its two lowest bits set, which may be no thread.
 //!
-//! Waiters of old systems stand in the wait lists of a semaphore (shared) and an event (exclusive). Newer ones chain
-//! blocks that live on the stacks of the threads that wait: there the stack tells the thread.
+//! Waiters of systems before 10 stand in the wait lists of a semaphore (shared) and an event (exclusive). Since then each
+//! waits for an event of its own, in an entry (`_KWAIT_CHAIN_ENTRY`) on its stack; the resource points to the first of
+//! them. The entries are a ring without a head, in the first builds a chain that ends with null.
+//!
+//! Windows 10 1903 to 11 21H2 have fast resources in the same list: `Flag` says so, and their owners are a ring of entries
+//! that the owners bring along (`_FAST_OWNER_ENTRY_INTERNAL`).
 
 use super::kernel::Kernel;
 use super::process::{self, Process};
@@ -26,6 +30,8 @@ use std::collections::HashSet;
 const KD_RESOURCES: u32 = 0x60;
 /// `_ERESOURCE.Flag`: the one owner has it alone.
 const OWNED_EXCLUSIVE: u64 = 0x80;
+/// `_ERESOURCE.Flag`: a fast resource, where the kernel has those.
+const FAST: u64 = 1;
 /// The bits that mark a pointer that a driver stored in place of a thread.
 const OWNER_POINTER: u64 = 3;
 /// Owners and waiters that are believed.
@@ -38,10 +44,19 @@ pub struct Locks<'a> {
     kernel: Kernel<'a>,
     resource: Type<'a>,
     owner: Type<'a>,
-    header: Type<'a>,
-    block: Type<'a>,
-    thread: Type<'a>,
+    /// Offset of the thread in an entry of a chain of waiters, where entries tell it.
+    chain_thread: Option<u64>,
+    fast: Option<Fast>,
     threads: OnceCell<Threads>,
+}
+
+/// Offsets of fast resources and of their owners' entries.
+struct Fast {
+    owners: u64,
+    link: u64,
+    thread: u64,
+    waiting: u64,
+    again: u64,
 }
 
 /// An owner of a resource.
@@ -147,14 +162,24 @@ impl<'a> Locks<'a> {
     /// Without the kernel's types.
     pub fn new(session: &'a Session<'a>) -> Result<Locks<'a>> {
         let find = |name: &str| session.types().find(name);
+        let place = |name: &str, field: &str| Some(find(name).ok()?.field(field)?.offset);
+        let entry = |field: &str| place("nt!_FAST_OWNER_ENTRY_INTERNAL", field);
+        let fast = || {
+            Some(Fast {
+                owners: place("nt!_FAST_ERESOURCE_INTERNAL", "OwnerEntryListHead")?,
+                link: entry("LockListEntry")?,
+                thread: entry("ThreadAddress")?,
+                waiting: entry("IsWaiting")?,
+                again: entry("SublistHead")?,
+            })
+        };
         Ok(Locks {
             session,
             kernel: Kernel::new(session),
             resource: find("nt!_ERESOURCE")?,
             owner: find("nt!_OWNER_ENTRY")?,
-            header: find("nt!_DISPATCHER_HEADER")?,
-            block: find("nt!_KWAIT_BLOCK")?,
-            thread: find("nt!_KTHREAD")?,
+            chain_thread: place("nt!_KWAIT_CHAIN_ENTRY", "Thread"),
+            fast: fast(),
             threads: OnceCell::new(),
         })
     }
@@ -176,10 +201,11 @@ impl<'a> Locks<'a> {
         let read = self.resource.at(at);
         let active =
             if self.resource.field("ActiveEntries").is_some() { "ActiveEntries" } else { "ActiveCount" };
+        let flag = read.u64("Flag")?;
         let mut found = Resource {
             at,
             active: read.u64(active)?,
-            exclusive: read.u64("Flag")? & OWNED_EXCLUSIVE != 0,
+            exclusive: flag & OWNED_EXCLUSIVE != 0,
             contention: read.u64("ContentionCount")?,
             shared_waiters: read.u64("NumberOfSharedWaiters")?,
             exclusive_waiters: read.u64("NumberOfExclusiveWaiters")?,
@@ -188,25 +214,21 @@ impl<'a> Locks<'a> {
             waiting_exclusive: Vec::new(),
             problems: Vec::new(),
         };
-        let entry = self.owner.size();
-        let own = match (self.resource.field("OwnerEntry"), self.resource.field("OwnerThreads")) {
-            (Some(field), _) => vec![field.offset],
-            (None, Some(field)) => vec![field.offset, field.offset + entry],
-            (None, None) => return Err(Error::NoSymbols("nt!_ERESOURCE has no owners".to_owned())),
-        };
-        for offset in own {
-            found.owners.extend(self.owner(at.add(offset))?);
+        match self.fast.as_ref().filter(|_| flag & FAST != 0) {
+            Some(fast) => {
+                let owners = self.fast_owners(fast, at, &mut found.owners);
+                self.told("owners", owners, &mut found.problems)?;
+            }
+            None => self.plain_owners(at, &mut found)?,
         }
-        let table = read.pointer("OwnerTable")?;
-        if !table.is_null() {
-            let owners = self.table(table);
-            found.owners.extend(told("owner table", owners, &mut found.problems)?.unwrap_or_default());
+        for (field, what, threads) in [
+            ("SharedWaiters", "shared waiters", &mut found.waiting_shared),
+            ("ExclusiveWaiters", "exclusive waiters", &mut found.waiting_exclusive),
+        ] {
+            let waiters = read.pointer(field).and_then(|at| self.waiters(at, threads));
+            self.told(what, waiters, &mut found.problems)?;
         }
-        let shared = self.waiters(read.pointer("SharedWaiters")?);
-        let exclusive = self.waiters(read.pointer("ExclusiveWaiters")?);
         let problems = &mut found.problems;
-        found.waiting_shared = told("shared waiters", shared, problems)?.unwrap_or_default();
-        found.waiting_exclusive = told("exclusive waiters", exclusive, problems)?.unwrap_or_default();
         for (what, counted, threads) in [
             ("shared", found.shared_waiters, &found.waiting_shared),
             ("exclusive", found.exclusive_waiters, &found.waiting_exclusive),
@@ -216,6 +238,41 @@ impl<'a> Locks<'a> {
             }
         }
         Ok(found)
+    }
+
+    fn plain_owners(&self, at: Va, found: &mut Resource) -> Result<()> {
+        let entry = self.owner.size();
+        let own = match (self.resource.field("OwnerEntry"), self.resource.field("OwnerThreads")) {
+            (Some(field), _) => vec![field.offset],
+            (None, Some(field)) => vec![field.offset, field.offset + entry],
+            (None, None) => return Err(Error::NoSymbols("nt!_ERESOURCE has no owners".to_owned())),
+        };
+        for offset in own {
+            found.owners.extend(self.owner(at.add(offset))?);
+        }
+        let table = self.resource.at(at).pointer("OwnerTable")?;
+        if !table.is_null() {
+            let owners = self.table(table, &mut found.owners);
+            self.told("owner table", owners, &mut found.problems)?;
+        }
+        Ok(())
+    }
+
+    /// The owners of a fast resource. Threads that wait for it stand in the same ring.
+    fn fast_owners(&self, fast: &Fast, at: Va, owners: &mut Vec<Owner>) -> Result<()> {
+        let memory = self.session.memory();
+        for entry in list::ring(memory, at.add(fast.owners)).of(fast.link).at_most(MOST_OWNERS as usize) {
+            let entry = entry?;
+            if memory.u8(entry.add(fast.waiting))? != 0 {
+                continue;
+            }
+            // What the thread acquired again hangs in its first entry.
+            let again = list::ring(memory, entry.add(fast.again)).at_most(MOST_OWNERS as usize);
+            let thread = memory.pointer(entry.add(fast.thread))?;
+            let count = 1 + again.map_while(Result::ok).count() as u64;
+            owners.push(Owner { raw: thread, thread, count, is_thread: self.is_thread(thread) });
+        }
+        Ok(())
     }
 
     /// The owner whose entry stands at `at`, if the entry is in use.
@@ -229,32 +286,32 @@ impl<'a> Locks<'a> {
         Ok(Some(Owner { raw, thread, count, is_thread: self.is_thread(thread) }))
     }
 
-    fn table(&self, table: Va) -> Result<Vec<Owner>> {
+    fn table(&self, table: Va, owners: &mut Vec<Owner>) -> Result<()> {
         let size = self.owner.at(table).u64("TableSize")?;
         if size > MOST_OWNERS {
             return Err(Error::Other(format!("{size} entries at {table} are more than there can be")));
         }
-        let mut owners = Vec::new();
         // The first entry holds the size.
         for index in 1..size {
             self.session.check_interrupt()?;
             owners.extend(self.owner(table.add(index * self.owner.size()))?);
         }
-        Ok(owners)
+        Ok(())
     }
 
     /// The threads that wait at what a resource's waiters field points to.
-    fn waiters(&self, at: Va) -> Result<Vec<Va>> {
-        if at.is_null() {
-            return Ok(Vec::new());
+    fn waiters(&self, at: Va, threads: &mut Vec<Va>) -> Result<()> {
+        match at {
+            Va::NULL => Ok(()),
+            at if self.is_waitable(at) => wait::waiters(&self.kernel, at, threads),
+            at => self.chained(at, threads),
         }
-        if self.is_waitable(at) { self.waiters_of(at) } else { self.chained(at) }
     }
 
     /// True where a dispatcher object with a sound wait list stands.
     fn is_waitable(&self, at: Va) -> bool {
         let check = || {
-            let head = self.header.at(at).address("WaitListHead")?;
+            let head = wait::wait_list(&self.kernel, at)?;
             let memory = self.session.memory();
             let pointer = u64::from(self.session.target().pointer_size());
             let next = memory.pointer(head)?;
@@ -273,44 +330,30 @@ impl<'a> Locks<'a> {
 
     /// True where a thread object stands.
     pub fn is_thread(&self, at: Va) -> bool {
-        self.kind(at) == Some(Kind::Thread)
+        wait::is_thread(&self.kernel, at)
     }
 
-    /// The threads in the wait list of a dispatcher object.
-    ///
-    /// # Errors
-    /// Where the list is broken.
-    pub fn waiters_of(&self, object: Va) -> Result<Vec<Va>> {
-        let head = self.header.at(object).address("WaitListHead")?;
-        let link = self.block.offset("WaitListEntry")?;
-        let mut threads = Vec::new();
-        for block in list::ring(self.session.memory(), head).of(link).at_most(MOST_WAITERS) {
-            let thread = self.block.at(block?).pointer("Thread")?;
-            // Queues and deferred calls can stand in a wait list too.
-            if self.is_thread(thread) {
-                threads.push(thread);
-            }
-        }
-        Ok(threads)
-    }
-
-    /// The threads on whose stacks the blocks of a chain live.
-    fn chained(&self, first: Va) -> Result<Vec<Va>> {
-        let (mut at, mut seen, mut threads) = (first, HashSet::new(), Vec::new());
-        while !at.is_null() {
+    /// The threads of the entries of a chain.
+    fn chained(&self, first: Va, threads: &mut Vec<Va>) -> Result<()> {
+        let (mut at, mut seen) = (first, HashSet::new());
+        loop {
             self.session.check_interrupt()?;
             if !seen.insert(at) || seen.len() > MOST_WAITERS {
                 return Err(Error::Other(format!("the chain at {first} comes back to {at}")));
             }
-            let Some(thread) = self.stack_owner(at) else {
+            let told = self.chain_thread.and_then(|field| self.session.memory().pointer(at.add(field)).ok());
+            let told = told.filter(|&thread| self.is_thread(thread));
+            let Some(thread) = told.or_else(|| self.stack_owner(at)) else {
                 return Err(Error::Other(format!(
-                    "{at} is neither an object to wait for nor on a thread's stack"
+                    "{at} is neither an object to wait for nor a waiter's entry in a chain"
                 )));
             };
             threads.push(thread);
             at = self.session.memory().pointer(at)?;
+            if at.is_null() || at == first {
+                return Ok(());
+            }
         }
-        Ok(threads)
     }
 
     /// The thread on whose kernel stack an address is.
@@ -332,13 +375,12 @@ impl<'a> Locks<'a> {
             if let Err(error) = self.read_threads(&mut all) {
                 all.problems.push(error.to_string());
             }
-            for &thread in &all.list {
-                let thread_at = self.thread.at(thread);
-                let bounds = (thread_at.pointer("StackLimit"), thread_at.pointer("StackBase"));
-                if let (Ok(limit), Ok(base)) = bounds {
-                    all.stacks.push((limit, base, thread));
-                }
-            }
+            let bounds = |thread: Va| {
+                let of = self.kernel.structure("_KTHREAD")?;
+                let read = of.at(thread);
+                Ok::<_, Error>((read.pointer("StackLimit")?, read.pointer("StackBase")?, thread))
+            };
+            all.stacks = all.list.iter().filter_map(|&thread| bounds(thread).ok()).collect();
             all.stacks.sort_unstable();
             all
         })
@@ -351,8 +393,8 @@ impl<'a> Locks<'a> {
         for process in processes.entries {
             let threads =
                 Process::read(&self.kernel, process).and_then(|p| thread::threads(&self.kernel, &p));
-            let what = format!("threads of process {process}");
-            if let Some(threads) = told(&what, threads, &mut all.problems)? {
+            let what = format!("threads of process {}", self.session.target().show(process));
+            if let Some(threads) = self.told(&what, threads, &mut all.problems)? {
                 all.list.extend(threads.entries.into_iter().filter(|thread| seen.insert(*thread)));
                 all.problems.extend(threads.problems);
             }
@@ -374,7 +416,7 @@ impl<'a> Locks<'a> {
             return Err(error);
         }
         let any = match objects.first() {
-            Some(first) => self.block.at(first.block).u64("WaitType")? != 0,
+            Some(first) => self.kernel.structure("_KWAIT_BLOCK")?.at(first.block).u64("WaitType")? != 0,
             None => false,
         };
         Ok(Wait { objects: objects.into_iter().map(|object| object.object).collect(), any })
@@ -400,16 +442,16 @@ impl<'a> Locks<'a> {
             reason: if state == thread::WAITING { thread.wait_reason(&self.kernel)? } else { String::new() },
         })
     }
-}
 
-/// The value, or its error among the problems; only an interrupt goes on.
-fn told<T>(what: &str, result: Result<T>, problems: &mut Vec<String>) -> Result<Option<T>> {
-    match result {
-        Ok(value) => Ok(Some(value)),
-        Err(Error::Interrupted) => Err(Error::Interrupted),
-        Err(error) => {
-            problems.push(format!("{what}: {error}"));
-            Ok(None)
+    /// The value, or its error among the problems; only an interrupt goes on.
+    fn told<T>(&self, what: &str, result: Result<T>, problems: &mut Vec<String>) -> Result<Option<T>> {
+        match result {
+            Ok(value) => Ok(Some(value)),
+            Err(Error::Interrupted) => Err(Error::Interrupted),
+            Err(error) => {
+                problems.push(format!("{what}: {}", self.session.explain(&error)));
+                Ok(None)
+            }
         }
     }
 }

@@ -109,7 +109,7 @@ impl Counter {
             C::SystemPageTableCommit => &const { [state("Vs.SystemPageTableCommit")] },
             C::PfnDatabaseCommit => &const { [state("Vs.PfnDatabaseCommit")] },
             C::BootCommit => &const { [state("Vs.BootCommit")] },
-            C::LockedIoPages => &const { [Variable("MmSystemLockPagesCount", 0), Variable("MmMdlPagesAllocated", 0), state("Vs.MdlPagesAllocated")] },
+            C::LockedIoPages => &const { [Variable("MmSystemLockPagesCount", 0), Variable("MmMdlPagesAllocated", 0), state("Vs.MdlPagesAllocated"), partition("Vp.MdlPagesAllocated")] },
             C::FreeSystemPtes => &const { [Variable("MmTotalFreeSystemPtes", 0), Field("MiSystemPteInfo", "_MI_SYSTEM_PTE_TYPE", "TotalFreeSystemPtes"), state("Vs.SystemPteInfo.TotalFreeSystemPtes")] },
             // Kinds of free PTEs in one array: XP's system PTEs, then those for expansion of nonpaged pool.
             C::NonPagedFreePtes => &const { [Variable("MmTotalFreeSystemPtes", 1)] },

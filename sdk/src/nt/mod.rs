@@ -23,6 +23,7 @@ pub mod object;
 pub mod pagefile;
 pub mod pfn;
 pub mod pool;
+pub mod prcb;
 pub mod process;
 pub mod ready;
 pub mod salvage;
@@ -53,6 +54,9 @@ pub fn variable(session: &Session<'_>, symbol: &str, kd_offset: u32) -> Result<V
         Err(_) => match session.target().kd_data(kd_offset) {
             Some(va) if session.target().pointer_size() == 4 => Ok(Va(va & 0xffff_ffff)),
             Some(va) => Ok(Va(va)),
+            None if session.target().holds_no_memory() => {
+                Err(Error::Unsupported(format!("{symbol} is not captured in this dump: it holds no memory")))
+            }
             None => Err(Error::NoSymbols(format!(
                 "neither the kernel's symbols nor the debugger data block say where {symbol} is: set .sympath, then \
                  .reload nt"

@@ -9,7 +9,7 @@ use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::types::Type;
-use std::cell::RefCell;
+use std::cell::{OnceCell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -24,7 +24,8 @@ pub struct Objects<'a> {
     session: &'a Session<'a>,
     header: Type<'a>,
     type_index_table: Option<Va>,
-    cookie: u64,
+    /// What type indices are XORed with, where the kernel hides them.
+    cookie: OnceCell<Option<u64>>,
     type_names: RefCell<HashMap<Va, Rc<str>>>,
 }
 
@@ -63,16 +64,11 @@ impl<'a> Objects<'a> {
     /// Without the kernel's types.
     pub fn new(session: &'a Session<'a>) -> Result<Objects<'a>> {
         let header = session.types().find("nt!_OBJECT_HEADER")?;
-        let find = |name: &str| session.symbols().find(name).ok();
-        let cookie = match find("nt!ObHeaderCookie") {
-            Some(va) => session.memory().u8(va)?.into(),
-            None => 0,
-        };
         Ok(Objects {
             session,
             header,
-            type_index_table: find("nt!ObTypeIndexTable"),
-            cookie,
+            type_index_table: session.symbols().find("nt!ObTypeIndexTable").ok(),
+            cookie: OnceCell::new(),
             type_names: RefCell::default(),
         })
     }
@@ -93,7 +89,7 @@ impl<'a> Objects<'a> {
     pub fn at_header(&self, header: Va) -> Result<Object> {
         let read = self.header.at(header).snapshot()?;
         let kind = if self.header.field("TypeIndex").is_some() {
-            self.type_of_index(self.decode(header, read.u64("TypeIndex")?))?
+            self.type_of_index(self.decode(header, read.u64("TypeIndex")?)?)?
         } else {
             read.pointer("Type")?
         };
@@ -123,9 +119,17 @@ impl<'a> Objects<'a> {
     }
 
     /// The index in the table of types that a header's byte stands for.
-    fn decode(&self, header: Va, stored: u64) -> u64 {
-        // Kernels that hide the index have a cookie.
-        if self.cookie == 0 { stored } else { stored ^ self.cookie ^ (header.0 >> 8 & 0xff) }
+    fn decode(&self, header: Va, stored: u64) -> Result<u64> {
+        let cookie = match self.cookie.get() {
+            Some(&known) => known,
+            None => {
+                let at = self.session.symbols().find("nt!ObHeaderCookie").ok();
+                let read = at.map(|at| self.session.memory().u8(at)).transpose()?.map(u64::from);
+                *self.cookie.get_or_init(|| read)
+            }
+        };
+        // A cookie may be 0; the address is in it all the same.
+        Ok(cookie.map_or(stored, |cookie| stored ^ cookie ^ (header.0 >> 8 & 0xff)))
     }
 
     /// The `_OBJECT_TYPE` of an index (as [`Object`] headers have it, decoded).

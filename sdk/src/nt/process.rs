@@ -13,6 +13,10 @@ use crate::memory::Memory;
 /// Where KDDEBUGGER_DATA64 holds the address of `PsActiveProcessHead`.
 const KD_ACTIVE_PROCESS_HEAD: u32 = 0x50;
 
+/// Where a session has its number: at the same place since XP. Since 11 24H2 the public symbols do not tell any more,
+/// where the structure is `_PSP_SESSION_SPACE`.
+const SESSION_ID: u64 = 8;
+
 /// The most processes of one system.
 pub const MOST_PROCESSES: usize = 1 << 18;
 
@@ -139,13 +143,7 @@ impl<'a> Process<'a> {
         if session.is_null() {
             return Ok(None);
         }
-        // Newer builds keep the session's number in a structure of their own.
-        let of = ["_MM_SESSION_SPACE", "_PSP_SESSION_SPACE"];
-        let Some(offset) = of.into_iter().find_map(|name| kernel.offset(name, "SessionId")) else {
-            return Err(Error::NoSymbols(
-                "the kernel's symbols do not tell where sessions have numbers".to_owned(),
-            ));
-        };
+        let offset = kernel.offset("_MM_SESSION_SPACE", "SessionId").unwrap_or(SESSION_ID);
         let number = session.add(offset);
         // Old systems map session space in its processes only.
         let read = kernel.session().memory().u32(number).or_else(|error| match self.memory(kernel) {

@@ -2,10 +2,13 @@
 //! has yet to put into one.
 //!
 //! Windows XP has one set of queues in `KiDispatcherReadyListHead`; since then each KPRCB has its own, and since
-//! Windows 8 processors share queues too. A thread is in its queue by `WaitListEntry`.
+//! Windows 8 processors share queues too. A thread is in its queue by `WaitListEntry`. Since 11 24H2 public symbols do
+//! not tell where queues are: there threads are known to be ready by their state.
 
 use super::kernel::Kernel;
 use super::list;
+use super::process::{self, Process};
+use super::thread::{self, READY};
 use crate::address::Va;
 use crate::error::{Error, Result};
 
@@ -25,6 +28,8 @@ pub enum Owner {
     System,
     /// Threads that a processor has not yet put into a queue.
     Deferred(u32),
+    /// Queues that the symbols do not tell; these threads are ready by their state.
+    Untold,
 }
 
 /// A queue.
@@ -46,12 +51,11 @@ pub fn queues(kernel: &Kernel<'_>) -> Result<Vec<Queue>> {
     let session = kernel.session();
     let mut found: Vec<Queue> = Vec::new();
     if kernel.offset("_KPRCB", "DispatcherReadyListHead").is_none() {
-        let heads = kernel.variable("KiDispatcherReadyListHead").map_err(|_| {
-            let places = "_KPRCB.DispatcherReadyListHead nor nt!KiDispatcherReadyListHead";
-            Error::NoSymbols(format!(
-                "the kernel's symbols do not tell where ready queues are: neither {places}"
-            ))
-        })?;
+        let heads = match kernel.variable("KiDispatcherReadyListHead") {
+            Ok(heads) => heads,
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(_) => return Ok(vec![by_state(kernel)?]),
+        };
         let summary = kernel.variable("KiReadySummary").and_then(|va| session.memory().u32(va)).ok();
         found.push(queue(kernel, Owner::System, heads, summary)?);
         return Ok(found);
@@ -119,6 +123,35 @@ fn queue(kernel: &Kernel<'_>, owner: Owner, heads: Va, summary: Option<u32>) -> 
         }
     }
     Ok(Queue { owner, threads, problems })
+}
+
+/// Every thread that is ready by its state, as far as the lists of processes and threads lead.
+fn by_state(kernel: &Kernel<'_>) -> Result<Queue> {
+    let ethread = kernel.structure("_ETHREAD")?;
+    let (mut threads, mut problems) = (Vec::new(), Vec::new());
+    let processes = process::processes(kernel)?;
+    problems.extend(processes.problems.into_iter().map(Error::Other));
+    for process in processes.entries {
+        let found = Process::read(kernel, process).and_then(|process| thread::threads(kernel, &process));
+        let found = match found {
+            Ok(found) => found,
+            Err(problem) => {
+                keep(problem, &mut problems)?;
+                continue;
+            }
+        };
+        problems.extend(found.problems.into_iter().map(Error::Other));
+        for at in found.entries {
+            kernel.session().check_interrupt()?;
+            match ethread.at(at).u64("Tcb.State") {
+                Ok(READY) => threads.push((ethread.at(at).u64("Tcb.Priority").unwrap_or(0), at)),
+                Ok(_) => {}
+                Err(problem) => keep(problem, &mut problems)?,
+            }
+        }
+    }
+    threads.sort_by_key(|&(priority, _)| std::cmp::Reverse(priority));
+    Ok(Queue { owner: Owner::Untold, threads, problems })
 }
 
 fn deferred(kernel: &Kernel<'_>, number: u32, head: Va) -> Result<Queue> {

@@ -42,7 +42,7 @@ pub fn ring(
         for entry in links {
             match entry {
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                Err(error) => problem = Some(error.to_string()),
+                Err(error) => problem = Some(memory.session.explain(&error)),
                 // Backward: what the walk forward had reached already.
                 Ok(entry) if !seen.insert(entry) => break,
                 Ok(entry) => match refuse(entry) {

@@ -162,7 +162,7 @@ const STATUS: &[Row] = &[
     (0xc000_0144, "STATUS_UNHANDLED_EXCEPTION", "an exception nobody handled"),
     (0xc000_0148, "STATUS_INVALID_LEVEL", "the level is not valid"),
     (0xc000_014f, "STATUS_UNRECOGNIZED_VOLUME", "no file system knows the volume"),
-    (0xc000_0165, "STATUS_NO_MEDIA", "there is no medium"),
+    (0xc000_0178, "STATUS_NO_MEDIA", "there is no medium"),
     (0xc000_0184, "STATUS_INVALID_DEVICE_STATE", "the device is in no state for that"),
     (0xc000_0185, "STATUS_IO_DEVICE_ERROR", "the device reported an I/O error"),
     (0xc000_0186, "STATUS_DEVICE_PROTOCOL_ERROR", "what the device sent breaks the protocol"),

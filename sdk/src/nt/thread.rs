@@ -24,15 +24,18 @@ const STATES: [&str; 10] = [
 
 /// `_KWAIT_REASON`, for kernels whose symbols lack it; it has only been appended to.
 #[rustfmt::skip]
-const WAIT_REASONS: [&str; 41] = [
+const WAIT_REASONS: [&str; 43] = [
     "Executive", "FreePage", "PageIn", "PoolAllocation", "DelayExecution", "Suspended", "UserRequest",
     "WrExecutive", "WrFreePage", "WrPageIn", "WrPoolAllocation", "WrDelayExecution", "WrSuspended", "WrUserRequest",
     "WrEventPair", "WrQueue", "WrLpcReceive", "WrLpcReply", "WrVirtualMemory", "WrPageOut", "WrRendezvous",
     "WrKeyedEvent", "WrTerminated", "WrProcessInSwap", "WrCpuRateControl", "WrCalloutStack", "WrKernel", "WrResource",
     "WrPushLock", "WrMutex", "WrQuantumEnd", "WrDispatchInt", "WrPreempted", "WrYieldExecution", "WrFastMutex",
     "WrGuardedMutex", "WrRundown", "WrAlertByThreadId", "WrDeferredPreempt", "WrPhysicalFault", "WrIoRing",
+    "WrMdlCache", "WrRcu",
 ];
 
+/// The state of a thread that waits for a processor.
+pub const READY: u64 = 1;
 /// The state of a thread that runs.
 pub const RUNNING: u64 = 2;
 /// The state of a thread that waits.
@@ -169,13 +172,14 @@ impl<'a> Thread<'a> {
             let data = record.u64("ClientSecurity.ImpersonationData")?;
             return Ok(Some(Impersonation { token: Va(data & !7), level: data & 3 }));
         }
-        // Windows XP: the token and its level in a block of their own.
+        // Windows XP: the token and its level in a block of their own, with two flags between them.
         let block = record.pointer("ImpersonationInfo")?;
         if block.is_null() {
             return Ok(None);
         }
         let memory = record.memory();
-        Ok(Some(Impersonation { token: memory.pointer(block)?, level: memory.u32(block.add(8))?.into() }))
+        let level = u64::from(memory.session.target().pointer_size()) + 4;
+        Ok(Some(Impersonation { token: memory.pointer(block)?, level: memory.u32(block.add(level))?.into() }))
     }
 
     /// True once it has been told to end.

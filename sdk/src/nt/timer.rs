@@ -1,16 +1,17 @@
 //! Timers and deferred procedure calls: what processors were to run, and when.
 //!
-//! Timers hang in slots: since 7 in a table of each processor (`_KPRCB.TimerTable`), before in one of the system
-//! (`KiTimerTableListHead`). 64-bit systems hide the deferred call of a timer: XORed with two keys and the timer's
+//! Timers hang in slots: since 7 in a table of each processor (`_KPRCB.TimerTable`, or by its shape where the symbols
+//! do not tell it), before in one of the system (`KiTimerTableListHead`). 64-bit systems hide the deferred call of a timer: XORed with two keys and the timer's
 //! address, rotated and with its bytes reversed, as public descriptions of it say. Calls wait in lists of each
 //! processor: one of normal, one of threaded ones.
 
+use super::prcb::Block;
 use super::{clock, list};
 use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::types::Type;
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 /// Timers in one slot, and calls in one queue, that are believed.
 const MOST_TIMERS: usize = 0x1_0000;
@@ -19,8 +20,10 @@ const MOST_CALLS: usize = 0x1_0000;
 const MOST_PROCESSORS: u32 = 0x800;
 /// Slots of the system's table, where the symbols do not say.
 const SLOTS: u64 = 256;
-/// Types of deferred calls: normal and threaded.
-const CALLS: [u64; 2] = [0x13, 0x1a];
+/// Types of deferred calls: normal, and threaded since 8. Up to 7 a threaded one is `THREADED_OLD`.
+const NORMAL: u64 = 0x13;
+const THREADED: u64 = 0x1a;
+const THREADED_OLD: u64 = 0x18;
 /// Times of `KUSER_SHARED_DATA`.
 const INTERRUPT_TIME: u64 = 8;
 const SYSTEM_TIME: u64 = 0x14;
@@ -33,6 +36,8 @@ pub struct Timers<'a> {
     call: Type<'a>,
     /// `KiWaitNever` and `KiWaitAlways`, where the kernel has them.
     keys: Option<(u64, u64)>,
+    /// The type of a threaded call.
+    threaded: u64,
 }
 
 /// A timer.
@@ -50,6 +55,15 @@ pub struct Timer {
     pub period: u64,
     /// Its deferred call.
     pub call: Option<Call>,
+}
+
+/// Timers, and what was not followed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Set {
+    /// In the order of their tables.
+    pub timers: Vec<Timer>,
+    /// What could not be read, and why.
+    pub problems: Vec<String>,
 }
 
 /// A deferred procedure call.
@@ -95,12 +109,18 @@ impl<'a> Timers<'a> {
             8 => key("nt!KiWaitNever").zip(key("nt!KiWaitAlways")),
             _ => None,
         };
+        // KOBJECTS grew in 8, which also made the queue of calls a chain of single links.
+        let threaded = match session.types().find("nt!_KDPC")?.field("DpcListEntry.Blink") {
+            Some(_) => THREADED_OLD,
+            None => THREADED,
+        };
         Ok(Timers {
             session,
             prcb: session.types().find("nt!_KPRCB")?,
             timer: session.types().find("nt!_KTIMER")?,
             call: session.types().find("nt!_KDPC")?,
             keys,
+            threaded,
         })
     }
 
@@ -128,54 +148,80 @@ impl<'a> Timers<'a> {
     ///
     /// # Errors
     /// Where no table is known, and when the user interrupts.
-    pub fn timers(&self) -> Result<(Vec<Timer>, Vec<String>)> {
-        let (mut found, mut wrong) = (Vec::new(), Vec::new());
+    pub fn timers(&self) -> Result<Set> {
+        let mut set = Set::default();
         let types = self.session.types();
         if let Some(field) = self.prcb.field("TimerTable.TimerEntries") {
             let entry = types.find("nt!_KTIMER_TABLE_ENTRY")?;
-            let head = entry.offset("Entry")?;
+            let (size, head) = (entry.size().max(1), entry.offset("Entry")?);
             for (number, prcb) in self.processors() {
-                let table = prcb.add(field.offset);
-                for slot in 0..field.size / entry.size().max(1) {
-                    let at = table.add(slot * entry.size() + head);
-                    self.slot(at, Some(number), slot, &mut found, &mut wrong)?;
+                self.table(prcb.add(field.offset + head), size, field.size / size, Some(number), &mut set)?;
+            }
+            return Ok(set);
+        }
+        let Ok(table) = self.session.symbols().find("nt!KiTimerTableListHead") else {
+            for (number, prcb) in self.processors() {
+                self.session.check_interrupt()?;
+                match Block::read(self.session, prcb).map(|block| block.timer_slots()) {
+                    Ok(Some((first, slots))) => {
+                        let heads = first.add(Block::SLOT_HEAD);
+                        self.table(heads, Block::SLOT, slots, Some(number), &mut set)?;
+                    }
+                    Ok(None) => {
+                        set.problems.push(format!("processor {number}: no table of timers in its block"));
+                    }
+                    Err(Error::NoSymbols(_)) => {
+                        return Err(Error::NoSymbols(
+                            "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols"
+                                .to_owned(),
+                        ));
+                    }
+                    Err(error) => {
+                        set.problems.push(format!("processor {number}: {}", self.session.explain(&error)));
+                    }
                 }
             }
-            return Ok((found, wrong));
-        }
-        let table = self.session.symbols().find("nt!KiTimerTableListHead").map_err(|_| {
-            Error::NoSymbols(
-                "neither _KPRCB.TimerTable nor nt!KiTimerTableListHead is in the kernel's symbols".to_owned(),
-            )
-        })?;
+            return Ok(set);
+        };
         let (size, head) = match types.find("nt!_KTIMER_TABLE_ENTRY") {
             Ok(entry) => (entry.size(), entry.offset("Entry")?),
             Err(_) => (2 * u64::from(self.session.target().pointer_size()), 0),
         };
-        for slot in 0..SLOTS {
-            self.slot(table.add(slot * size + head), None, slot, &mut found, &mut wrong)?;
-        }
-        Ok((found, wrong))
+        self.table(table.add(head), size, SLOTS, None, &mut set)?;
+        Ok(set)
     }
 
-    fn slot(
-        &self,
-        head: Va,
-        processor: Option<u32>,
-        slot: u64,
-        found: &mut Vec<Timer>,
-        wrong: &mut Vec<String>,
-    ) -> Result<()> {
-        let link = self.timer.offset("TimerListEntry")?;
-        // The slots of a processor that was never started hold nothing at all.
-        if self.session.memory().pointer(head).is_ok_and(Va::is_null) {
-            return Ok(());
+    /// Reads the slots of one table, whose list heads stand `size` bytes apart.
+    fn table(&self, heads: Va, size: u64, slots: u64, processor: Option<u32>, set: &mut Set) -> Result<()> {
+        let whose = processor.map_or(String::new(), |number| format!("processor {number}, "));
+        // Slots that cannot be read, by the reason: small dumps lack whole tables.
+        let mut absent: BTreeMap<String, u64> = BTreeMap::new();
+        for slot in 0..slots {
+            let head = heads.add(slot * size);
+            match self.session.memory().pointer(head) {
+                // The slots of a processor that was never started hold nothing at all.
+                Ok(first) if first.is_null() => {}
+                Ok(_) => self.slot(head, processor, slot, &whose, set)?,
+                Err(Error::Unreadable { why, .. }) => *absent.entry(why.to_string()).or_default() += 1,
+                Err(error) => return Err(error),
+            }
         }
+        for (why, count) in absent {
+            set.problems.push(format!("{whose}{count} of {slots} slots cannot be read: {why}"));
+        }
+        Ok(())
+    }
+
+    fn slot(&self, head: Va, processor: Option<u32>, slot: u64, whose: &str, set: &mut Set) -> Result<()> {
+        let link = self.timer.offset("TimerListEntry")?;
         for timer in list::ring(self.session.memory(), head).of(link).at_most(MOST_TIMERS) {
             match timer.and_then(|at| self.timer_at(at, processor, slot)) {
-                Ok(timer) => found.push(timer),
+                Ok(timer) => set.timers.push(timer),
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
-                Err(error) => wrong.push(format!("slot {slot}: {error}")),
+                Err(error) => {
+                    set.problems.push(format!("{whose}slot {slot}: {}", self.session.explain(&error)));
+                    break;
+                }
             }
         }
         Ok(())
@@ -209,11 +255,11 @@ impl<'a> Timers<'a> {
         }
         let read = self.call.at(at).snapshot()?;
         let kind = read.u64("Type")? & 0xff;
-        if !CALLS.contains(&kind) {
+        if ![NORMAL, self.threaded].contains(&kind) {
             return Err(Error::NotFound(format!("no deferred call stands at {at}: type {kind:x}")));
         }
         let [routine, context] = ["DeferredRoutine", "DeferredContext"].map(|field| read.u64(field));
-        Ok(Call { at, threaded: kind == CALLS[1], routine: Va(routine?), context: Va(context?) })
+        Ok(Call { at, threaded: kind == self.threaded, routine: Va(routine?), context: Va(context?) })
     }
 
     /// The calls that wait on a processor, in order, with what was not followed.
@@ -233,7 +279,7 @@ impl<'a> Timers<'a> {
                     Ok(_) => {}
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
                     Err(error) => {
-                        wrong.push(error.to_string());
+                        wrong.push(self.session.explain(&error));
                         break;
                     }
                 }
@@ -247,7 +293,13 @@ impl<'a> Timers<'a> {
         if let Some(field) = self.prcb.field("DpcListHead") {
             return Ok(vec![(prcb.add(field.offset), false)]);
         }
-        let field = self.prcb.require("DpcData")?;
+        let Some(field) = self.prcb.field("DpcData") else {
+            let link = self.call.offset("DpcListEntry")?;
+            let found = Block::read(self.session, prcb)?.call_queues(link, |call| self.call_at(call).is_ok());
+            let queues =
+                found.ok_or_else(|| Error::NotFound("no queues of calls in its block".to_owned()))?;
+            return Ok(queues.map(|head| (head, true)).to_vec());
+        };
         let queue = self.session.types().find("nt!_KDPC_DATA")?;
         let (offset, single) = match queue.field("DpcList.ListHead") {
             Some(head) => (head.offset, true),

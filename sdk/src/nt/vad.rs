@@ -178,10 +178,15 @@ fn read_as(kernel: &Kernel<'_>, shape: &Shape, at: Va, level: usize) -> Result<V
     let commit = match core("u1.VadFlags1.CommitCharge") {
         // The bits above the 31 in the flags.
         Ok(low) => low | core("CommitChargeHigh").unwrap_or(0) << 31,
-        Err(_) => flag("CommitCharge")?,
+        // Windows 11 24H2 has a field of 32 bits, Windows XP and 7 had flags.
+        Err(_) => core("CommitCharge")
+            .map(|low| low | high("CommitChargeHigh"))
+            .or_else(|_| flag("CommitCharge"))?,
     };
-    let mem_commit = core("u1.VadFlags1.MemCommit").or_else(|_| flag("MemCommit")).unwrap_or(0) != 0;
     let private = flag("PrivateMemory")? != 0;
+    let of_private = |error| if private { core("u.PrivateVadFlags.MemCommit") } else { Err(error) };
+    let mem_commit = core("u1.VadFlags1.MemCommit").or_else(|_| flag("MemCommit")).or_else(of_private);
+    let mem_commit = mem_commit.unwrap_or(0) != 0;
     let kind = match flag("VadType") {
         Ok(0) if private => Kind::Private,
         Ok(0) => Kind::Mapped,

@@ -4,12 +4,15 @@
 //! `WaitBlockCount`. The kinds are `KOBJECTS`, which every version numbers alike from 0 to 9.
 
 use super::kernel::Kernel;
+use super::list;
 use super::thread::Thread;
 use crate::address::Va;
 use crate::error::{Error, Result};
 
 /// The most objects of one wait (`MAXIMUM_WAIT_OBJECTS`), and the timer.
 const MOST_OBJECTS: u64 = 65;
+/// Threads that are believed to wait for one object.
+const MOST_WAITERS: usize = 0x4000;
 
 /// A dispatcher object.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -101,6 +104,37 @@ pub fn kind_of(kernel: &Kernel<'_>, object: Va) -> Result<(Kind, i64)> {
         number => Kind::Unknown { number },
     };
     Ok((kind, header.i64("SignalState")?))
+}
+
+/// True where a thread object stands.
+pub fn is_thread(kernel: &Kernel<'_>, at: Va) -> bool {
+    kernel.session().target().is_kernel(at) && matches!(kind_of(kernel, at), Ok((Kind::Thread, _)))
+}
+
+/// The head of the list of those who wait for a dispatcher object.
+///
+/// # Errors
+/// Without the kernel's types.
+pub fn wait_list(kernel: &Kernel<'_>, object: Va) -> Result<Va> {
+    kernel.structure("_DISPATCHER_HEADER")?.at(object).address("WaitListHead")
+}
+
+/// Finds the threads that wait for a dispatcher object, in the order of its list.
+///
+/// # Errors
+/// Where the list is broken or not readable; those before that place were found.
+pub fn waiters(kernel: &Kernel<'_>, object: Va, threads: &mut Vec<Va>) -> Result<()> {
+    let block = kernel.structure("_KWAIT_BLOCK")?;
+    let link = block.offset("WaitListEntry")?;
+    let head = wait_list(kernel, object)?;
+    for entry in list::ring(kernel.session().memory(), head).of(link).at_most(MOST_WAITERS) {
+        let thread = block.at(entry?).pointer("Thread")?;
+        // Queues and deferred calls can stand in a wait list too.
+        if is_thread(kernel, thread) {
+            threads.push(thread);
+        }
+    }
+    Ok(())
 }
 
 /// The objects that a thread waits for, in order, and why there are no more of them if the walk was cut short.

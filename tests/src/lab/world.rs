@@ -5,6 +5,7 @@
 
 mod counters;
 mod crash;
+mod drivers;
 mod errors;
 mod fields;
 mod files;
@@ -71,6 +72,8 @@ pub struct Options {
     pub pool_bytes: u64,
     /// How many frames the PFN database describes at most.
     pub described: u64,
+    /// What few systems have: a fast resource, type indices that are hidden with 0.
+    pub unusual: bool,
 }
 
 impl Options {
@@ -87,6 +90,7 @@ impl Options {
             swizzle: 0,
             pool_bytes: 0,
             described: u64::MAX,
+            unusual: false,
         }
     }
 

@@ -39,6 +39,7 @@ static MOVED: &[(&str, &str, &str)] = &[
     ("MmDriverCommit", "MiState", "_MI_SYSTEM_INFORMATION.Vs.DriverCommit"),
     ("MmProcessCommit", "MiState", "_MI_SYSTEM_INFORMATION.Vs.ProcessCommit"),
     ("MmMdlPagesAllocated", "MiState", "_MI_SYSTEM_INFORMATION.Vs.MdlPagesAllocated"),
+    ("MmMdlPagesAllocated", "MiSystemPartition", "_MI_PARTITION.Vp.MdlPagesAllocated"),
     ("MmSizeOfPagedPoolInPages", "MiState", "_MI_SYSTEM_INFORMATION.Vs.SizeOfPagedPoolInPages"),
     ("MmAllocatedNonPagedPool", "MiState", "_MI_SYSTEM_INFORMATION.Pools.AllocatedNonPagedPool"),
     ("MmPagedPoolInfo", "MiState", "_MI_SYSTEM_INFORMATION.Vs.PagedPoolInfo"),
@@ -60,17 +61,22 @@ impl World {
         let image = self.image("nt");
         let old = image.symbols.iter().any(|s| s.name == name).then(|| Va(image.address_of(name)));
         old.or_else(|| {
-            let &(_, base, path) = MOVED.iter().find(|m| m.0 == name)?;
+            let &(_, base, path) = self.moved(name)?;
             let known = image.symbols.iter().any(|s| s.name == base);
             known.then(|| Some(Va(image.address_of(base)).add(self.options.generation.find(path)?)))?
         })
     }
 
+    /// The place that this generation has of those a variable of old went to.
+    fn moved(&self, name: &str) -> Option<&'static (&'static str, &'static str, &'static str)> {
+        MOVED.iter().find(|m| m.0 == name && self.options.generation.find(m.2).is_some())
+    }
+
     /// Writes a counter, if this generation has it.
     pub(super) fn count(&mut self, name: &str, value: u64) {
         let Some(at) = self.variable(name) else { return };
-        let moved =
-            MOVED.iter().find(|m| m.0 == name && !self.image("nt").symbols.iter().any(|s| s.name == name));
+        let old = self.image("nt").symbols.iter().any(|s| s.name == name);
+        let moved = self.moved(name).filter(|_| !old);
         let width = match moved {
             Some((_, _, path)) => self.options.generation.place(path).0,
             None if NARROW.contains(&name) => 4,

@@ -3,7 +3,7 @@
 //! Facts: the structures in the layout tables; how Windows 10 hides type indices and packs handle entries, from public
 //! descriptions of the object manager.
 
-use super::{Story, World};
+use super::{Options, Story, World};
 use crate::lab::memory::Owner;
 use crate::lab::paging::Size;
 use kd_sdk::address::{PAGE_SIZE, Va};
@@ -21,8 +21,10 @@ pub(super) struct Objects {
     pub named: Vec<(String, String, Va)>,
 }
 
-/// Added to type indices since Windows 10.
-const COOKIE: u8 = 0x5c;
+/// Added to type indices since Windows 10: one of 256 systems has 0.
+fn cookie(options: &Options) -> u8 {
+    if options.unusual { 0 } else { 0x5c }
+}
 
 #[rustfmt::skip]
 /// Kinds of objects with the kernel's variable for the type, and the tag of their pool blocks.
@@ -63,7 +65,7 @@ impl World {
             self.set(header, "_OBJECT_HEADER.Type", type_object.0);
             let mut index = place as u8 + 2;
             if generation.build >= 10240 {
-                index ^= COOKIE ^ (header.0 >> 8) as u8;
+                index ^= cookie(&self.options) ^ (header.0 >> 8) as u8;
             }
             self.set(header, "_OBJECT_HEADER.TypeIndex", u64::from(index));
         }
@@ -73,8 +75,8 @@ impl World {
     /// Makes a type object for each kind, and the root directory.
     pub(super) fn make_kinds(&mut self) {
         let generation = self.options.generation;
-        if let Some(cookie) = self.variable("ObHeaderCookie") {
-            self.write(cookie, &[COOKIE]);
+        if let Some(at) = self.variable("ObHeaderCookie") {
+            self.write(at, &[cookie(&self.options)]);
         }
         if let Some(table) = self.variable("ObpInfoMaskToOffset") {
             let sizes = ["CREATOR", "NAME", "HANDLE", "QUOTA", "PROCESS", "AUDIT"]
@@ -92,7 +94,11 @@ impl World {
             if index == 0 {
                 self.objects.kinds.push((name, body, 1));
                 let header = body.0 - generation.at("_OBJECT_HEADER.Body");
-                let own = if generation.build >= 10240 { 2 ^ COOKIE ^ (header >> 8) as u8 } else { 2 };
+                let own = if generation.build >= 10240 {
+                    2 ^ cookie(&self.options) ^ (header >> 8) as u8
+                } else {
+                    2
+                };
                 self.set(Va(header), "_OBJECT_HEADER.Type", body.0);
                 self.set(Va(header), "_OBJECT_HEADER.TypeIndex", u64::from(own));
             } else {

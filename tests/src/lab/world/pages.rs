@@ -80,6 +80,8 @@ pub(super) struct Plan {
     pub prototypes: BTreeMap<u64, (Va, u64, Option<usize>)>,
     /// Private frames with a copy in a page file: what their entries will be.
     pub copies: BTreeMap<u64, u64>,
+    /// Frames that something locked besides their working set.
+    pub locked: BTreeSet<u64>,
     /// Frames that a program manages by itself.
     pub windows: BTreeSet<u64>,
 }
@@ -267,6 +269,7 @@ impl World {
             if let Some(&copy) = self.plan.copies.get(&pfn) {
                 (frame.original, frame.modified) = (copy, false);
             }
+            frame.references += u64::from(self.plan.locked.contains(&pfn));
             frames.insert(pfn, frame);
         }
         self.frames = frames.into_values().collect();
@@ -335,7 +338,7 @@ impl World {
 
     /// Whether free and zeroed frames are linked by colour; XP keeps colours beside its lists.
     fn colors(&self) -> bool {
-        self.options.generation.build >= 6000
+        self.options.generation.build >= 6000 && self.variable("MmFreePagesByColor").is_some()
     }
 
     /// A field of the database, looked up once; the first of the paths that this generation has.

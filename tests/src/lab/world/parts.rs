@@ -215,7 +215,13 @@ impl World {
             self.set(prcb, "_KPRCB.Number", u64::from(number));
             self.set(prcb, "_KPRCB.MHz", 2400);
             self.set(prcb, "_KPRCB.CpuType", 6);
-            self.write(prcb.add(generation.at("_KPRCB.VendorString")), b"GenuineIntel\0");
+            self.set(prcb, "_KPRCB.ProcessorModel", 0x805);
+            for (path, vendor) in [("VendorString", &b"GenuineIntel\0"[..]), ("ProcessorVendorString", b"Q")]
+            {
+                if let Some(offset) = generation.find(&format!("_KPRCB.{path}")) {
+                    self.write(prcb.add(offset), vendor);
+                }
+            }
             let state = prcb.add(generation.at("_KPRCB.ProcessorState"));
             let special = state.add(generation.at("_KPROCESSOR_STATE.SpecialRegisters"));
             self.set(special, "_KSPECIAL_REGISTERS.Cr0", 0x8005_0033);

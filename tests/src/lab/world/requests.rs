@@ -261,17 +261,35 @@ impl World {
         ];
         self.fill(driver, "_DRIVER_OBJECT", &fields);
         let [lower, upper] = devices;
+        let node = self.structure(b"Devn", "_DEVICE_NODE").expect("every generation has it");
+        self.set(node, "_DEVICE_NODE.PhysicalDeviceObject", lower.0);
+        self.write_string(node.add(generation.at("_DEVICE_NODE.InstancePath")), r"ROOT\SENSOR\0000");
+        self.write_string(node.add(generation.at("_DEVICE_NODE.ServiceName")), "faultdrv");
+        let security = self.pool_block(b"SeSd", 0x60);
         for (device, below, flags) in [(lower, Va(0), 0x44), (upper, lower, 0x2044)] {
+            let (state, node) = if below.0 == 0 { (0x810, node.0) } else { (0x800, 0) };
             let more = self.structure(b"Devi", "_DEVOBJ_EXTENSION").expect("every generation has it");
-            let fields = [("Type", 13), ("DeviceObject", device.0), ("AttachedTo", below.0)];
+            let fields = [
+                ("Type", 13),
+                ("DeviceObject", device.0),
+                ("AttachedTo", below.0),
+                ("ExtensionFlags", state),
+                ("DeviceNode", node),
+            ];
             self.fill(more, "_DEVOBJ_EXTENSION", &fields);
-            let fields = [("DeviceObjectExtension", more.0), ("Flags", flags), ("Characteristics", 0x100)];
+            let fields = [
+                ("DeviceObjectExtension", more.0),
+                ("Flags", flags),
+                ("Characteristics", 0x180),
+                ("SecurityDescriptor", security.0),
+            ];
             self.fill(device, "_DEVICE_OBJECT", &fields);
         }
         let text = json!({
             "driver": driver.0, "name": r"\Driver\faultdrv", "extension": extension.0, "section": section.0,
             "init": entry, "start_io": start_io, "unload": unload, "service": "faultdrv",
             "stack": [{ "device": upper.0, "attached_to": lower.0 }, { "device": lower.0 }],
+            "node": node.0, "instance": r"ROOT\SENSOR\0000",
         });
         self.facts.insert("driver_details".into(), text);
     }

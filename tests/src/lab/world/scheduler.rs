@@ -16,11 +16,14 @@ impl World {
     pub(super) fn start_queues(&mut self) {
         let generation = self.options.generation;
         let step = generation.at("_LIST_ENTRY");
+        self.place_shared_queues();
         let (mut heads, mut chains) = (Vec::new(), Vec::new());
         for processor in &self.processors {
-            for path in ["_KPRCB.DispatcherReadyListHead", "_KPRCB.LocalSharedReadyQueue.ReadyListHead"] {
-                heads.extend(self.field(processor.prcb, path).map(|at| (at, 32)));
-            }
+            heads.extend(self.field(processor.prcb, "_KPRCB.DispatcherReadyListHead").map(|at| (at, 32)));
+            let shared = self.shared_queue(processor.prcb).into_iter();
+            heads.extend(
+                shared.filter_map(|at| Some((self.field(at, "_KSHARED_READY_QUEUE.ReadyListHead")?, 32))),
+            );
             for path in ["_KPRCB.DpcListHead", "_KPRCB.WaitListHead"] {
                 heads.extend(self.field(processor.prcb, path).map(|at| (at, 1)));
             }
@@ -54,6 +57,26 @@ impl World {
                 self.set(entry, "_KTIMER_TABLE_ENTRY.Time", u64::MAX);
             }
         }
+    }
+
+    /// Gives every processor a queue to share, where `KPRCB` has but a pointer to it (Windows 11 24H2).
+    fn place_shared_queues(&mut self) {
+        let generation = self.options.generation;
+        let field = generation.table().field("_KPRCB.LocalSharedReadyQueue");
+        let Some(field) = field.filter(|field| field.kind.starts_with('*')) else { return };
+        for index in 0..self.processors.len() {
+            let queue = self.structure(b"KeSr", "_KSHARED_READY_QUEUE").expect("the table has it");
+            self.write_pointer(self.processors[index].prcb.add(field.offset), queue.0);
+        }
+    }
+
+    /// The queue that a processor may share with others.
+    fn shared_queue(&self, prcb: Va) -> Option<Va> {
+        let generation = self.options.generation;
+        generation.find("_KSHARED_READY_QUEUE.ReadyListHead")?;
+        let field = generation.table().field("_KPRCB.LocalSharedReadyQueue")?;
+        let at = prcb.add(field.offset);
+        Some(if field.kind.starts_with('*') { self.read_pointer(at) } else { at })
     }
 
     /// The two queues of deferred calls of a processor, where it has two.
@@ -117,6 +140,7 @@ impl World {
             json!({
                 "timer": timer.0, "processor": processor, "due": due, "due_system_time": at, "period": period,
                 "dpc": dpc.map(|d| d.0), "hidden": self.hides_calls(), "slot": slot,
+                "table_of": self.timer_table(processor).map(|_| processor),
             }),
         );
     }
@@ -141,6 +165,7 @@ impl World {
         let generation = self.options.generation;
         let routine = self.image("faultdrv.sys").address_of("TimerDpc");
         let context = self.get(device, "_DEVICE_OBJECT.DeviceExtension").unwrap_or(0);
+        self.facts.insert("timer_routine".into(), routine.into());
         for number in 0..6u64 {
             let timer = self.pool_block(b"Ktim", generation.at("_KTIMER"));
             self.start_object(timer, 8 + number % 2, 0);
@@ -164,12 +189,34 @@ impl World {
             dpc
         });
         if self.queue_calls(second, &calls) {
-            for (importance, dpc) in calls.iter().enumerate() {
+            let threaded = self.threaded_call(second, routine, context);
+            let all = calls.into_iter().enumerate().map(|(importance, dpc)| (importance, dpc, false));
+            for (importance, dpc, threaded) in all.chain(threaded.map(|dpc| (1, dpc, true))) {
                 self.fact("dpcs", json!({
                     "dpc": dpc.0, "processor": 1, "routine": routine, "context": context, "importance": importance,
+                    "threaded": threaded,
                 }));
             }
         }
+    }
+
+    /// A call that runs in a thread, in the second queue of a processor, where it has two.
+    fn threaded_call(&mut self, prcb: Va, routine: u64, context: u64) -> Option<Va> {
+        let generation = self.options.generation;
+        let queue = self.call_queues(prcb).get(1).copied()?;
+        let dpc = self.deferred_call(routine, context, 1);
+        self.set(dpc, "_KDPC.Type", if generation.build < 9200 { 0x18 } else { 0x1a });
+        self.set(dpc, "_KDPC.DpcData", queue.0);
+        let link = dpc.add(generation.at("_KDPC.DpcListEntry"));
+        match self.field(queue, "_KDPC_DATA.DpcList") {
+            Some(chain) => {
+                self.write_pointer(chain, link.0);
+                self.write_pointer(chain.add(generation.machine.pointer_size() as u64), link.0);
+            }
+            None => self.append(queue.add(generation.at("_KDPC_DATA.DpcListHead")), link),
+        }
+        self.set(queue, "_KDPC_DATA.DpcQueueDepth", 1);
+        Some(dpc)
     }
 
     /// Puts calls into a processor's queue; `false` where its place is not known.
@@ -225,7 +272,8 @@ impl World {
             own.or_else(|| self.variable("KiDispatcherReadyListHead").filter(|_| generation.build < 6000))
         else {
             self.start_list(entry);
-            return;
+            self.fact("ready", json!({ "thread": thread.0, "priority": priority, "processor": processor }));
+            return; // the queues of this generation are not known
         };
         self.append(heads.add(priority * generation.at("_LIST_ENTRY")), entry);
         let bits = self.get(prcb, "_KPRCB.ReadySummary").unwrap_or(0) | 1 << priority;
@@ -242,9 +290,7 @@ impl World {
     pub(super) fn make_ready_shared(&mut self, thread: Va, priority: u64) -> bool {
         let generation = self.options.generation;
         let first = self.processors[0].prcb;
-        let queue = self.field(first, "_KPRCB.LocalSharedReadyQueue");
-        let Some(queue) = queue.filter(|_| generation.find("_KSHARED_READY_QUEUE.ReadyListHead").is_some())
-        else {
+        let Some(queue) = self.shared_queue(first) else {
             self.make_ready(thread, priority, 0);
             return false;
         };

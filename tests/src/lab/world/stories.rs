@@ -43,6 +43,7 @@ impl World {
         self.waiting_threads();
         self.requests(devices);
         self.open_handles();
+        self.lock_driver_page();
         self.finish_threads();
         if story == Story::Hostile {
             self.vandalise();
@@ -148,7 +149,7 @@ impl World {
         }
         let text = json!({
             "resource": at.0, "owners": owners.iter().map(|o| o.0).collect::<Vec<_>>(), "exclusive": exclusive,
-            "shared_waiters": waiters.0, "exclusive_waiters": waiters.1, "contention": contention,
+            "counts": (1..=owners.len()).collect::<Vec<_>>(), "shared_waiters": waiters.0, "exclusive_waiters": waiters.1, "contention": contention,
         });
         let list = self.facts.entry("resources").or_insert_with(|| json!([]));
         list.as_array_mut().expect("a list").push(text);
@@ -164,12 +165,6 @@ impl World {
         let generation = self.options.generation;
         let size = generation.at("_ERESOURCE");
         let [file, volume] = [b"Ntff", b"Ntfv"].map(|tag| self.pool_block(tag, size));
-        let [file_event, volume_event] = [(); 2].map(|()| {
-            let event = self.pool_block(b"ReEv", 0x20);
-            self.start_object(event, 1, 0);
-            event
-        });
-        let system = self.processes[0].eprocess;
         let acquire = |outer: &[&'static str], function: &'static str| -> Vec<Call> {
             let mut chain = SYSTEM.to_vec();
             chain.push(("nt", "ExpWorkerThread", Place::Calls));
@@ -188,13 +183,13 @@ impl World {
             chain.retain(|c| c.1 != "IofCallDriver");
             chain
         };
-        let a = self.waiter(system, 4, &drop_call(acquire(&writes, exclusive)), volume_event, 27);
-        let b = self.waiter(system, 4, &drop_call(acquire(&READS, exclusive)), file_event, 27);
-        let c = self.waiter(system, 4, &drop_call(acquire(&READS, exclusive)), file_event, 27);
+        let writers = drop_call(acquire(&writes, exclusive));
+        let readers = drop_call(acquire(&READS, exclusive));
+        let [a] = self.resource_waiters(volume, "ExclusiveWaiters", &writers);
+        let [b, c] = self.resource_waiters(file, "ExclusiveWaiters", &readers);
         self.resource(file, &[a], true, (0, 2), 3);
         self.resource(volume, &[b], true, (0, 1), 1);
-        self.set(file, "_ERESOURCE.ExclusiveWaiters", file_event.0);
-        self.set(volume, "_ERESOURCE.ExclusiveWaiters", volume_event.0);
+        self.fast_resource(b);
         self.crowded_resource(&drop_call(acquire(&READS, "ExAcquireResourceSharedLite")), [a, c]);
         let text = json!({ "file": file.0, "volume": volume.0, "threads": [a.0, b.0, c.0] });
         self.facts.insert("deadlock".into(), text);
@@ -204,22 +199,75 @@ impl World {
     fn crowded_resource(&mut self, chain: &[Call], owners: [Va; 2]) {
         let generation = self.options.generation;
         let resource = self.pool_block(b"Ntfs", generation.at("_ERESOURCE"));
-        let event = self.pool_block(b"ReEv", generation.at("_KEVENT"));
-        self.start_object(event, 1, 0);
-        let semaphore = self.pool_block(b"ReSe", generation.at("_KSEMAPHORE"));
-        self.start_object(semaphore, 5, 0);
-        self.set(semaphore, "_KSEMAPHORE.Limit", 0x7fff_ffff);
-        let system = self.processes[0].eprocess;
-        let alone = self.waiter(system, 4, chain, event, 27);
-        let sharing = [(); 2].map(|()| self.waiter(system, 4, chain, semaphore, 27));
+        let [alone] = self.resource_waiters(resource, "ExclusiveWaiters", chain);
+        let sharing: [Va; 2] = self.resource_waiters(resource, "SharedWaiters", chain);
         self.resource(resource, &owners, false, (2, 1), 7);
-        let fields = [("ExclusiveWaiters", event.0), ("SharedWaiters", semaphore.0)];
-        self.fill(resource, "_ERESOURCE", &fields);
         let text = json!({
-            "resource": resource.0, "event": event.0, "semaphore": semaphore.0, "owners": owners.map(|o| o.0),
-            "exclusive_waiting": [alone.0], "shared_waiting": sharing.map(|t| t.0),
+            "resource": resource.0, "owners": owners.map(|o| o.0), "exclusive_waiting": [alone.0],
+            "shared_waiting": sharing.map(|t| t.0),
         });
         self.facts.insert("crowded_resource".into(), text);
+    }
+
+    /// Threads of the system that wait for a resource. Since 10 each has an entry with an event on its stack, and the
+    /// entries are a ring without a head; before, all wait for an event or a semaphore of the resource.
+    fn resource_waiters<const N: usize>(&mut self, resource: Va, field: &str, chain: &[Call]) -> [Va; N] {
+        let generation = self.options.generation;
+        let system = self.processes[0].eprocess;
+        let (kind, structure) = if field == "SharedWaiters" { (5, "_KSEMAPHORE") } else { (1, "_KEVENT") };
+        let object = self.pool_block(b"ReEv", generation.at(structure));
+        self.start_object(object, kind, 0);
+        if kind == 5 {
+            self.set(object, "_KSEMAPHORE.Limit", 0x7fff_ffff);
+        }
+        let threads = [(); N].map(|()| self.waiter(system, 4, chain, object, 27));
+        let place = format!("_ERESOURCE.{field}");
+        if generation.find("_KWAIT_CHAIN_ENTRY").is_none() {
+            self.set(resource, &place, object.0);
+            return threads;
+        }
+        let entries = threads.map(|thread| {
+            let index = self.threads.iter().position(|t| t.ethread == thread).expect("a thread");
+            let entry = self.stack_limits[index].0.add(0x40);
+            self.set(entry, "_KWAIT_CHAIN_ENTRY.Thread", thread.0);
+            let event = entry.add(generation.at("_KWAIT_CHAIN_ENTRY.Event"));
+            self.start_object(event, 1, 0);
+            self.wait_blocks(thread, &[event], false, None);
+            self.thread_record(thread).waits_for = Some(event);
+            entry
+        });
+        for (index, entry) in entries.iter().enumerate() {
+            self.set(*entry, "_KWAIT_CHAIN_ENTRY.ListEntry.Flink", entries[(index + 1) % N].0);
+            self.set(*entry, "_KWAIT_CHAIN_ENTRY.ListEntry.Blink", entries[(index + N - 1) % N].0);
+        }
+        self.set(resource, &place, entries[0].0);
+        threads
+    }
+
+    /// A fast resource, where there are such, that its owner acquired twice.
+    fn fast_resource(&mut self, owner: Va) {
+        let generation = self.options.generation;
+        let size = generation.find("_FAST_ERESOURCE_INTERNAL").filter(|_| self.options.unusual);
+        let Some(size) = size else { return };
+        let resource = self.pool_block(b"Fast", size);
+        self.resource(resource, &[owner], true, (0, 0), 2);
+        self.set(resource, "_ERESOURCE.Flag", 0x81);
+        let head = resource.add(generation.at("_FAST_ERESOURCE_INTERNAL.OwnerEntryListHead"));
+        self.start_list(head);
+        let entries = [(); 2].map(|()| {
+            let entry =
+                self.structure(b"Fown", "_FAST_OWNER_ENTRY_INTERNAL").expect("fast resources have owners");
+            let fields = [("ThreadAddress", owner.0), ("LockAddress", resource.0), ("CallerExclusive", 1)];
+            self.fill(entry, "_FAST_OWNER_ENTRY_INTERNAL", &fields);
+            entry
+        });
+        // The first hangs in the resource, the second in the first.
+        let again = entries[0].add(generation.at("_FAST_OWNER_ENTRY_INTERNAL.SublistHead"));
+        self.start_list(again);
+        self.append(again, entries[1].add(generation.at("_FAST_OWNER_ENTRY_INTERNAL.ListEntry")));
+        self.append(head, entries[0].add(generation.at("_FAST_OWNER_ENTRY_INTERNAL.LockListEntry")));
+        self.facts
+            .insert("fast_resource".into(), json!({ "resource": resource.0, "owner": owner.0, "count": 2 }));
     }
 
     /// A debugger asked for the dump while the program was in its request: no fault.
@@ -308,6 +356,7 @@ impl World {
         self.write_pointer(self.nt("IopErrorLogListHead"), modules.0);
         // Unloaded drivers: a count that cannot be.
         self.write(self.nt("MmLastUnloadedDriver"), &u32::MAX.to_le_bytes());
+        self.odd_drivers();
         // Handles: a table of a level that does not exist.
         let table = self.read_pointer(self.processes[0].eprocess.add(generation.at("_EPROCESS.ObjectTable")));
         self.set(table, "_HANDLE_TABLE.TableCode", 3);

@@ -84,6 +84,8 @@ impl World {
         self.write_pool_tables();
         self.write_debugger_data();
         self.fill_pfn_database();
+        self.tell_drivers();
+        self.tell_devices();
         self.close_tables();
         self.fold_tables();
     }

@@ -102,6 +102,8 @@ impl World {
             ("u.VadFlags.MemCommit", u64::from(private)),
             ("u1.VadFlags1.CommitCharge", range.commit),
             ("u1.VadFlags1.MemCommit", u64::from(private)),
+            ("CommitCharge", range.commit),
+            ("u.PrivateVadFlags.MemCommit", u64::from(private)),
         ];
         self.fill(vad, "_MMVAD_SHORT", &fields);
         let (Backing::Image(path) | Backing::Data(path)) = &range.backing else { return vad };

@@ -109,7 +109,7 @@ impl World {
     }
 
     /// Makes the wait blocks of a thread that [`World::waiter`] put on the first object.
-    fn wait_blocks(&mut self, thread: Va, objects: &[Va], all: bool, until: Option<u64>) {
+    pub(super) fn wait_blocks(&mut self, thread: Va, objects: &[Va], all: bool, until: Option<u64>) {
         let generation = self.options.generation;
         let size = generation.at("_KWAIT_BLOCK");
         let own = thread.add(generation.at("_KTHREAD.WaitBlock"));
