@@ -273,6 +273,28 @@ fn secure_mode_writes_and_starts_nothing() {
     }
 }
 
+#[test]
+fn logs_and_histories_have_names() {
+    let folder = tempfile::tempdir().unwrap();
+    let dump = folder.path().join("crash.dmp");
+    fs::copy(sample(), &dump).unwrap();
+    let commands =
+        ".logopen /t my.log\n.echo a\n.logopen /d\n.logopen crash.dmp\n.logclose\n.write_cmd_hist h\n";
+    let run = kd(["-z", "crash.dmp"]).in_folder(folder.path()).input(commands).run();
+    assert!(run.stdout.contains("crash.dmp is the file of a dump that is open"), "{}", run.stdout);
+    assert_eq!(fs::read(&dump).unwrap(), fs::read(sample()).unwrap());
+    let mut names: Vec<String> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    names.sort();
+    assert!(names[0] == "crash.dmp" && names[2] == "h", "{names:?}");
+    let is_stamped = |name: &str, start: &str| name.starts_with(start) && name.ends_with(".log");
+    assert!(is_stamped(&names[1], "crash_") && is_stamped(&names[3], "my_"), "{names:?}");
+    let history = fs::read_to_string(folder.path().join("h")).unwrap();
+    assert_eq!(history, commands);
+}
+
 #[cfg(unix)]
 #[test]
 fn programs_run_in_the_shell() {

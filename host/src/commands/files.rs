@@ -5,10 +5,11 @@ use super::{Builtin, Call, Needs};
 use crate::range;
 use crate::session::Session;
 use kd_sdk::error::{Error, Result};
+use kd_sdk::nt::time::Civil;
 use kd_sdk::output::{Out, Value};
 use std::fs::{self, File};
 use std::io::{BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// The rows of the table of commands.
@@ -63,6 +64,18 @@ pub fn file_name(args: &str) -> Result<(&str, &str)> {
         true => Err(Error::Usage("the name of a file is missing".to_owned())),
         false => Ok((name, rest.trim_start())),
     }
+}
+
+/// A name with the number of this process and the time in it: `name_1a2b_2024-05-17_10-20-30-123.dmp`.
+pub fn stamped(path: &Path, now: u64) -> PathBuf {
+    let t = Civil::from_file_time(now);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let end = path.extension().map_or(String::new(), |end| format!(".{}", end.to_string_lossy()));
+    let process = std::process::id();
+    path.with_file_name(format!(
+        "{stem}_{process:04x}_{:04}-{:02}-{:02}_{:02}-{:02}-{:02}-{:03}{end}",
+        t.year, t.month, t.day, t.hour, t.minute, t.second, t.millisecond
+    ))
 }
 
 /// Refuses to write to the file of a dump that is open; true if there is a file already.
@@ -166,4 +179,19 @@ fn write_history(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Resul
     out.name("file", name);
     out.line("'");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_files() {
+        assert_eq!(file_name(" \"a b\" c").unwrap(), ("a b", "c"));
+        assert_eq!(file_name("a  b c").unwrap(), ("a", "b c"));
+        assert!(file_name("").is_err() && file_name("\"a").is_err() && file_name("\"\" b").is_err());
+        let name = stamped(Path::new("d/x.y.dmp"), 133_604_000_300_000_000);
+        let name = name.to_str().unwrap();
+        assert!(name.starts_with("d/x.y_") && name.ends_with("_2024-05-17_06-13-50-000.dmp"), "{name}");
+    }
 }

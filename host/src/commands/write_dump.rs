@@ -3,7 +3,7 @@
 //! A new file comes into being under a name of its own beside the one that is wanted, and gets that name when it is
 //! whole: what is interrupted leaves nothing. JSON: `file`, `kind`, `bytes`, `pages`; `cabinet` and its `members`.
 
-use super::files::{file_name, is_there, may_write};
+use super::files::{file_name, is_there, may_write, stamped};
 use super::{Builtin, Call, Needs};
 use crate::dump::{self, Change, DumpKind, Frames, Packed, WriteError};
 use crate::memory;
@@ -12,7 +12,6 @@ use crate::session::Session;
 use crate::symbols::ModuleState;
 use kd_sdk::address::{Pa, Va};
 use kd_sdk::error::{Error, Result};
-use kd_sdk::nt::time::Civil;
 use kd_sdk::output::{Out, Value};
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -31,7 +30,7 @@ pub const ROWS: &[Builtin] = &[
                stack, the lists of drivers, and what a walk of the stack reads. /k: a kernel dump, with all pages that are\n\
                mapped for the kernel and the tables that map them. /ka: those of programs too (needs the kernel's types).\n\
                /f: every page of this dump. /k, /ka and /f need a dump with pages, and write the form of Windows 8 and later.\n\
-               /o replaces FILE if it is there; /u puts date, time and process number into its name; /c sets the comment\n\
+               /o replaces FILE if it is there; /u puts the process number and the time into its name; /c sets the comment\n\
                that is shown when the dump is opened. /b packs the new dump into FILE.cab and keeps that only, /ba with\n\
                the symbol files that are loaded. Ctrl+C leaves no file.",
         needs: Needs::Target,
@@ -132,18 +131,6 @@ fn parse(args: &str) -> Result<Options> {
     Ok(options)
 }
 
-/// `name_2024-05-17_10-20-30-123_1A2B.dmp`.
-fn unique(path: &Path, now: u64) -> PathBuf {
-    let t = Civil::from_file_time(now);
-    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-    let end = path.extension().map_or(String::new(), |end| format!(".{}", end.to_string_lossy()));
-    let process = std::process::id();
-    path.with_file_name(format!(
-        "{stem}_{:04}-{:02}-{:02}_{:02}-{:02}-{:02}-{:03}_{process:04X}{end}",
-        t.year, t.month, t.day, t.hour, t.minute, t.second, t.millisecond
-    ))
-}
-
 /// A file under another name, until it is whole.
 fn draft(path: &Path) -> Result<NamedTempFile> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
@@ -181,7 +168,7 @@ fn write_dump(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
     check_source(options.kind, source.kind())?;
     let mut path = PathBuf::from(&options.file);
     if options.unique {
-        path = unique(&path, scope.register("$dbgtime").unwrap_or(0));
+        path = stamped(&path, scope.register("$dbgtime").unwrap_or(0));
     }
     let wanted = if options.cabinet.is_some() { cabinet_name(&path) } else { path.clone() };
     check_target(session, &wanted, options.replace)?;
@@ -406,9 +393,6 @@ mod tests {
         for wrong in ["", "/f", "/c", "/j 5 x", "x y"] {
             assert!(parse(wrong).is_err(), "{wrong}");
         }
-        let name = unique(Path::new("d/x.y.dmp"), 133_604_000_300_000_000);
-        let name = name.to_str().unwrap();
-        assert!(name.starts_with("d/x.y_20") && name.ends_with(".dmp"), "{name}");
     }
 
     #[test]
