@@ -179,8 +179,10 @@ fn switch(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
     Ok(())
 }
 
+type AssemblyPlace = fn(&mut Assembly) -> &mut bool;
+
 /// The options of `.asm`.
-const ASSEMBLY: &[(&str, fn(&mut Assembly) -> &mut bool)] = &[
+const ASSEMBLY: &[(&str, AssemblyPlace)] = &[
     ("ignore_output_width", |look| &mut look.ignore_output_width),
     ("no_code_bytes", |look| &mut look.no_code_bytes),
     ("source_line", |look| &mut look.source_line),
