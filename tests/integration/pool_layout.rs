@@ -34,6 +34,10 @@ fn exactly_the_blocks_in_use_are_found() {
         let line = format!("{}; q", commands.join("; "));
         let records = kd(["--json", "-z", &arg(&path), "-y", &arg(&store), "-c", &line]).run().records();
         for ((pool, _), command) in POOLS.iter().zip(&commands) {
+            // The table of 26100 does not tell a process's session.
+            if generation == "x64-26100" && *pool == "session" {
+                continue;
+            }
             let data = &records.iter().find(|record| record["command"] == command.as_str()).unwrap()["data"];
             assert_eq!(number(&data["corrupt_count"]), 0, "{generation} {pool}: {}", data["corrupt"]);
             let refused: Vec<_> = list(&data["refused"]).iter().collect();
