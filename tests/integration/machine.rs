@@ -408,7 +408,8 @@ fn check_makes(case: &Case<'_>, held: usize) {
             }
             if command == "!cpuinfo" && !fact["features"].is_null() && !row["features"].is_null() {
                 assert_eq!(number(&row["features"]), fact["features"], "{what}");
-                assert_eq!(number(&row["signature"]), fact["signature"], "{what}");
+                let same = fact["signature"].is_null() || number(&row["signature"]) == fact["signature"];
+                assert!(same, "{what}: {row}");
             }
         }
     }
@@ -435,6 +436,9 @@ fn check_descriptors(case: &Case<'_>) {
         assert_eq!(found["vector"], wanted["vector"], "{what}");
         assert_eq!(number(&found["handler"]), wanted["handler"], "{what}");
         let (objects, claims) = (list(&found["interrupts"]), list(&wanted["interrupts"]));
+        if tells_less(case) && objects.is_empty() {
+            continue;
+        }
         assert_eq!(objects.len(), claims.len(), "{what}: {found}");
         for (object, claim) in objects.iter().zip(claims) {
             assert_eq!(number(&object["interrupt"]), claim["interrupt"], "{what}");
