@@ -157,7 +157,6 @@ pub fn dpcs(session: &Session<'_>, args: &str) -> Result<()> {
     if processors.is_empty() {
         return Err(Error::NotFound(format!("no such processor: this dump knows {known}")));
     }
-    let prcb_type = session.types().find("nt!_KPRCB")?;
     let out = session.out();
     let width = if session.target().pointer_size() == 4 { 8 } else { 16 };
     out.styled(Style::Heading, &format!("CPU Type      {:width$}  Function", "KDPC"));
@@ -168,7 +167,7 @@ pub fn dpcs(session: &Session<'_>, args: &str) -> Result<()> {
             out.record("", |out| {
                 out.data("processor", Value::UInt(number.into()));
                 out.data("prcb", Value::Hex(prcb.0));
-                let active = prcb_type.at(prcb).u64("DpcRoutineActive").ok().map(|value| value != 0);
+                let active = timers.runs_calls(prcb);
                 out.data("active", active.map_or(Value::Null, Value::Bool));
                 let (calls, wrong) = match timers.queued(prcb) {
                     Ok(found) => found,

@@ -3,6 +3,7 @@
 use crate::command::pages;
 use kd_sdk::nt::list;
 use kd_sdk::nt::memory::{self, Charge};
+use kd_sdk::nt::process::SESSION_ID;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::stacks::Context;
@@ -46,32 +47,42 @@ pub fn sessions(session: &Session<'_>) -> Result<()> {
     if spaces.is_empty() {
         out.line("\tno process belongs to a session");
     }
-    let of = session.types().find_any(&["nt!_MM_SESSION_SPACE", "nt!_PSP_SESSION_SPACE"])?;
+    let of = session.types().find("nt!_MM_SESSION_SPACE");
     out.list("sessions", |out| {
         for space in spaces {
             let count = charges.iter().filter(|charge| charge.session == space).count();
-            out.record("", |out| one_session(session, out, &of, space, count));
+            out.record("", |out| match &of {
+                Ok(of) => one_session(session, out, of, space, count),
+                // Since 11 24H2 the public symbols tell no more of it.
+                Err(_) => {
+                    let id = session.memory().u32(space.add(SESSION_ID)).map(u64::from).ok();
+                    heading(session, out, space, id, count);
+                }
+            });
         }
     });
     Ok(())
 }
 
-fn one_session(session: &Session<'_>, out: &Out<'_>, of: &kd_sdk::types::Type<'_>, space: Va, count: usize) {
+fn heading(session: &Session<'_>, out: &Out<'_>, space: Va, id: Option<u64>, count: usize) {
     out.data("address", Value::Hex(space.0));
-    let read = match of.at(space).snapshot() {
-        Ok(read) => read,
-        Err(error) => return out.line(&format!("\tSession at {}: {error}", session.target().show(space))),
-    };
-    let number = |path: &str| read.get(path).ok().flatten();
-    let id = number("SessionId");
     out.field("session", id.map_or(Value::Null, Value::UInt), "");
-    out.line(&format!(
-        "\tSession ID {} @ {}:",
-        id.map_or("?".to_owned(), |id| id.to_string()),
-        session.target().show(space)
-    ));
+    let shown = id.map_or("?".to_owned(), |id| id.to_string());
+    out.line(&format!("\tSession ID {shown} @ {}:", session.target().show(space)));
     out.field("processes", Value::UInt(count as u64), &format!("\t   Processes: {count}"));
     out.end_line();
+}
+
+fn one_session(session: &Session<'_>, out: &Out<'_>, of: &kd_sdk::types::Type<'_>, space: Va, count: usize) {
+    let read = match of.at(space).snapshot() {
+        Ok(read) => read,
+        Err(error) => {
+            out.data("address", Value::Hex(space.0));
+            return out.line(&format!("\tSession at {}: {error}", session.target().show(space)));
+        }
+    };
+    let number = |path: &str| read.get(path).ok().flatten();
+    heading(session, out, space, number("SessionId"), count);
     for (key, label, paths) in [
         ("paged_pool", "Paged Pool Usage:", &["PagedPoolInfo.AllocatedPagedPool", "AllocatedPagedPool"][..]),
         ("paged_pool_commit", "PagedPool Commit:", &["PagedPoolInfo.PagedPoolCommit"]),

@@ -13,6 +13,7 @@ pub mod error_log;
 pub mod handle;
 pub mod hardware;
 pub mod heap;
+pub mod heap_blocks;
 pub mod io;
 pub mod irp;
 pub mod job;
@@ -40,6 +41,7 @@ pub mod time;
 pub mod timer;
 pub mod token;
 pub mod tree;
+pub mod va_space;
 pub mod vad;
 pub mod wait;
 

@@ -21,6 +21,9 @@ const MOST_FRAMES: u64 = 1 << 40;
 const KD_PFN_DATABASE: u32 = 0xc0;
 const KD_PHYSICAL_MEMORY_BLOCK: u32 = 0x270;
 
+/// The sort of a page that a program manages itself (AWE).
+pub const MANAGED: u64 = 1;
+
 /// Where a frame is, in the order of `_MMLISTS`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
 pub enum State {
@@ -137,6 +140,10 @@ pub struct Layout {
     pub color: Option<Slot>,
     /// A program manages it itself.
     pub window: Option<Slot>,
+    /// What sort of page it is, since Windows 8: [`MANAGED`].
+    pub identity: Option<Slot>,
+    /// Part of a large page; what maps it is told in the entry of that page's first frame.
+    pub resident: Option<Slot>,
     /// Being read.
     pub reading: Option<Slot>,
     /// Being written.
@@ -171,6 +178,7 @@ pub struct Frame {
     pub writing: bool,
     pub page_error: bool,
     pub used_entries: Option<u64>,
+    pub resident: bool,
 }
 
 impl Layout {
@@ -191,14 +199,16 @@ impl Layout {
             find(paths)
                 .ok_or_else(|| Error::NoSymbols(format!("{} has no field {}", of.name(), paths.join(" or "))))
         };
+        // Links are only shown.
+        let link = |paths: &[&str]| find(paths).unwrap_or(Slot { at: 0, shift: 0, mask: 0 });
         Ok(Layout {
             size,
             location: need(&["u3.e1.PageLocation"])?,
             modified: need(&["u3.e1.Modified"])?,
             references: need(&["u3.e2.ReferenceCount", "u3.ReferenceCount"])?,
             share: need(&["u2.ShareCount"])?,
-            flink: need(&["u1.Flink"])?,
-            blink: need(&["u2.Blink"])?,
+            flink: link(&["u1.Flink"]),
+            blink: link(&["u2.Blink"]),
             pte: need(&["PteAddress"])?,
             original: need(&["OriginalPte.u.Long", "OriginalPte"])?,
             containing: need(&["u4.PteFrame"])?,
@@ -207,6 +217,8 @@ impl Layout {
             cache: find(&["u3.e1.CacheAttribute"]),
             color: find(&["u4.PageColor", "u3.e1.PageColor"]),
             window: find(&["u4.AweAllocation"]),
+            identity: find(&["u4.PageIdentity"]),
+            resident: find(&["u4.ResidentPage"]),
             reading: find(&["u3.e1.ReadInProgress"]),
             writing: find(&["u3.e1.WriteInProgress"]),
             page_error: find(&["u3.e3.InPageError", "u3.e1.InPageError", "u4.InPageError"]),
@@ -244,13 +256,23 @@ impl Layout {
             writing: bit(self.writing),
             page_error: bit(self.page_error),
             used_entries: maybe(self.used_entries),
+            resident: bit(self.resident),
         }
     }
 
-    /// The address of the entry that describes the frame. Its lowest bit is a lock.
+    /// The address of the entry that describes the frame. Its lowest bit is a lock; its highest is a mark of the memory
+    /// manager's own since Windows 10, where it always is one of the kernel's.
     #[inline]
     pub fn pte_of(&self, entry: &[u8]) -> Va {
-        Va(self.pte.get(entry) & !3)
+        let stored = self.pte.get(entry) & !3;
+        Va(if stored >> 48 == 0x7fff { stored | 1 << 63 } else { stored })
+    }
+
+    /// True for a frame that a program manages itself.
+    #[inline]
+    pub fn is_managed(&self, entry: &[u8]) -> bool {
+        self.window.is_some_and(|slot| slot.get(entry) != 0)
+            || self.identity.is_some_and(|slot| slot.get(entry) == MANAGED)
     }
 }
 

@@ -12,6 +12,9 @@ use crate::session::Session;
 /// Where KDDEBUGGER_DATA64 holds the size of the block, and the place in it of the pointer to the stack of calls.
 const KD_SIZE: u32 = 0x2b0;
 const KD_CALL_STACK: u32 = 0x354;
+/// From the pointer to the stack of calls to the byte that is set while calls run: in all 64-bit Intel kernels whose
+/// symbols tell both, 7 to 11.
+const CALLS_RUN: usize = 0x1a;
 /// Slots of the table, and how many in a row make it one.
 const SLOTS: usize = 512;
 const ENOUGH: usize = 64;
@@ -55,7 +58,8 @@ impl<'a> Block<'a> {
         Some(Va(u64::from_le_bytes(bytes.try_into().ok()?)))
     }
 
-    /// True where the head of a list stands whose neighbours lead back to it.
+    /// True where the head of a list stands whose neighbours lead back to it, as far as they can be read: dumps leave
+    /// out much of what hangs in a block.
     fn is_head(&self, at: usize) -> bool {
         let head = self.at.add(at as u64);
         let (Some(next), Some(last)) = (self.word(at), at.checked_add(8).and_then(|at| self.word(at))) else {
@@ -66,7 +70,7 @@ impl<'a> Block<'a> {
         }
         let leads_back = |link: Va, field: u64| {
             list::wild(&self.memory, head, link).is_none()
-                && self.memory.pointer(link.add(field)).is_ok_and(|back| back == head)
+                && self.memory.pointer(link.add(field)).map_or(true, |back| back == head)
         };
         leads_back(next, 8) && leads_back(last, 0)
     }
@@ -74,7 +78,8 @@ impl<'a> Block<'a> {
     /// The first slot of the table of timers, and how many there are.
     pub fn timer_slots(&self) -> Option<(Va, u64)> {
         let sound = |first: usize, slot: usize| {
-            self.is_head(first + slot * Self::SLOT as usize + Self::SLOT_HEAD as usize)
+            let at = first + slot * Self::SLOT as usize;
+            self.word(at).is_some_and(|lock| lock.0 <= 1) && self.is_head(at + Self::SLOT_HEAD as usize)
         };
         let first =
             (0..self.bytes.len()).step_by(8).find(|&first| (0..ENOUGH).all(|slot| sound(first, slot)))?;
@@ -92,6 +97,12 @@ impl<'a> Block<'a> {
             (sound(first) && sound(first + size)).then_some([first, first + size])
         })?;
         Some(first.map(|at| self.at.add(at as u64)))
+    }
+
+    /// Whether the processor was running deferred calls.
+    pub fn runs_calls(&self) -> Option<bool> {
+        let at = self.call_stack?.checked_add(CALLS_RUN)?;
+        self.bytes.get(at).map(|&byte| byte != 0)
     }
 
     /// True where a chain of calls stands: its first link, then its last one; of an empty chain that is its head.
@@ -149,6 +160,9 @@ mod tests {
         assert_eq!(found(&table(512)), Some((Va(AT + 0x200), 512)));
         assert_eq!(found(&table(256)), Some((Va(AT + 0x200), 256)));
         assert_eq!(found(&table(63)), None);
+        // A timer that is not in the dump.
+        let without = Fake::default().run(|session| block(session, &table(512), None).timer_slots());
+        assert_eq!(without, Some((Va(AT + 0x200), 512)));
         // A slot whose list is broken is a slot all the same.
         let mut broken = table(512);
         broken[0x40 + 100 * 4 + 1] = 0xdead;

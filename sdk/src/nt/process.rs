@@ -15,7 +15,7 @@ const KD_ACTIVE_PROCESS_HEAD: u32 = 0x50;
 
 /// Where a session has its number: at the same place since XP. Since 11 24H2 the public symbols do not tell any more,
 /// where the structure is `_PSP_SESSION_SPACE`.
-const SESSION_ID: u64 = 8;
+pub const SESSION_ID: u64 = 8;
 
 /// The most processes of one system.
 pub const MOST_PROCESSES: usize = 1 << 18;

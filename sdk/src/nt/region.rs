@@ -2,25 +2,22 @@
 //!
 //! Asked in this order: modules, the page that all programs share, processors' control regions, the window of the page
 //! tables, stacks of threads, the PFN database, pools and other stretches that variables bound (Windows XP to 8.1), and
-//! the memory manager's own notes of its address space: `SystemVaRegions` and `SystemVaType` in `MiState.Vs` (or behind
-//! `MiVisibleState`, or as `MiSystemVaType`), whose numbers the kernel's symbols name. Where none of these says
-//! anything, nothing is guessed.
+//! the memory manager's own notes of its address space, see [`super::va_space`]. Where none of these says anything,
+//! nothing is guessed.
 
 use super::clock;
 use super::kernel::Kernel;
-use super::memory::{self, TableWindow};
+use super::memory::TableWindow;
 use super::pfn::Database;
 use super::process::{self, Process};
 use super::processor::Processor;
 use super::pte::Tables;
+use super::va_space::{self, Stretch};
 use super::{pool, thread};
 use crate::address::{PAGE_SIZE, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
-use crate::types::Type;
 
-/// Bytes of address space that one entry of the topmost of four levels covers: what a note on 64-bit systems is about.
-const TOP: u64 = 1 << 39;
 /// The most threads whose stacks are looked at.
 const MOST_THREADS: usize = 1 << 18;
 
@@ -117,7 +114,7 @@ pub fn at(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
         match find(session, va) {
             Ok(Some(region)) if region.holds(va) => {
                 // The notes of old places are not kept up.
-                let kind = noted.and_then(|noted| noted.va_type).filter(|kind| kind != "Unused");
+                let kind = noted.and_then(|noted| noted.va_type).filter(|kind| kind != va_space::UNUSED);
                 return Ok(Some(Region { va_type: kind, ..region }));
             }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -210,67 +207,14 @@ fn pools(session: &Session<'_>, va: Va) -> Result<Option<Region>> {
 
 /// What the memory manager notes of an address.
 fn noted(session: &Session<'_>, va: Va) -> Option<Region> {
-    let state = visible_state(session);
-    let region = state.as_ref().and_then(|(of, state)| assigned(of, *state, va));
-    if region.is_some() {
-        return region;
-    }
-    let (array, count) = match &state {
-        Some((of, state)) => of.field("SystemVaType").map(|field| (state.add(field.offset), field.count))?,
-        // An entry for each large page of the system's half.
-        None => (memory::variable(session, "MiSystemVaType")?, 1024),
-    };
-    let (start, each) = match session.target().pointer_size() {
-        8 => (Va(u64::MAX << 47), TOP),
-        _ => {
-            let start = memory::variable(session, "MmSystemRangeStart")?;
-            let entry = memory::kernel_type(session, "_MMPTE").ok()?.size().max(4);
-            (session.memory().pointer(start).ok()?, PAGE_SIZE * PAGE_SIZE / entry)
-        }
-    };
-    let index = va.0.checked_sub(start.0)? / each;
-    if index >= u64::from(count) {
-        return None;
-    }
-    let kind = session.memory().u8(array.add(index)).ok()?;
-    let name = memory::kernel_type(session, "_MI_SYSTEM_VA_TYPE").ok()?.enum_name(kind.into())?;
-    Some(named(&name, "MiVa", start.add(index * each), each))
-}
-
-/// The structure of the memory manager's notes, and where it is.
-fn visible_state<'a>(session: &'a Session<'a>) -> Option<(Type<'a>, Va)> {
-    let of = memory::kernel_type(session, "_MI_VISIBLE_STATE").ok()?;
-    let inside = || {
-        let system = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION").ok()?;
-        Some(memory::variable(session, "MiState")?.add(system.field("Vs")?.offset))
-    };
-    let behind = || session.memory().pointer(memory::variable(session, "MiVisibleState")?).ok();
-    let at = inside().or_else(behind).filter(|at| session.target().is_kernel(*at))?;
-    Some((of, at))
-}
-
-/// The stretch that was assigned at start for one purpose.
-fn assigned(of: &Type<'_>, state: Va, va: Va) -> Option<Region> {
-    let field = of.field("SystemVaRegions")?;
-    let session = of.session();
-    let one = memory::kernel_type(session, "_MI_SYSTEM_VA_ASSIGNMENT").ok()?;
-    let names = memory::kernel_type(session, "_MI_ASSIGNED_REGION_TYPES").ok()?;
-    (0..u64::from(field.count.min(64))).find_map(|index| {
-        let read = one.at(state.add(field.offset + index * one.size())).snapshot().ok()?;
-        let (start, bytes) = (read.pointer("BaseAddress").ok()?, read.u64("NumberOfBytes").ok()?);
-        let region = named(&names.enum_name(index as i64)?, "AssignedRegion", start, bytes);
-        (bytes != 0 && region.holds(va)).then_some(region)
-    })
-}
-
-fn named(name: &str, prefix: &str, start: Va, bytes: u64) -> Region {
-    let name = name.strip_prefix(prefix).unwrap_or(name);
-    let usage = match name {
+    let stretch = va_space::stretches(session).into_iter().find(|stretch| stretch.holds(va))?;
+    let usage = match stretch.name.as_str() {
         "NonPagedPool" => Usage::NonPagedPool,
         "PagedPool" => Usage::PagedPool,
         "PfnDatabase" => Usage::PfnDatabase,
         "PageTables" => Usage::PageTables,
         _ => Usage::System,
     };
-    Region { va_type: Some(name.to_owned()), ..Region::new(usage, start, bytes, Owner::Nobody) }
+    let Stretch { start, last, name } = stretch;
+    Some(Region { usage, start, last, va_type: Some(name), owner: Owner::Nobody })
 }

@@ -10,6 +10,7 @@ use super::{clock, list};
 use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
+use crate::target::Machine;
 use crate::types::Type;
 use std::collections::{BTreeMap, HashSet};
 
@@ -260,6 +261,15 @@ impl<'a> Timers<'a> {
         }
         let [routine, context] = ["DeferredRoutine", "DeferredContext"].map(|field| read.u64(field));
         Ok(Call { at, threaded: kind == self.threaded, routine: Va(routine?), context: Va(context?) })
+    }
+
+    /// Whether a processor was running deferred calls; `None` where that is not captured or not known.
+    pub fn runs_calls(&self, prcb: Va) -> Option<bool> {
+        if self.prcb.field("DpcRoutineActive").is_some() {
+            return self.prcb.at(prcb).u64("DpcRoutineActive").ok().map(|value| value != 0);
+        }
+        let known = self.session.target().machine() == Machine::X64;
+        Block::read(self.session, prcb).ok().filter(|_| known)?.runs_calls()
     }
 
     /// The calls that wait on a processor, in order, with what was not followed.

@@ -151,14 +151,20 @@ fn follow(kernel: &Kernel<'_>, thread: &Thread<'_>, found: &mut Vec<WaitObject>)
     }
     let block_type = kernel.structure("_KWAIT_BLOCK")?;
     let ring = block_type.field("NextWaitBlock").is_some();
-    let count = match thread.record.u64("Tcb.WaitBlockCount") {
-        Ok(count) if !ring => count.min(MOST_OBJECTS),
-        _ => MOST_OBJECTS,
+    let count = match ring {
+        true => Ok(MOST_OBJECTS),
+        false => thread.record.u64("Tcb.WaitBlockCount"),
     };
     let mut at = first;
-    for _ in 0..count {
+    for _ in 0..count.as_ref().map_or(MOST_OBJECTS, |&count| count.min(MOST_OBJECTS)) {
         let block = kernel.read("_KWAIT_BLOCK", at)?;
         let object = block.pointer("Object")?;
+        // Small dumps may lack the count: then the blocks end before one that is not in use.
+        if let Err(error) = &count
+            && (object.is_null() || block.pointer("Thread")? != thread.at)
+        {
+            return Err(error.clone());
+        }
         if !object.is_null() {
             let (kind, signal) = match kind_of(kernel, object) {
                 Ok((kind, signal)) => (Ok(kind), Some(signal)),

@@ -158,6 +158,11 @@ impl AddressSpace {
         AddressSpace { scheme, root: memory.allocate(Owner::Kernel).pa(), swizzle: 0, file_bit }
     }
 
+    /// An entry that is not valid as it is stored: with the bits against L1TF, or with a mark where it has some itself.
+    pub fn hide(&self, entry: u64) -> u64 {
+        entry | if entry & self.swizzle == 0 { self.swizzle } else { 0x10 }
+    }
+
     /// Maps `size` bytes at `va` to the frames from `pfn` on.
     pub fn map(&self, memory: &mut PhysicalMemory, va: Va, pfn: Pfn, size: Size, owner: Owner) {
         let up = match size {

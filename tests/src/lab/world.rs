@@ -24,6 +24,7 @@ mod sessions;
 mod society;
 mod stories;
 mod story;
+mod told;
 mod truth;
 mod user;
 mod vads;
@@ -73,7 +74,7 @@ pub struct Options {
     pub pool_bytes: u64,
     /// How many frames the PFN database describes at most.
     pub described: u64,
-    /// What few systems have: a fast resource, type indices that are hidden with 0.
+    /// What few systems have: a fast resource, a threaded deferred call, type indices that are hidden with 0.
     pub unusual: bool,
 }
 

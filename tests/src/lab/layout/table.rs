@@ -18,6 +18,8 @@ pub struct Field<'a> {
 #[derive(Debug)]
 struct Structure {
     size: u64,
+    /// How much of it public symbols tell.
+    told: u64,
     fields: HashMap<&'static str, Field<'static>>,
 }
 
@@ -44,7 +46,8 @@ impl Table {
                 (false, "enum") => current = None,
                 (false, _) => {
                     let size = hex(words.next().expect("a size"));
-                    structures.insert(name, Structure { size, fields: HashMap::new() });
+                    let told = words.next().map_or(size, hex);
+                    structures.insert(name, Structure { size, told, fields: HashMap::new() });
                     current = Some(name);
                 }
                 (true, _) => {
@@ -63,9 +66,20 @@ impl Table {
         Table { structures, pointer }
     }
 
+    /// How much of a structure the symbols tell.
+    pub fn told(&self, structure: &str) -> Option<u64> {
+        self.structures.get(structure).map(|s| s.told)
+    }
+
     /// Size of a structure.
     pub fn size(&self, structure: &str) -> Option<u64> {
         self.structures.get(structure).map(|s| s.size)
+    }
+
+    /// Whether symbols tell a field of the structure itself.
+    pub fn tells(&self, structure: &str, field: &str) -> bool {
+        let found = self.structures.get(structure);
+        found.is_some_and(|s| s.fields.get(field).is_some_and(|field| field.offset < s.told))
     }
 
     /// A field by its path, as in `_MMPFN.u3.e1.PageLocation`; steps go into structures, with or without name.

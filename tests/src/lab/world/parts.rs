@@ -307,7 +307,8 @@ impl World {
         self.set(cid, "_CLIENT_ID.UniqueThread", id);
         self.set(apc, "_KAPC_STATE.Process", process.0);
         self.set(thread, "_KTHREAD.Process", process.0);
-        self.set(thread, "_KTHREAD.State", 2);
+        self.set(thread, "_ETHREAD.ThreadsProcess", process.0); // before Vista
+        self.fill(thread, "_KTHREAD", &[("State", 2), ("KernelStackResident", 1)]);
         self.set(thread, "_KTHREAD.Priority", 8);
         self.set(thread, "_ETHREAD.StartAddress", self.nt(start).0);
         self.set(thread, "_ETHREAD.CreateTime", SYSTEM_TIME - UP_TIME + id);

@@ -129,7 +129,10 @@ impl World {
         }
         let (start, size, place) = match (total > PAGE_SIZE - header, heap) {
             (true, false) => (self.big_block(kind, size), size.next_multiple_of(PAGE_SIZE), PoolPlace::Big),
-            (true, true) => (self.heap_pages(kind, size), size.next_multiple_of(PAGE_SIZE), PoolPlace::Big),
+            (true, true) => {
+                let (start, size) = self.heap_big(kind, size);
+                (start, size, PoolPlace::Big)
+            }
             (false, false) => {
                 let (start, total) = self.page_block(kind, tag, total);
                 (start, total, PoolPlace::Page)
@@ -265,7 +268,7 @@ impl World {
         match block.place {
             PoolPlace::Page => self.set(block.start, "_POOL_HEADER.PoolType", 0),
             PoolPlace::Big => {}
-            PoolPlace::Chunk => self.free_chunk(block.kind, block.start),
+            PoolPlace::Chunk => self.free_chunk(block.kind, block.start, block.size),
             PoolPlace::Slot(subsegment, index) => self.free_slot(subsegment, index),
         }
     }
@@ -288,6 +291,9 @@ impl World {
             (PoolKind::Session, b"Usqu", 0x40, 20),
         ];
         for (kind, tag, size, count) in wanted {
+            if kind == PoolKind::Session && !self.sessions_told() {
+                continue;
+            }
             let made: Vec<Va> = (0..count).map(|i| self.pool_of(kind, tag, size + 0x20 * (i % 3))).collect();
             // Every third is given back: none beside another.
             for body in made.into_iter().skip(1).step_by(3) {
@@ -337,7 +343,8 @@ impl World {
         let slots = (self.pools.tags.len() as u64 + 8).next_power_of_two();
         let tracker = self.pool_block(b"Pool", (slots * size).max(PAGE_SIZE));
         let more = self.pool_block(b"Pool", (4 * size).max(PAGE_SIZE));
-        let session_tracker = self.pool_of(PoolKind::Session, b"Pool", (16 * size).max(PAGE_SIZE));
+        let of_sessions = if self.sessions_told() { PoolKind::Session } else { PoolKind::Paged };
+        let session_tracker = self.pool_of(of_sessions, b"Pool", (16 * size).max(PAGE_SIZE));
         let big = self.pools.blocks.iter().filter(|b| b.place == PoolPlace::Big).count() as u64;
         let big_slots = (big + 4).next_power_of_two();
         let table = self.pool_block(b"Pool", (big_slots * big_size).max(PAGE_SIZE));

@@ -200,10 +200,10 @@ impl World {
         }
     }
 
-    /// A call that runs in a thread, in the second queue of a processor, where it has two.
+    /// A call that runs in a thread, in the second queue of a processor, where it has two: few drivers make such calls.
     fn threaded_call(&mut self, prcb: Va, routine: u64, context: u64) -> Option<Va> {
         let generation = self.options.generation;
-        let queue = self.call_queues(prcb).get(1).copied()?;
+        let queue = self.call_queues(prcb).get(1).copied().filter(|_| self.options.unusual)?;
         let dpc = self.deferred_call(routine, context, 1);
         self.set(dpc, "_KDPC.Type", if generation.build < 9200 { 0x18 } else { 0x1a });
         self.set(dpc, "_KDPC.DpcData", queue.0);

@@ -12,6 +12,11 @@ use serde_json::json;
 const CONSOLE: u64 = 1;
 
 impl World {
+    /// Whether the symbols tell what a session has: since 11 24H2 no more than its number is known, and no pool.
+    pub(super) fn sessions_told(&self) -> bool {
+        self.options.generation.table().told("_MM_SESSION_SPACE") != Some(0)
+    }
+
     /// Makes a session with its processes. What its pool amounts to is told by [`Self::close_sessions`].
     pub(super) fn session(&mut self, id: u64, members: &[Va]) {
         let generation = self.options.generation;
@@ -29,6 +34,13 @@ impl World {
         }
         let count = members.len() as u64;
         let pool = PoolKind::Session.base(generation.machine);
+        // Since 11 24H2 the symbols do not tell it, and what is known to be in it still is this.
+        let known = ["SessionId", "ReferenceCount"];
+        let untold = generation.table().told("_MM_SESSION_SPACE") == Some(0);
+        let told = |name: &str| {
+            generation.find(&format!("_MM_SESSION_SPACE.{name}")).is_some()
+                && (!untold || known.contains(&name))
+        };
         let fields = [
             ("SessionId", id),
             ("ReferenceCount", count),
@@ -47,8 +59,9 @@ impl World {
             ("Vm.WorkingSetSize", 0x180 + id),
             ("Vm.Instance.WorkingSetSize", 0x180 + id),
         ];
+        let fields: Vec<_> = fields.into_iter().filter(|field| told(field.0)).collect();
         self.fill(space, "_MM_SESSION_SPACE", &fields);
-        if generation.find("_MM_SESSION_SPACE.HeapState").is_some() {
+        if told("HeapState") {
             let state =
                 self.structure(b"Mmse", "_EX_HEAP_SESSION_STATE").expect("who has heaps has their state");
             let heap = if id == CONSOLE {
@@ -61,14 +74,17 @@ impl World {
             self.fill(state, "_EX_HEAP_SESSION_STATE", &fields);
             self.set(space, "_MM_SESSION_SPACE.HeapState", state.0);
         }
-        let told = fields.iter().filter(|f| generation.find(&format!("_MM_SESSION_SPACE.{}", f.0)).is_some());
-        let told: serde_json::Map<_, _> = told.map(|&(name, value)| (name.into(), value.into())).collect();
+        let told: serde_json::Map<_, _> =
+            fields.iter().map(|&(name, value)| (name.into(), value.into())).collect();
         let processes: Vec<u64> = members.iter().map(|p| p.0).collect();
         self.fact("sessions", json!({ "id": id, "space": space.0, "processes": processes, "fields": told }));
     }
 
     /// Tells each session space what its pool amounts to.
     pub(super) fn close_sessions(&mut self) {
+        if !self.sessions_told() {
+            return;
+        }
         let spaces = self.facts.get("sessions").and_then(|s| s.as_array()).cloned().unwrap_or_default();
         for (index, session) in spaces.iter().enumerate() {
             let Some(space) = session["space"].as_u64().map(Va) else { continue };
