@@ -141,6 +141,12 @@ fn used_by_session(case: &Case<'_>) {
 fn found(case: &Case<'_>) {
     let (facts, what) = (&case.truth["facts"], &case.what);
     for (kind, command, made, freed) in KINDS {
+        // Public symbols of 24H2 do not tell what a session has.
+        if kind == "session" && !case.generation.tells("_MM_SESSION_SPACE.SessionId") {
+            assert_eq!(case.record(command)["status"], "failed", "{what}");
+            assert!(case.said(command).contains("could not be searched"), "{what}: {}", case.said(command));
+            continue;
+        }
         let data = case.data(command);
         for key in ["corrupt", "refused"] {
             assert_eq!(list(&data[key]).len(), 0, "{what} {command}: {}", data[key]);

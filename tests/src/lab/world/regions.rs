@@ -14,6 +14,9 @@ use std::collections::BTreeMap;
 const NON_PAGED_POOL: u8 = 5;
 const PAGED_POOL: u8 = 6;
 
+/// Units that a pool is assigned, where kernels do that.
+const ASSIGNED: u64 = 16;
+
 /// Types that addresses have here, and what they are called.
 const TYPES: [(u8, &str); 6] = [
     (1, "SessionSpace"),
@@ -47,9 +50,12 @@ impl World {
     fn unit_types(&self) -> Vec<u8> {
         let (start, unit, count) = self.units();
         let wide = self.options.generation.machine != Machine::X86;
+        let assigned = self.options.generation.find("_MI_SYSTEM_INFORMATION.Vs.SystemVaRegions").is_some();
         let pool = |kind: PoolKind| {
             let base = kind.base(self.options.generation.machine).0;
-            (base, self.pools.areas[kind as usize].next.max(base + 1) - base)
+            let used = (base, self.pools.areas[kind as usize].next.max(base + 1) - base);
+            let whole = (start + (base - start) / unit * unit, ASSIGNED * unit);
+            if assigned && kind != PoolKind::Session { whole } else { used }
         };
         let image = |index: usize| (self.images[index].base, u64::from(self.images[index].size));
         let database = (
@@ -109,10 +115,12 @@ impl World {
         }
         if let Some(at) = field("SystemVaRegions") {
             let mut told = Vec::new();
-            for (index, kind) in [(0, PoolKind::NonPaged), (1, PoolKind::Paged)] {
+            // Since Windows 11 the PFN database is in front of them.
+            let before = u64::from(generation.build >= 22000);
+            for (index, kind) in [(before, PoolKind::NonPaged), (before + 1, PoolKind::Paged)] {
                 let (start, unit, _) = self.units();
                 let base = kind.base(generation.machine).0;
-                let (base, size) = (start + (base - start) / unit * unit, 16 * unit);
+                let (base, size) = (start + (base - start) / unit * unit, ASSIGNED * unit);
                 let at = at.add(index * generation.at("_MI_SYSTEM_VA_ASSIGNMENT"));
                 let fields = [("BaseAddress", base), ("NumberOfBytes", size)];
                 self.fill(at, "_MI_SYSTEM_VA_ASSIGNMENT", &fields);
@@ -131,13 +139,16 @@ impl World {
             generation.table().field("_MI_PARTITION.Vp.PageFileTraces").expect("the field was found").kind,
         ) / generation.at("_MI_PAGEFILE_TRACES");
         let mut told = Vec::new();
+        let time = ["CurrentTime.QuadPart", "CurrentTime"]
+            .into_iter()
+            .find(|name| generation.find(&format!("_MI_PAGEFILE_TRACES.{name}")).is_some());
         for back in 0..5 {
             let index = (1 + entries - back) % entries;
             let at = partition.add(inside + index * generation.at("_MI_PAGEFILE_TRACES"));
             let fields = [
                 ("Status", if back == 2 { 0xc000_009a } else { 0 }),
                 ("Priority", 5),
-                ("CurrentTime.QuadPart", SYSTEM_TIME - 10_000_000 * (back + 1)),
+                (time.expect("it has a time"), SYSTEM_TIME - 10_000_000 * (back + 1)),
                 ("AvailablePages", 0x500 + back),
                 ("ModifiedPagesTotal", 0x90 + back),
                 ("ModifiedPagefilePages", 0x70 + back),
@@ -173,19 +184,27 @@ impl World {
         let types = self.unit_types();
         let marks = ["_MMPFN.u4.AweAllocation", "_MMPFN.u4.PageIdentity"];
         let marks_windows = marks.iter().any(|mark| generation.find(mark).is_some());
+        // All frames of a large page have the entry in the page directory, whose place in the window maps the page; or
+        // only the first has one, that of its first 4 KB.
+        let firsts: BTreeMap<u64, u64> =
+            self.frames.iter().filter(|f| f.large).map(|f| (f.pfn, f.pte.0)).collect();
+        let count = if entry == 4 { 1024 } else { 512 };
+        let of_large = |pte: u64| mapped(pte).map(|va| mapped(va).unwrap_or(va));
         for frame in &self.frames {
-            let va = mapped(frame.pte.0);
+            let first = if frame.large { frame.pfn & !(count - 1) } else { frame.pfn };
+            let va = match firsts.get(&first) {
+                Some(&pte) => of_large(pte),
+                None => mapped(frame.pte.0),
+            };
             let window = marks_windows && self.plan.windows.contains(&frame.pfn);
             if frame.prototype || window || va.is_none() {
                 continue;
             }
             let va = va.unwrap_or_default();
             let kernel = va >= start && !frame.table;
-            // The entry of a large page is in a page directory: its address is in the window itself.
-            let count = match (kernel, frame.large) {
-                (_, true) => continue,
-                (false, _) => processes.entry(root(frame.pfn)).or_default(),
-                (true, _) => match types[((va - start) / unit) as usize] {
+            let count = match kernel {
+                false => processes.entry(root(first)).or_default(),
+                true => match types[((va - start) / unit) as usize] {
                     NON_PAGED_POOL => &mut pools[0],
                     PAGED_POOL => &mut pools[1],
                     _ => continue,
