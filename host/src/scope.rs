@@ -4,10 +4,10 @@
 use crate::disasm;
 use crate::dump::Machine;
 use crate::expr::{self, Evaluator, ExprError};
-use crate::memory::{ReadOutcome, View};
+use crate::memory::{ReadFault, ReadOutcome, View};
 use crate::stack::Contexts;
 use crate::symbols::{self, Hit, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
-use crate::target::{Registers, Target, kd_fields};
+use crate::target::{Module, Origin, Registers, Target, UserSpace, kd_fields, loader_modules};
 use crate::typed::{self, Type};
 use kd_sdk::address::{PAGE_SIZE, Pa, Va};
 use kd_sdk::error::{Error, Result};
@@ -22,6 +22,17 @@ pub struct OpenTarget {
     pub target: Target,
     /// Its symbols, and its modules' image files.
     pub symbols: Arc<Symbols>,
+}
+
+impl OpenTarget {
+    /// The same with other modules beside the kernel's; those of a process are seen through `user`.
+    pub fn with_modules(&self, others: Vec<Module>, user: Option<UserSpace>) -> OpenTarget {
+        OpenTarget {
+            number: self.number,
+            target: self.target.with_modules(others, user),
+            symbols: Arc::clone(&self.symbols),
+        }
+    }
 }
 
 /// What a user sets and expressions read.
@@ -321,6 +332,35 @@ impl Scope {
             None => field("Wow64Process"),
         };
         told.filter(|peb| *peb != 0).map(Va)
+    }
+
+    /// What the loader's lists of the current process hold, seen through `view`: the 64-bit list, then the 32-bit one of
+    /// such a program, which repeats the program itself; and where a list could not be read further.
+    ///
+    /// # Errors
+    /// When not even the head of the first can be read.
+    pub fn loader_modules(
+        &self,
+        view: &View,
+        peb: Va,
+    ) -> std::result::Result<(Vec<Module>, Option<ReadFault>), ReadFault> {
+        let pointer = self.open.as_ref().map_or(8, |open| open.target.pointer_size()) as usize;
+        let (mut modules, mut broken) = loader_modules(view, peb, pointer)?;
+        if let Some((narrow, fault)) = self.narrow_peb().and_then(|peb| loader_modules(view, peb, 4).ok()) {
+            modules.extend(narrow);
+            broken = broken.or(fault);
+        }
+        Ok((modules, broken))
+    }
+
+    /// The same target with the modules of the process whose address space is looked at; none, where they cannot be read.
+    pub fn with_own_modules(&self, open: &OpenTarget) -> OpenTarget {
+        let view = self.view().cloned().unwrap_or_else(|| open.target.view().clone());
+        let listed = self.process_peb().and_then(|peb| self.loader_modules(&view, peb).ok());
+        let given = open.target.modules().iter().filter(|module| module.origin == Origin::Given).cloned();
+        let modules = listed.into_iter().flat_map(|listed| listed.0).chain(given).collect();
+        let process = self.register("$proc").map(Va);
+        open.with_modules(modules, Some(UserSpace { view, process }))
     }
 
     /// What stands at an address.

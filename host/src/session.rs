@@ -230,11 +230,7 @@ impl Session {
     /// Gives the current target other modules beside the kernel's; those of a process are seen through `user`.
     pub fn put_modules(&mut self, others: Vec<Module>, user: Option<UserSpace>) {
         let Some(open) = self.current_target() else { return };
-        let open = OpenTarget {
-            number: open.number,
-            target: open.target.with_modules(others, user),
-            symbols: Arc::clone(&open.symbols),
-        };
+        let open = open.with_modules(others, user);
         if let Some(place) = self.targets.get_mut(self.current) {
             *place = Arc::new(open);
         }

@@ -87,6 +87,11 @@ impl<'a> Type<'a> {
         Type { session, known: Rc::new(Known { name: name.to_owned(), handle, fields: RefCell::default() }) }
     }
 
+    /// The session that it was asked of.
+    pub fn session(&self) -> &'a Session<'a> {
+        self.session
+    }
+
     /// As asked for.
     pub fn name(&self) -> &str {
         &self.known.name

@@ -126,7 +126,7 @@ fn unloaded(case: &Case<'_>, found: &[Value], what: &str) {
 /// A link stamp as JSON has it, by counting days.
 fn date(stamp: u64) -> String {
     let (mut days, rest) = (stamp / 86_400, stamp % 86_400);
-    let leap = |year: u64| year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let (mut year, mut month) = (1970, 0);
     while days >= 365 + u64::from(leap(year)) {
         days -= 365 + u64::from(leap(year));

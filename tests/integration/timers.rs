@@ -15,7 +15,7 @@ pub fn check(case: &Case<'_>) {
     let facts = &case.truth["facts"];
     timers(case, list(&facts["timers"]));
     for command in ["!dpcs ffffffff", "!dpcs 0n3"] {
-        let text = case.record(command).to_string();
+        let text = case.said(command);
         assert!(text.contains("no such processor: this dump knows 3"), "{}: {text}", case.what);
     }
     calls(case, list(&facts["dpcs"]));

@@ -342,7 +342,12 @@ fn sections_own_their_frames() {
                 for at in (0..of("pages")).map(|page| of("prototypes") + page * width) {
                     assert_eq!(kd.uint(at, width as usize) & 0x401, 0x400, "{what}: {told}");
                     if let Some(to) = kd.get(at, "_MMPTE_SUBSECTION.SubsectionAddress") {
-                        assert_eq!(to, of("subsection") & 0xffff_ffff_ffff, "{what}: {told}");
+                        // The mark says that the bits against L1TF are its own.
+                        let mask = world.options.swizzle >> 16;
+                        let own = kd.has(at, "_MMPTE_SUBSECTION.SwizzleBit") != 0;
+                        let wanted = of("subsection") & 0xffff_ffff_ffff;
+                        assert_eq!(own, mask != 0 && wanted & mask != 0, "{what}: {told}");
+                        assert_eq!(if own { to } else { to & !mask }, wanted, "{what}: {told}");
                     }
                 }
             }
@@ -479,6 +484,7 @@ fn pages_of_blocks(world: &World, kd: &Reader, what: &str) {
 fn heaps(world: &World, kd: &Reader, what: &str) {
     let step = u64::from(kd.scope.pointer_size());
     let mask = if step == 4 { 0xffff_ffff } else { u64::MAX };
+    let newest = world.options.generation.build >= 26100;
     let globals = kd.symbol("RtlpHpHeapGlobals").unwrap();
     let key = kd.has(globals, "_RTLP_HP_HEAP_GLOBALS.HeapKey");
     let lfh_key = kd.has(globals, "_RTLP_HP_HEAP_GLOBALS.LfhKey");
@@ -507,7 +513,8 @@ fn heaps(world: &World, kd: &Reader, what: &str) {
             assert_eq!(segments.len() as u64, kd.has(context, "_HEAP_SEG_CONTEXT.SegmentCount"), "{what}");
             for segment in segments {
                 let sign = kd.has(segment, "_HEAP_PAGE_SEGMENT.Signature");
-                assert_eq!((sign ^ segment ^ key ^ 0xa2e6_4ead_a2e6_4ead) & mask, context, "{what}");
+                let constant = if newest { 0 } else { 0xa2e6_4ead_a2e6_4ead };
+                assert_eq!((sign ^ segment ^ key ^ constant) & mask, context, "{what}");
                 let mut unit = first;
                 while unit < 256 {
                     let at = segment + unit * kd.size("_HEAP_PAGE_RANGE_DESCRIPTOR");
@@ -517,8 +524,8 @@ fn heaps(world: &World, kd: &Reader, what: &str) {
                     match kd.has(at, "_HEAP_PAGE_RANGE_DESCRIPTOR.RangeFlags") & 0x1f {
                         0x2 => {}
                         0x3 => alone.push(start),
-                        0xb => slots(kd, start, lfh_key, &mut found),
-                        0xf => chunks(kd, start, key, &mut found, what),
+                        0xb => slots(kd, start, lfh_key, newest, &mut found),
+                        0xf => chunks(kd, start, key, &mut found, &mut alone, what),
                         other => panic!("{what}: range of {other:#x} at {start:#x}"),
                     }
                     unit += units;
@@ -548,28 +555,35 @@ fn heaps(world: &World, kd: &Reader, what: &str) {
     assert_eq!(alone, wanted, "{what}");
 }
 
-/// Slots of one size whose bits say that they are taken.
-fn slots(kd: &Reader, at: u64, key: u64, found: &mut Found) {
+/// Slots of one size whose bits say that they are taken; those that would cross a page are marked and not counted.
+fn slots(kd: &Reader, at: u64, key: u64, newest: bool, found: &mut Found) {
     let hidden = kd.has(at, "_HEAP_LFH_SUBSEGMENT.BlockOffsets.EncodedData");
-    let plain = (hidden ^ key ^ (at >> 12)) & 0xffff_ffff;
+    let page = if newest { at >> 12 } else { (at & 0xffff_ffff) >> 12 };
+    let plain = (hidden ^ key ^ page) & 0xffff_ffff;
     let (size, first) = (plain & 0xffff, plain >> 16);
-    let count = kd.has(at, "_HEAP_LFH_SUBSEGMENT.BlockCount");
+    let withheld = kd.has(at, "_HEAP_LFH_SUBSEGMENT.WitheldBlockCount");
+    let count = kd.has(at, "_HEAP_LFH_SUBSEGMENT.BlockCount") + withheld;
     let bitmap = kd.bytes(at + kd.offset("_HEAP_LFH_SUBSEGMENT.BlockBitmap"), count.div_ceil(4) as usize);
-    let mut free = 0;
+    let (mut free, mut crossing) = (0, 0);
     for index in 0..count {
-        if bitmap[(index / 4) as usize] >> (index % 4 * 2) & 1 == 0 {
-            free += 1;
-            continue;
-        }
         let block_at = at + first + index * size;
-        let (total, tag) = block(kd, block_at);
-        found.push((block_at, total, tag, false));
+        let taken = bitmap[(index / 4) as usize] >> (index % 4 * 2) & 1 != 0;
+        if block_at / PAGE_SIZE != (block_at + size - 1) / PAGE_SIZE {
+            assert!(taken, "{block_at:#x}");
+            crossing += 1;
+        } else if taken {
+            let (total, tag) = block(kd, block_at);
+            found.push((block_at, total, tag, false));
+        } else {
+            free += 1;
+        }
     }
-    assert_eq!(free, kd.has(at, "_HEAP_LFH_SUBSEGMENT.FreeCount"));
+    assert_eq!((free, crossing), (kd.has(at, "_HEAP_LFH_SUBSEGMENT.FreeCount"), withheld));
 }
 
-/// Chunks of a subsegment that are taken; their sizes add up.
-fn chunks(kd: &Reader, start: u64, key: u64, found: &mut Found, what: &str) {
+/// Chunks of a subsegment that are taken; their sizes add up. Large ones have no header, those that wait for reuse a link
+/// in its place.
+fn chunks(kd: &Reader, start: u64, key: u64, found: &mut Found, alone: &mut Vec<u64>, what: &str) {
     let header = kd.size("_HEAP_VS_CHUNK_HEADER");
     let units = kd.has(start, "_HEAP_VS_SUBSEGMENT.Size");
     let signature = kd.has(start, "_HEAP_VS_SUBSEGMENT.Signature");
@@ -584,9 +598,17 @@ fn chunks(kd: &Reader, start: u64, key: u64, found: &mut Found, what: &str) {
         let size = of("UnsafeSize") * header;
         assert_eq!(of("UnsafePrevSize") * header, previous, "{what}: {at:#x}");
         assert!(size != 0 && at + size <= end, "{what}: {at:#x} {size:#x}");
-        if of("Allocated") & 1 != 0 {
-            let (total, tag) = block(kd, at + header);
-            found.push((at + header, total, tag, false));
+        let begins_page = (at + 2 * header).is_multiple_of(PAGE_SIZE);
+        let inside = if begins_page { 2 * header } else { header };
+        if of("Allocated") & 1 != 0 && size - inside > PAGE_SIZE {
+            alone.push(at + inside);
+        } else if of("Allocated") & 1 != 0 {
+            let (total, tag) = block(kd, at + inside);
+            let kind = kd.has(at + inside, "_POOL_HEADER.PoolType");
+            let before = kd.has(at + inside, "_POOL_HEADER.PreviousSize");
+            if kind & 2 != 0 && before == 0 && total <= size && tag >> 16 != 0xffff {
+                found.push((at + inside, total, tag, false));
+            }
         }
         (previous, at) = (size, at + size);
     }

@@ -4,7 +4,9 @@
 use kd_sdk::nt::memory::{self, TableWindow};
 use kd_sdk::nt::pfn::{Database, Layout};
 use kd_sdk::nt::pool::{self, Kind};
+use kd_sdk::nt::pte;
 use kd_sdk::nt::section::Sections;
+use kd_sdk::nt::va_space::{self, Stretch};
 use kd_sdk::prelude::*;
 use kd_sdk::target::Machine;
 use std::collections::HashMap;
@@ -13,6 +15,8 @@ use std::collections::HashMap;
 const MOST_TABLES: usize = 4 << 20;
 /// The most subsections that are remembered.
 const MOST_SUBSECTIONS: usize = 1 << 20;
+/// Frames of pages that are larger than one: of 64 KB, 2 MB and 1 GB.
+const LARGE_PAGES: [u64; 3] = [16, 512, 1 << 18];
 /// Levels of page tables.
 const MOST_LEVELS: usize = 6;
 /// The most reasons for refusing something that are kept.
@@ -35,8 +39,8 @@ pub enum Owner {
     Window,
     /// Allocated or locked by a driver: no page table holds it.
     Dangling,
-    /// The kernel's, for what this type of its addresses is for.
-    Region(u8),
+    /// The kernel's, for what this stretch of its addresses is for.
+    Region(u16),
     /// The kernel's, for something else.
     System,
     /// Not to be found out.
@@ -62,14 +66,16 @@ pub struct Owners<'a> {
     /// First and last byte of each driver, ascending.
     images: Vec<(u64, u64)>,
     pools: Vec<pool::Range>,
-    /// What each 512 GB of the kernel's half are for, and the names of these uses.
-    regions: (Vec<u8>, HashMap<u8, String>),
+    /// What the kernel assigned its addresses to, ascending.
+    regions: Vec<(Stretch, Owner)>,
     /// The process that a page table belongs to.
     tables: HashMap<u64, Option<u32>>,
     /// The control area of a subsection.
     subsections: HashMap<Va, Option<Va>>,
     last_subsection: (u64, Owner),
     last_table: (u64, Option<u32>),
+    last_large: (Va, Option<Va>),
+    last_resident: (core::ops::Range<u64>, Owner),
     /// What was refused.
     pub refused: Vec<String>,
 }
@@ -92,24 +98,19 @@ fn tops(session: &Session<'_>, root: Pa) -> Vec<Pfn> {
     found
 }
 
-/// What the kernel assigned each of its top-level entries to, since Windows 10, and what these uses are called.
-fn regions(session: &Session<'_>) -> (Vec<u8>, HashMap<u8, String>) {
-    let read = || -> Result<(Vec<u8>, HashMap<u8, String>)> {
-        let of = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION")?;
-        let field = of.require("Vs.SystemVaType")?;
-        let at = memory::needed(session, "MiState")?.add(field.offset);
-        let types = session.memory().bytes(at, usize::try_from(field.size.min(256)).unwrap_or(0))?;
-        let names = memory::kernel_type(session, "_MI_SYSTEM_VA_TYPE")?;
-        let mut known = HashMap::new();
-        // Type 0 is for addresses that are not used.
-        for &region in types.iter().filter(|&&region| region != 0) {
-            if let Some(name) = names.enum_name(region.into()) {
-                known.insert(region, name.trim_start_matches("MiVa").to_owned());
-            }
-        }
-        Ok((types, known))
-    };
-    read().unwrap_or_default()
+/// Who has what lies in each stretch. Those with one name belong together.
+fn owners_of(stretches: Vec<Stretch>) -> Vec<(Stretch, Owner)> {
+    let mut named: Vec<(Stretch, Owner)> = Vec::new();
+    for region in stretches.into_iter().filter(|stretch| stretch.name != va_space::UNUSED) {
+        let same = named.iter().find(|(known, _)| known.name == region.name).map(|(_, owner)| *owner);
+        let owner = same.unwrap_or(match region.name.as_str() {
+            "NonPagedPool" => Owner::Pool(Kind::NonPaged),
+            "PagedPool" => Owner::Pool(Kind::Paged),
+            _ => Owner::Region(named.len() as u16),
+        });
+        named.push((region, owner));
+    }
+    named
 }
 
 impl<'a> Owners<'a> {
@@ -137,9 +138,8 @@ impl<'a> Owners<'a> {
         }
         let sections =
             Sections::new(session).inspect_err(|error| refused.push(format!("files: {error}"))).ok();
-        let root = Pfn(session.target().directory_table_base().0 / kd_sdk::address::PAGE_SIZE);
         let window =
-            database.window(root).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
+            pte::window(session).inspect_err(|error| refused.push(format!("page tables: {error}"))).ok();
         let mut modules: Vec<_> = session.target().modules().filter(|module| module.size != 0).collect();
         modules.sort_by_key(|module| module.base);
         Ok(Owners {
@@ -151,15 +151,13 @@ impl<'a> Owners<'a> {
             drivers: modules.iter().map(|module| module.image.clone()).collect(),
             images: modules.iter().map(|m| (m.base.0, m.base.0.saturating_add(m.size - 1))).collect(),
             pools: pool::ranges(session),
-            regions: if window.is_some_and(|window| window.bits == 48) {
-                regions(session)
-            } else {
-                Default::default()
-            },
+            regions: owners_of(va_space::stretches(session)),
             tables,
             subsections: HashMap::new(),
             last_subsection: (0, Owner::Unknown),
             last_table: (u64::MAX, None),
+            last_large: (Va::NULL, None),
+            last_resident: (0..0, Owner::System),
             refused,
         })
     }
@@ -178,8 +176,13 @@ impl<'a> Owners<'a> {
         if layout.prototype.get(entry) != 0 {
             return Ok((self.of_prototype(layout.original.get(entry)), false));
         }
-        if layout.window.is_some_and(|slot| slot.get(entry) != 0) {
+        if layout.is_managed(entry) {
             return Ok((Owner::Window, false));
+        }
+        if layout.resident.is_some_and(|slot| slot.get(entry) != 0)
+            && let Some(owner) = self.of_resident(pfn)?
+        {
+            return Ok((owner, false));
         }
         let containing = layout.containing.get(entry);
         // Frames that drivers allocated name a frame that does not exist.
@@ -192,12 +195,54 @@ impl<'a> Owners<'a> {
             let private = self.table_owner(Pfn(containing))?;
             return Ok((private.map_or(Owner::Unknown, Owner::Process), false));
         };
-        let table = window.holds(va);
-        if !table && self.session.target().is_kernel(va) {
-            return Ok((self.of_kernel(va), false));
+        if window.holds(va) {
+            // The entry is one of a directory: of a page table, or of a large page.
+            return match self.large_at(pte, va) {
+                Some(first) => Ok((self.mapped(first, Pfn(containing))?, false)),
+                None => Ok((self.table_owner(pfn)?.map_or(Owner::System, Owner::Process), true)),
+            };
         }
-        let owner = self.table_owner(if table { pfn } else { Pfn(containing) })?;
-        Ok((owner.map_or(if table { Owner::System } else { Owner::Unknown }, Owner::Process), table))
+        Ok((self.mapped(va, Pfn(containing))?, false))
+    }
+
+    /// The owner of what is mapped at `va` by an entry in the frame `containing`.
+    fn mapped(&mut self, va: Va, containing: Pfn) -> Result<Owner> {
+        if self.session.target().is_kernel(va) {
+            return Ok(self.of_kernel(va));
+        }
+        Ok(self.table_owner(containing)?.map_or(Owner::Unknown, Owner::Process))
+    }
+
+    /// The first address of the large page that the entry at `pte` maps, if it maps one; `va` is what it maps as an entry
+    /// of the last level.
+    fn large_at(&mut self, pte: Va, va: Va) -> Option<Va> {
+        if self.last_large.0 != pte {
+            let memory = self.session.memory();
+            let size = self.window?.entry;
+            let entry = if size == 4 { memory.u32(pte).map(u64::from) } else { memory.u64(pte) };
+            let arm = self.session.target().machine() == Machine::Arm64;
+            let large = entry.is_ok_and(|e| if arm { e & 3 == 1 } else { e & 0x81 == 0x81 });
+            let first = self.window?.address(va).filter(|_| large);
+            self.last_large = (pte, first);
+        }
+        self.last_large.1
+    }
+
+    /// The owner of a frame in a large page, whose first frame tells the entry of its first 4 KB.
+    fn of_resident(&mut self, pfn: Pfn) -> Result<Option<Owner>> {
+        if self.last_resident.0.contains(&pfn.0) {
+            return Ok(Some(self.last_resident.1));
+        }
+        let Some(window) = self.window else { return Ok(None) };
+        for count in LARGE_PAGES {
+            let first = pfn.0 & !(count - 1);
+            let Ok(frame) = self.database.frame(Pfn(first)) else { continue };
+            let Some(va) = window.address(frame.pte).filter(|_| frame.resident) else { continue };
+            let owner = if window.holds(va) { Owner::System } else { self.mapped(va, frame.containing)? };
+            self.last_resident = (first..first + count, owner);
+            return Ok(Some(owner));
+        }
+        Ok(None)
     }
 
     fn of_prototype(&mut self, original: u64) -> Owner {
@@ -273,22 +318,36 @@ impl<'a> Owners<'a> {
     }
 
     fn region(&self, va: Va) -> Owner {
-        let Some(&region) = self.regions.0.get((va.0 >> 39 & 0xff) as usize) else { return Owner::System };
-        match self.regions.1.get(&region).map(String::as_str) {
-            None => Owner::System,
-            Some("NonPagedPool") => Owner::Pool(Kind::NonPaged),
-            Some("PagedPool") => Owner::Pool(Kind::Paged),
-            Some(_) => Owner::Region(region),
-        }
+        let after = self.regions.partition_point(|(region, _)| region.start <= va);
+        let found = after.checked_sub(1).and_then(|index| self.regions.get(index));
+        found.filter(|(region, _)| region.holds(va)).map_or(Owner::System, |(_, owner)| *owner)
     }
 
-    /// What a type of kernel addresses is called.
-    pub fn region_name(&self, region: u8) -> &str {
-        self.regions.1.get(&region).map_or("?", String::as_str)
+    /// What a stretch of kernel addresses is called.
+    pub fn region_name(&self, region: u16) -> &str {
+        self.regions.get(usize::from(region)).map_or("?", |(region, _)| region.name.as_str())
     }
 
     /// The sections, where their types are known.
     pub fn sections(&self) -> Option<&Sections<'a>> {
         self.sections.as_ref()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn regions_have_owners() {
+        let region =
+            |start, last, name: &str| Stretch { start: Va(start), last: Va(last), name: name.to_owned() };
+        let owners = owners_of(vec![
+            region(0x1000, 0x1fff, "SystemCache"),
+            region(0x2000, 0x2fff, "NonPagedPool"),
+            region(0x4000, 0x4fff, "SystemCache"),
+        ]);
+        let owners: Vec<Owner> = owners.into_iter().map(|(_, owner)| owner).collect();
+        assert_eq!(owners, [Owner::Region(0), Owner::Pool(Kind::NonPaged), Owner::Region(0)]);
     }
 }

@@ -3,6 +3,7 @@
 use kd_sdk::address::{PAGE_SIZE, Pa};
 use kd_sdk::nt::memory::TableWindow;
 use kd_sdk::nt::pfn::Database;
+use kd_sdk::nt::pte;
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -119,10 +120,9 @@ struct Pages<'a> {
 
 impl<'a> Pages<'a> {
     fn new(session: &'a Session<'a>) -> Pages<'a> {
-        let root = session.target().directory_table_base().pfn();
         let open = || {
             let database = Database::open(session).ok()?;
-            let window = database.window(root).ok()?;
+            let window = pte::window(session).ok()?;
             Some((database, window))
         };
         Pages { session, database: open() }

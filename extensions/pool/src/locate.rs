@@ -2,6 +2,7 @@
 
 use kd_sdk::address::PAGE_SIZE;
 use kd_sdk::nt::heap::{Heaps, What};
+use kd_sdk::nt::heap_blocks::RangeBytes;
 use kd_sdk::nt::pool::{self, Block, Corruption, HeaderLayout, Kind, Place};
 use kd_sdk::prelude::*;
 
@@ -45,8 +46,9 @@ pub fn locate(session: &Session<'_>, va: Va) -> Result<Located> {
     let mut unread = None;
     match Heaps::open(session) {
         Ok(Some(heaps)) => {
-            if let Some(found) = in_heap(&heaps, &big, va)? {
-                return Ok(Located { notes, ..found });
+            if let Some(mut found) = in_heap(&heaps, &big, va)? {
+                found.notes.extend(notes);
+                return Ok(found);
             }
             notes.extend(heaps.refused);
         }
@@ -121,21 +123,35 @@ fn in_heap(heaps: &Heaps<'_>, big: &[pool::Big], va: Va) -> Result<Option<Locate
         block.at.0 < page.0.saturating_add(PAGE_SIZE) && block.at.0.saturating_add(block.size) > page.0
     };
     let mut blocks = Vec::new();
-    let corrupt = heaps.blocks(&range, &mut Vec::new(), &mut |block| {
+    let walked = heaps.blocks(&range, &mut RangeBytes::default(), &mut |block| {
         if near(&block) {
-            blocks.push(block);
+            blocks.push(told(big, block));
         }
     })?;
+    let notes = match walked.missing {
+        0 => Vec::new(),
+        pages => vec![format!("{pages} pages of the subsegment: they cannot be read")],
+    };
     Ok(Some(Located {
         kind: Some(context.kind),
         start: range.start,
         size: range.size,
         heap: Some(context.heap),
-        place: if range.what == What::Chunks { Place::Chunk } else { Place::Slot },
+        place: match range.what {
+            What::Chunks => Place::Chunk,
+            What::Special => Place::Special,
+            _ => Place::Slot,
+        },
         blocks,
-        corrupt,
-        notes: Vec::new(),
+        corrupt: walked.corrupt,
+        notes,
     }))
+}
+
+/// A block as the table of big allocations tells it, where it is one: a chunk has no header for it.
+fn told(big: &[pool::Big], block: Block) -> Block {
+    let found = pool::big_at(big, block.at).filter(|found| block.place == Place::Big && found.at == block.at);
+    found.map_or(block, |found| Block { size: found.size, tag: found.tag, ..block })
 }
 
 fn in_page(session: &Session<'_>, va: Va, notes: Vec<String>) -> Result<Located> {

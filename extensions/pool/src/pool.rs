@@ -72,6 +72,7 @@ fn region(session: &Session<'_>, va: Va, found: &Located) {
             Place::Chunk => ", a subsegment of chunks",
             Place::Slot => ", a subsegment of slots",
             Place::Big => ", pages of its own",
+            Place::Special => ", the end of a page",
         };
         out.field("place", Value::Text(found.place.key()), place);
         out.data("start", Value::Hex(found.start.0));
@@ -126,7 +127,7 @@ fn show(session: &Session<'_>, out: &Out<'_>, block: &Block, hit: bool, flags: u
 
 fn contents(session: &Session<'_>, out: &Out<'_>, block: &Block) -> Result<()> {
     let header = match block.place {
-        Place::Big => 0,
+        Place::Big | Place::Special => 0,
         _ => kd_sdk::nt::pool::HeaderLayout::of(session).unit,
     };
     let at = block.at.add(header);

@@ -2,6 +2,7 @@
 
 use kd_sdk::address::PAGE_SIZE;
 use kd_sdk::nt::heap::{Heaps, What};
+use kd_sdk::nt::heap_blocks::RangeBytes;
 use kd_sdk::nt::memory;
 use kd_sdk::nt::pool::{self, Big, Block, HeaderLayout, Kind, Place, Range};
 use kd_sdk::prelude::*;
@@ -65,7 +66,7 @@ pub fn blocks(session: &Session<'_>, kind: Kind, met: &mut Met, visit: &mut dyn 
         visit(&Block { at, size, previous: 0, allocated: !big.freed, tag, place: Place::Big });
     }
     match Heaps::open(session) {
-        Ok(Some(heaps)) => in_heaps(session, heaps, kind, met, visit),
+        Ok(Some(heaps)) => in_heaps(session, heaps, &big, kind, met, visit),
         Ok(None) => in_ranges(session, &big, &ranges, kind, met, visit),
         Err(Error::Interrupted) => Err(Error::Interrupted),
         Err(error) => {
@@ -78,12 +79,17 @@ pub fn blocks(session: &Session<'_>, kind: Kind, met: &mut Met, visit: &mut dyn 
 fn in_heaps(
     session: &Session<'_>,
     mut heaps: Heaps<'_>,
+    big: &[Big],
     kind: Kind,
     met: &mut Met,
     visit: &mut dyn FnMut(&Block),
 ) -> Result<()> {
-    let mut buffer = Vec::new();
-    let mut refused = Vec::new();
+    let mut buffer = RangeBytes::default();
+    let (mut refused, mut unread, mut missing) = (Vec::new(), 0u64, 0u64);
+    // What the table tells was visited before.
+    let known = |block: &Block| {
+        block.place == Place::Big && pool::big_at(big, block.at).is_some_and(|found| found.at == block.at)
+    };
     heaps.contexts.retain(|context| context.kind == kind);
     if heaps.contexts.is_empty() {
         refused.push(format!("no segment heap of {} is known", kind.name()));
@@ -105,13 +111,32 @@ fn in_heaps(
             }
             _ => met.ranges.push(Range { start: range.start, end, kind: context.kind }),
         }
-        match heaps.blocks(range, &mut buffer, &mut |block| visit(&block)) {
-            Ok(wrong) => met.damage(wrong),
+        let walked = heaps.blocks(range, &mut buffer, &mut |block| {
+            if !known(&block) {
+                visit(&block);
+            }
+        });
+        match walked {
+            Ok(walked) => {
+                met.damage(walked.corrupt);
+                missing += walked.missing;
+            }
             Err(Error::Interrupted) => return Err(Error::Interrupted),
-            Err(error) => refused.push(format!("{}: {error}", range.start)),
+            Err(error) => {
+                unread += 1;
+                if refused.len() < MOST_DAMAGE {
+                    refused.push(format!("{}: {error}", range.start));
+                }
+            }
         }
         Ok(())
     });
+    if unread > refused.len() as u64 {
+        refused.push(format!("{unread} ranges in all"));
+    }
+    if missing != 0 {
+        refused.push(format!("{missing} pages of other ranges cannot be read"));
+    }
     met.refused.extend(heaps.refused);
     met.refused.extend(refused);
     result
@@ -135,6 +160,7 @@ fn in_ranges(
     let layout = HeaderLayout::of(session);
     let memory = session.memory();
     let mut buffer = vec![0; CHUNK];
+    let mut of_page: Vec<Block> = Vec::new();
     for range in ranges {
         met.ranges.push(range);
         let mut at = range.start;
@@ -148,8 +174,16 @@ fn in_ranges(
                 let page_at = at.add(index * PAGE_SIZE);
                 met.pages += 1;
                 // Pages of a big allocation hold what its owner wrote.
-                if pool::big_at(big, page_at).is_none() {
-                    met.damage(pool::walk_page(&layout, page_at, page, &mut |block| visit(&block)));
+                if pool::big_at(big, page_at).is_some() {
+                    continue;
+                }
+                of_page.clear();
+                let wrong = pool::walk_page(&layout, page_at, page, &mut |block| of_page.push(block));
+                // A page that does not begin like one of blocks is none: pool grows and shrinks by pages, and keeps
+                // lists in those that are free.
+                if wrong.is_none() || of_page.first().is_some_and(|block| block.tag.is_text()) {
+                    of_page.iter().for_each(&mut *visit);
+                    met.damage(wrong);
                 }
             }
             session.progress(at.0 - range.start.0, range.end.0 - range.start.0, "Searching pool");

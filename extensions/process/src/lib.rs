@@ -126,9 +126,9 @@ kd_command! {
 kd_command! {
     name: "session",
     summary: "List the sessions and how many processes each has",
-    usage: "",
+    usage: "[-s SESSION]",
     run: session::session,
-    help: "Sessions are those that processes are in. !sprocess N lists the processes of one; .process with one of them reads\nsession memory.\n\nJSON: sessions, current, list [{session, processes, first}], outside.",
+    help: include_str!("help/session.txt"),
 }
 
 kd_command! {

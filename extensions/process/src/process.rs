@@ -47,8 +47,10 @@ pub fn process(session: &Session<'_>, args: &str) -> Result<()> {
         return Err(missing("an image name needs 0 for PROCESS: !process 0 FLAGS IMAGE"));
     }
     let wanted = Wanted { session: of_session, module, image, flags };
-    if page.kernel.structure("_EPROCESS").is_err() {
-        return without_symbols(&page, all);
+    match page.kernel.structure("_EPROCESS") {
+        Err(reason @ Error::NoSymbols(_)) => return without_symbols(&page, all, reason),
+        Err(reason) => return Err(reason),
+        Ok(_) => {}
     }
     if all {
         return several(&page, &wanted);
@@ -89,18 +91,27 @@ fn several(page: &Page<'_>, wanted: &Wanted<'_>) -> Result<()> {
         out.styled(Style::Heading, "**** NT ACTIVE PROCESS DUMP ****");
         out.end_line();
     }
-    let mut shown = 0;
+    let (mut shown, mut untold) = (0, Untold::default());
     let walked = out.list("processes", |_| {
         select::each_process(page, &mut |process| {
-            if wanted.fits(page, &process)? {
+            if untold.unless(&process, wanted.fits(page, &process))? {
                 shown += 1;
                 one(page, &process, wanted.flags)?;
             }
             Ok(())
         })
     })?;
+    out.data("complete", Value::Bool(walked.complete && untold.count == 0));
     if walked.count == 0 {
-        return Err(Error::NotFound("no process is in this dump".to_owned()));
+        return Err(Error::NotFound("no process can be read".to_owned()));
+    }
+    if let Some((first, error)) = untold.first {
+        let what = if wanted.module.is_some() { "modules" } else { "session" };
+        let which = match untold.count {
+            1 => page.ptr(first),
+            count => format!("{count} processes, the first of them {},", page.ptr(first)),
+        };
+        out.warning(&format!("the {what} of {which} cannot be told: {}", page.session().explain(&error)));
     }
     if shown == 0 {
         let what = match (wanted.image, wanted.session, wanted.module) {
@@ -108,9 +119,34 @@ fn several(page: &Page<'_>, wanted: &Wanted<'_>) -> Result<()> {
             (_, Some(session), _) => format!("is in session {session}"),
             _ => format!("has the module {}", wanted.module.unwrap_or_default()),
         };
-        return Err(Error::NotFound(format!("none of {} processes {what}", walked.count)));
+        return Err(Error::NotFound(match walked.count - untold.count {
+            0 if untold.count != 0 => format!("of no process can be told whether it {what}"),
+            count if walked.complete && untold.count == 0 => format!("none of {count} processes {what}"),
+            count => format!("none of the {count} processes that can be told {what}"),
+        }));
     }
     Ok(())
+}
+
+/// Processes of which cannot be told whether they are wanted: how many, and the first with the reason.
+#[derive(Default)]
+struct Untold {
+    count: u64,
+    first: Option<(Va, Error)>,
+}
+
+impl Untold {
+    /// The answer; a process that has none is kept, and is not wanted.
+    fn unless(&mut self, process: &Process<'_>, answer: Result<bool>) -> Result<bool> {
+        match answer {
+            Err(error) if error != Error::Interrupted => {
+                self.count += 1;
+                self.first.get_or_insert((process.at, error));
+                Ok(false)
+            }
+            answer => answer,
+        }
+    }
 }
 
 impl Wanted<'_> {
@@ -122,7 +158,7 @@ impl Wanted<'_> {
                 return Ok(false);
             }
         }
-        if self.session.is_some() && process.session_id(&page.kernel).ok().flatten() != self.session {
+        if self.session.is_some() && process.session_id(&page.kernel)? != self.session {
             return Ok(false);
         }
         match self.module {
@@ -170,8 +206,7 @@ pub fn summary(page: &Page<'_>, process: &Process<'_>) {
 }
 
 /// What the debugger data block tells where the kernel's types are missing.
-fn without_symbols(page: &Page<'_>, all: bool) -> Result<()> {
-    let Err(reason) = page.kernel.structure("_EPROCESS") else { return Ok(()) };
+fn without_symbols(page: &Page<'_>, all: bool, reason: Error) -> Result<()> {
     let (session, out) = (page.session(), page.out);
     out.warning(&format!("{reason}. This is what the debugger data block tells by itself"));
     let current = current(&page.kernel).ok();

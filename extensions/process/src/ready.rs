@@ -2,7 +2,7 @@
 
 use crate::page::Page;
 use crate::thread_block;
-use kd_sdk::error::Result;
+use kd_sdk::error::{Error, Result};
 use kd_sdk::nt::ready::{self, Owner, Queue};
 use kd_sdk::nt::thread::Thread;
 use kd_sdk::output::Style;
@@ -56,10 +56,17 @@ fn show(page: &Page<'_>, queue: &Queue, flags: u64) -> Result<()> {
                 }
                 match Thread::read(&page.kernel, *at) {
                     Ok(thread) => thread_block::show(page, &thread, flags, 4)?,
-                    Err(error) => page.refuse(error, &format!("{} in a ready queue", page.ptr(*at)))?,
+                    Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    Err(error) => out.record("", |_| {
+                        out.text("    THREAD ");
+                        page.link("address", *at, "!thread {}");
+                        out.text("  ");
+                        page.absent("state", &error);
+                        out.end_line();
+                    }),
                 }
             }
-            Ok::<(), kd_sdk::error::Error>(())
+            Ok::<(), Error>(())
         })?;
         for problem in &queue.problems {
             page.refuse(problem.clone(), &name)?;

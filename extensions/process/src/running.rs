@@ -34,16 +34,18 @@ pub fn running(session: &Session<'_>, args: &str) -> Result<()> {
         let prcb = session.target().processor(number).map_or(0, |processor| processor.prcb);
         match page.kernel.read("_KPRCB", Va(prcb)) {
             Ok(record) => processors.push((number, record)),
-            Err(error @ (Error::NoSymbols(_) | Error::Interrupted)) => return Err(error),
-            Err(error) => out.line(&format!("Processor {number}: the PRCB: {error}")),
+            Err(error @ Error::Unreadable { .. }) => {
+                out.warning(&format!("processor {number}: the PRCB: {error}"));
+            }
+            Err(error) => return Err(error),
         }
     }
-    let mask = |wanted: &dyn Fn(&Record<'_>) -> bool| {
-        let bits = processors.iter().filter(|(number, record)| *number < 64 && wanted(record));
-        bits.fold(0u64, |mask, (number, _)| mask | 1 << number)
+    let mask = |numbers: &mut dyn Iterator<Item = u32>| {
+        numbers.filter(|number| *number < 64).fold(0u64, |mask, number| mask | 1 << number)
     };
-    let all = mask(&|_| true);
-    let idles = mask(&is_idle);
+    let all = mask(&mut (0..count));
+    let idle_ones = processors.iter().filter(|(_, record)| is_idle(record));
+    let idles = mask(&mut idle_ones.map(|(number, _)| *number));
     let width = 2 * page.kernel.pointer_size() as usize;
     out.field("processors", Value::Hex(all), &format!("System Processors:  ({all:0width$x})"));
     out.end_line();
@@ -65,8 +67,8 @@ pub fn running(session: &Session<'_>, args: &str) -> Result<()> {
         }
         Ok::<(), Error>(())
     })?;
-    if !idle && all == idles && all != 0 {
-        out.line("All processors that can be read are idle (-i shows them).");
+    if !idle && all == idles {
+        out.line("All processors are idle (-i shows them).");
     }
     Ok(())
 }

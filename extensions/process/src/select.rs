@@ -50,9 +50,7 @@ pub fn each_process<'a>(page: &Page<'a>, visit: &mut dyn FnMut(Process<'a>) -> R
     let listed = match process::processes(&page.kernel) {
         Ok(listed) => listed,
         // A small dump may not even hold the head.
-        Err(error @ Error::Unreadable { .. }) => {
-            Salvaged { problems: vec![error.to_string()], ..Salvaged::default() }
-        }
+        Err(error @ Error::Unreadable { .. }) => broken(page, &error),
         Err(error) => return Err(error),
     };
     // Idle threads belong to a process that is in no list.
@@ -86,9 +84,7 @@ pub fn each_thread<'a>(
 ) -> Result<Walked> {
     let listed = match thread::threads(&page.kernel, process) {
         Ok(listed) => listed,
-        Err(error @ Error::Unreadable { .. }) => {
-            Salvaged { problems: vec![error.to_string()], ..Salvaged::default() }
-        }
+        Err(error @ Error::Unreadable { .. }) => broken(page, &error),
         Err(error) => return Err(error),
     };
     let running = on_processors(page).map(|found| found.1).filter(|at| {
@@ -136,20 +132,28 @@ pub fn process<'a>(page: &Page<'a>, word: Option<&str>) -> Result<Process<'a>> {
 pub fn by_id<'a>(page: &Page<'a>, id: u64) -> Result<Process<'a>> {
     let ids = page.kernel.structure("_EPROCESS")?;
     let listed = match process::processes(&page.kernel) {
-        Ok(listed) => listed.entries,
-        Err(Error::Unreadable { .. }) => Vec::new(),
+        Ok(listed) => listed,
+        Err(error @ Error::Unreadable { .. }) => broken(page, &error),
         Err(error) => return Err(error),
     };
     let running = on_processors(page).map(|found| found.0);
     let is = |at: &Va| ids.at(*at).u64("UniqueProcessId").is_ok_and(|found| found == id);
-    if let Some(at) = listed.into_iter().chain(running).find(is) {
+    if let Some(at) = listed.entries.into_iter().chain(running).find(is) {
         return Process::read(&page.kernel, at);
     }
     let found = object_of_id(page, id).and_then(|at| Process::read(&page.kernel, at));
-    found.map_err(|error| match error {
-        Error::Interrupted => error,
-        _ => Error::NotFound(format!("no process has Cid {id:x}")),
+    found.map_err(|error| match (error, listed.problems.first()) {
+        (Error::Interrupted, _) => Error::Interrupted,
+        (_, None) => Error::NotFound(format!("no process has Cid {id:x}")),
+        (_, Some(problem)) => Error::NotFound(format!(
+            "no process that can be read has Cid {id:x}; the list of processes: {problem}"
+        )),
     })
+}
+
+/// A list of which nothing can be had.
+fn broken(page: &Page<'_>, error: &Error) -> Salvaged {
+    Salvaged { problems: vec![page.session().explain(error)], ..Salvaged::default() }
 }
 
 /// What `PspCidTable` has for an id.
@@ -181,15 +185,17 @@ pub fn thread<'a>(page: &Page<'a>, word: Option<&str>, is_id: bool) -> Result<Th
         return Ok(found);
     }
     // Not in the table, or there is none: one by one.
-    let mut found = None;
-    each_process(page, &mut |process| {
-        each_thread(page, &process, &mut |thread| {
+    let (mut found, mut complete) = (None, true);
+    let walked = each_process(page, &mut |process| {
+        let walked = each_thread(page, &process, &mut |thread| {
             if found.is_none() && thread.ids().is_ok_and(|ids| ids.1 == value) {
                 found = Some(thread);
             }
             Ok(())
         })?;
+        complete &= walked.complete;
         Ok(())
     })?;
-    found.ok_or_else(|| Error::NotFound(format!("no thread has the id {value:x}")))
+    let which = if walked.complete && complete { "" } else { " that can be read" };
+    found.ok_or_else(|| Error::NotFound(format!("no thread{which} has the id {value:x}")))
 }

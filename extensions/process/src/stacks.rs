@@ -1,7 +1,7 @@
 //! `!stacks`: where every thread stands, a line each.
 
 use crate::page::{Page, matches, why};
-use crate::select;
+use crate::select::{self, Walked};
 use crate::trace;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::nt::process::Process;
@@ -42,9 +42,14 @@ pub fn stacks(session: &Session<'_>, args: &str) -> Result<()> {
     );
     out.end_line();
     let mut counts = Counts::default();
-    out.list("processes", |_| {
-        select::each_process(&page, &mut |process| one(&page, &process, level, filter, &mut counts))
+    let mut complete = true;
+    let walked = out.list("processes", |_| {
+        select::each_process(&page, &mut |process| {
+            complete &= one(&page, &process, level, filter, &mut counts)?.complete;
+            Ok(())
+        })
     })?;
+    out.data("complete", Value::Bool(walked.complete && complete));
     out.end_line();
     out.field("threads", Value::UInt(counts.seen), &format!("Threads processed: {}", counts.seen));
     out.field("shown", Value::UInt(counts.shown), &format!(", shown: {}", counts.shown));
@@ -70,7 +75,7 @@ fn one(
     level: u64,
     filter: Option<&str>,
     counts: &mut Counts,
-) -> Result<()> {
+) -> Result<Walked> {
     let out = page.out;
     out.record("", |_| {
         out.data("address", Value::Hex(process.at.0));
@@ -113,15 +118,10 @@ fn one(
                     out.line("]");
                 }
                 counts.shown += 1;
-                row(page, &thread, &frames);
-                if level == 2 && matches!(frames, Ok(Some(_))) {
-                    trace::show(page, &thread, 0, "        ")?;
-                }
-                Ok(())
+                row(page, &thread, &frames, level)
             })
         })
     })
-    .map(|_| ())
 }
 
 /// True if the place of a frame has the text in it, or matches it as a pattern.
@@ -138,7 +138,7 @@ fn blocker(frames: &[Frame]) -> Option<&Frame> {
     frames.iter().find(|frame| !sleeps(frame)).or(frames.last())
 }
 
-fn row(page: &Page<'_>, thread: &Thread<'_>, frames: &Result<Option<Vec<Frame>>>) {
+fn row(page: &Page<'_>, thread: &Thread<'_>, frames: &Result<Option<Vec<Frame>>>, level: u64) -> Result<()> {
     let out = page.out;
     out.record("", |_| {
         match thread.ids() {
@@ -184,5 +184,9 @@ fn row(page: &Page<'_>, thread: &Thread<'_>, frames: &Result<Option<Vec<Frame>>>
             Err(error) => page.absent("blocker", error),
         }
         out.end_line();
-    });
+        if level == 2 && matches!(frames, Ok(Some(_))) {
+            trace::show(page, thread, 0, "        ")?;
+        }
+        Ok(())
+    })
 }

@@ -28,8 +28,10 @@ pub fn thread(session: &Session<'_>, args: &str) -> Result<()> {
     let (word, flags) = (args.word(), args.word());
     args.finish()?;
     let flags = page.flags(flags, 6)?;
-    if let Err(reason) = page.kernel.structure("_ETHREAD") {
-        return without_symbols(&page, word, by_id, reason);
+    match page.kernel.structure("_ETHREAD") {
+        Err(reason @ Error::NoSymbols(_)) => return without_symbols(&page, word, by_id, reason),
+        Err(reason) => return Err(reason),
+        Ok(_) => {}
     }
     let thread = select::thread(&page, word, by_id)?;
     if owner {

@@ -8,7 +8,7 @@ use crate::process_block::span;
 use crate::trace;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::nt::irp;
-use kd_sdk::nt::process::Process;
+use kd_sdk::nt::process::{self, Process};
 use kd_sdk::nt::thread::{RUNNING, Thread, WAITING, state_name};
 use kd_sdk::nt::time;
 use kd_sdk::nt::wait::{self, Kind, WaitObject};
@@ -210,13 +210,16 @@ impl Block<'_, '_> {
             Err(error) => return Err(error),
         };
         out.list("irps", |_| {
+            let mut told = false;
             for irp in list {
                 if std::mem::take(&mut first) {
                     out.line(&format!("{}IRP List:", self.indent));
                 }
                 match irp {
-                    Ok(irp) => self.request(irp),
+                    Ok(irp) => told = !self.request(irp),
                     Err(Error::Interrupted) => return Err(Error::Interrupted),
+                    // What cannot be read of a request is told in its line.
+                    Err(_) if told => {}
                     Err(error) => out.line(&format!("{}    {}", self.indent, why(&error))),
                 }
             }
@@ -224,13 +227,15 @@ impl Block<'_, '_> {
         })
     }
 
-    fn request(&self, at: Va) {
+    /// One request; false if it cannot be read.
+    fn request(&self, at: Va) -> bool {
         let (page, out) = (self.page, self.page.out);
         out.record("", |_| {
             out.text(&format!("{}    ", self.indent));
             page.link("address", at, "!irp {}");
             out.text(": ");
-            match page.kernel.read("_IRP", at) {
+            let irp = page.kernel.read("_IRP", at);
+            match &irp {
                 Ok(irp) => {
                     out.text("(");
                     page.hex("type", &irp.u64("Type"), |value| format!("{value:04x},"));
@@ -240,10 +245,11 @@ impl Block<'_, '_> {
                     out.text("  Mdl: ");
                     page.hex("mdl", &irp.u64("MdlAddress"), |value| format!("{value:08x}"));
                 }
-                Err(error) => out.text(&why(&error)),
+                Err(error) => out.text(&why(error)),
             }
             out.end_line();
-        });
+            irp.is_ok()
+        })
     }
 
     fn impersonation(&self) {
@@ -377,7 +383,7 @@ impl Block<'_, '_> {
         out.text(&format!("{}{label} ", self.indent));
         match start {
             Ok(start) => {
-                let symbol = page.symbol(Va(start));
+                let symbol = page.symbol(Va(start)).filter(|_| self.names(start));
                 let place = page.ptr(Va(start));
                 let text =
                     symbol.as_ref().map_or(format!("0x{place}"), |symbol| format!("{symbol} (0x{place})"));
@@ -387,6 +393,13 @@ impl Block<'_, '_> {
             Err(error) => page.absent("start_address", &error),
         }
         out.end_line();
+    }
+
+    /// Whether names are those of this address: of a program's only in the current process.
+    fn names(&self, address: u64) -> bool {
+        let kernel = &self.page.kernel;
+        self.page.session().target().is_kernel(Va(address))
+            || self.thread.process().is_ok_and(|own| process::current(kernel).is_ok_and(|at| at == own))
     }
 
     fn stack_place(&self) {

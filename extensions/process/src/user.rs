@@ -63,7 +63,10 @@ pub fn each_module<'a>(
     Ok(())
 }
 
-/// True if a process has a module of that name; its image's name counts where its loader's list is not in the dump.
+/// True if a process has a module of that name, which its image's name tells too.
+///
+/// # Errors
+/// Where the loader's list is not in the dump.
 pub fn has_module(page: &Page<'_>, process: &Process<'_>, wanted: &str) -> Result<bool> {
     let is = |path: &str| {
         let file = path.rsplit('\\').next().unwrap_or(path);
@@ -73,20 +76,16 @@ pub fn has_module(page: &Page<'_>, process: &Process<'_>, wanted: &str) -> Resul
     if process.name().is_ok_and(|name| is(&name)) {
         return Ok(true);
     }
-    let mut found = false;
-    let walked = process
-        .memory(&page.kernel)
-        .and_then(|memory| read_peb(page, memory, process.peb()?))
-        .and_then(|peb| {
-            each_module(page, &peb, &mut |module| {
-                found |= is(&module.path);
-                Ok(())
-            })
-        });
-    match walked {
-        Err(Error::Interrupted) => Err(Error::Interrupted),
-        _ => Ok(found),
+    if process.peb()?.is_null() {
+        return Ok(false);
     }
+    let mut found = false;
+    let peb = read_peb(page, process.memory(&page.kernel)?, process.peb()?)?;
+    let walked = each_module(page, &peb, &mut |module| {
+        found |= is(&module.path);
+        Ok(())
+    });
+    if found { Ok(true) } else { walked.map(|()| false) }
 }
 
 /// The strings of an environment block.

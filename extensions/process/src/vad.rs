@@ -64,8 +64,12 @@ fn all(page: &Page<'_>, root: Va) -> Result<()> {
             Ok(())
         })
     });
+    out.data("complete", Value::Bool(walked.is_ok()));
     if let Err(error) = walked {
         page.refuse(error, "the tree is not followed further")?;
+        if totals.count == 0 {
+            return Ok(());
+        }
     }
     out.end_line();
     let average = totals.levels.checked_div(totals.count).unwrap_or(0);

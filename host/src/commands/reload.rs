@@ -6,7 +6,7 @@ use crate::pattern;
 use crate::scope::OpenTarget;
 use crate::session::Session;
 use crate::symbols::ModuleState;
-use crate::target::{Module, Origin, UserSpace, loader_modules, short_name};
+use crate::target::{Module, Origin, UserSpace, short_name};
 use kd_sdk::abi::event;
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
@@ -205,14 +205,9 @@ pub(super) fn user_modules(session: &mut Session, out: &Out<'_>) -> Result<()> {
     };
     let peb = scope.process_peb().ok_or_else(|| no_peb(String::new()))?;
     let view = scope.view().cloned().unwrap_or_else(|| open.target.view().clone());
-    let pointer = open.target.pointer_size() as usize;
-    let (mut modules, mut broken) = loader_modules(&view, peb, pointer)
+    let (mut modules, broken) = scope
+        .loader_modules(&view, peb)
         .map_err(|fault| no_peb(format!(" (its loader's list at {}: {})", fault.at, fault.why)))?;
-    if let Some((narrow, fault)) = scope.narrow_peb().and_then(|peb| loader_modules(&view, peb, 4).ok()) {
-        // The program itself is in both lists.
-        modules.extend(narrow);
-        broken = broken.or(fault);
-    }
     let found = modules.len();
     modules.extend(given(open));
     let process = scope.register("$proc").map(Va);

@@ -23,8 +23,9 @@ const SMALLEST: usize = 0x208;
 
 /// What blocks of 32-bit systems up to Windows XP are too short to tell. It lies in the first part of the KPRCB, which HALs
 /// are built against: `ntddk.h` promises that it stays as it is.
-const ARCHITECTED: [(Field, u64); 3] = [
+const ARCHITECTED: [(Field, u64); 4] = [
     (field::OFFSET_PRCB_CURRENT_THREAD, 0x4),
+    (field::OFFSET_PRCB_NUMBER, 0x10),
     (field::OFFSET_PRCB_PROC_STATE_CONTEXT, 0x1c),
     (field::OFFSET_PRCB_PROC_STATE_SPECIAL_REG, 0x1c + 0x2cc),
 ];

@@ -123,13 +123,15 @@ impl Saved {
             .and_then(|offset| number_at(&bytes, offset, pointer))
             .filter(|&thread| kernel(thread))
             .map(Va);
-        let process = triage
-            .thread
-            .and_then(|range| dump.read_range(range))
-            .zip(at(field::OFFSET_KTHREAD_APC_PROCESS))
-            .and_then(|(bytes, offset)| number_at(&bytes, offset, pointer))
-            .filter(|&process| kernel(process))
-            .map(Va);
+        let copy = |range: Option<FileRange>| range.and_then(|range| dump.read_range(range));
+        let process = match (copy(triage.thread), at(field::OFFSET_KTHREAD_APC_PROCESS)) {
+            (Some(thread), Some(offset)) => number_at(&thread, offset, pointer),
+            (Some(thread), None) => {
+                copy(triage.process).and_then(|process| unwaited(&process, &thread, pointer))
+            }
+            (None, _) => None,
+        };
+        let process = process.filter(|&process| kernel(process)).map(Va);
         let listed = number.and_then(|number| {
             let entry = data.va(field::KI_PROCESSOR_BLOCK)?.add(u64::from(number) * pointer as u64);
             let mut value = [0; 8];
@@ -167,6 +169,15 @@ fn number_size(machine: Machine, offset: usize) -> usize {
         Machine::X64 if offset < 0x20 => 1,
         _ => 4,
     }
+}
+
+/// The address of a process by its copy, where the debugger data tell no offsets (Windows XP): nobody waits for it, so
+/// the list in its dispatcher header (`ntddk.h`) leads to itself; and its thread has a pointer to it.
+fn unwaited(process: &[u8], thread: &[u8], pointer: usize) -> Option<u64> {
+    let next = number_at(process, 8, pointer)?;
+    let at = next.checked_sub(8).filter(|_| number_at(process, 8 + pointer, pointer) == Some(next))?;
+    let mut words = (0..thread.len()).step_by(pointer).map_while(|offset| number_at(thread, offset, pointer));
+    words.any(|word| word == at).then_some(at)
 }
 
 /// The address that most of the empty list heads in `bytes` imply.

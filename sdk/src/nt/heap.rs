@@ -1,20 +1,21 @@
 //! Segment heaps as they hold pool since Windows 10 1903: segments of page ranges, which are subsegments of chunks of
 //! variable size, subsegments of slots of one size, or allocations by themselves.
 //!
-//! Headers are hidden with keys from `RtlpHpHeapGlobals`: a segment's signature with the heap key, its own address and
-//! that of its context; a chunk's sizes with the heap key and its own address; the sizes of slots with the other key and
-//! the number of the subsegment's page. Structures from the kernel's symbols, keys and constants from public
-//! descriptions of the segment heap.
+//! A segment's signature is hidden with the heap key from `RtlpHpHeapGlobals`, its own address and that of its context;
+//! until Windows 11 24H2 also with a constant. What a range holds is [`super::heap_blocks`]'s. Structures from the kernel's
+//! symbols; keys and constants from public descriptions, decompilations and measurements of the segment heap.
 
+use super::heap_blocks::{ChunkFields, Encoding, RangeBytes, SlotFields, Walked};
 use super::list;
 use super::memory;
-use super::pool::{Block, Corruption, HeaderLayout, Kind, Place};
-use crate::address::Va;
+use super::pool::{Block, HeaderLayout, Kind};
+use crate::abi::FieldInfo;
+use crate::address::{PAGE_SIZE, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
 use crate::types::{Type, field_number};
 
-/// What a segment's signature is when nothing hides it.
+/// What a segment's signature is when nothing hides it, before Windows 11 24H2; then it is nothing.
 const SEGMENT_SIGNATURE: u64 = 0xa2e6_4ead_a2e6_4ead;
 /// Page ranges of a segment.
 const RANGES: u64 = 256;
@@ -28,22 +29,21 @@ const MOST_RANGE: u64 = 16 << 20;
 /// The segment heaps of a kernel.
 pub struct Heaps<'a> {
     session: &'a Session<'a>,
-    types: HeapTypes<'a>,
-    header: HeaderLayout,
-    heap_key: u64,
-    lfh_key: u64,
+    segment: Type<'a>,
+    descriptor: DescriptorFields,
+    encoding: Encoding,
     /// Contexts that segments belong to.
     pub contexts: Vec<Context>,
     /// What could not be followed.
     pub refused: Vec<String>,
 }
 
-struct HeapTypes<'a> {
-    segment: Type<'a>,
-    descriptor: Type<'a>,
-    chunks: Type<'a>,
-    chunk: Type<'a>,
-    slots: Type<'a>,
+/// Where the fields of a descriptor of a page range are.
+struct DescriptorFields {
+    size: u64,
+    flags: FieldInfo,
+    units: FieldInfo,
+    unused: Option<FieldInfo>,
 }
 
 /// A part of a heap that has segments of one size.
@@ -83,6 +83,8 @@ pub enum What {
     Free,
     /// One allocation.
     Pages,
+    /// A page of special pool, and one that is kept away.
+    Special,
     /// Slots of one size.
     Slots,
     /// Chunks of variable size.
@@ -90,38 +92,28 @@ pub enum What {
 }
 
 impl<'a> Heaps<'a> {
-    /// Finds the heaps of pool; `None` where pool is not in segment heaps.
+    /// Finds the heaps of pool; `None` where pool is not in segment heaps: Windows 10 1809 has their types and their
+    /// state, and does not use them.
     ///
     /// # Errors
     /// Where the kernel has them, but types are missing or its state cannot be read.
     pub fn open(session: &'a Session<'a>) -> Result<Option<Heaps<'a>>> {
         let Some(state) = memory::variable(session, "ExPoolState") else { return Ok(None) };
-        let find = |name| memory::kernel_type(session, name);
-        let of = find("_EX_POOL_HEAP_MANAGER_STATE")?;
-        let types = HeapTypes {
-            segment: find("_HEAP_PAGE_SEGMENT")?,
-            descriptor: find("_HEAP_PAGE_RANGE_DESCRIPTOR")?,
-            chunks: find("_HEAP_VS_SUBSEGMENT")?,
-            chunk: find("_HEAP_VS_CHUNK_HEADER")?,
-            slots: find("_HEAP_LFH_SUBSEGMENT")?,
-        };
+        let of = memory::kernel_type(session, "_EX_POOL_HEAP_MANAGER_STATE")?;
         let globals = match memory::variable(session, "RtlpHpHeapGlobals") {
             Some(va) => va,
             None => of.at(state).pointer("HeapManager.Globals")?,
         };
-        let keys = find("_RTLP_HP_HEAP_GLOBALS")?;
-        let globals = keys.at(globals).snapshot()?;
         let mut heaps = Heaps {
             session,
-            types,
-            header: HeaderLayout::of(session),
-            heap_key: globals.u64("HeapKey")?,
-            lfh_key: globals.u64("LfhKey")?,
+            segment: memory::kernel_type(session, "_HEAP_PAGE_SEGMENT")?,
+            descriptor: descriptor_fields(session)?,
+            encoding: encoding(session, globals)?,
             contexts: Vec::new(),
             refused: Vec::new(),
         };
         heaps.find_contexts(&of, state)?;
-        Ok(Some(heaps))
+        Ok((!heaps.contexts.is_empty() || !heaps.refused.is_empty()).then_some(heaps))
     }
 
     fn find_contexts(&mut self, of: &Type<'a>, state: Va) -> Result<()> {
@@ -151,9 +143,10 @@ impl<'a> Heaps<'a> {
         if let Ok((charges, _)) = memory::charges(session) {
             let heap_state =
                 session.types().find("nt!_MM_SESSION_SPACE").ok().and_then(|of| of.field("HeapState"));
-            let paged =
-                session.types().find("nt!_EX_HEAP_SESSION_STATE").ok().and_then(|of| of.field("PagedHeap"));
-            if let (Some(heap_state), Some(paged)) = (heap_state, paged) {
+            let of_session = session.types().find("nt!_EX_HEAP_SESSION_STATE").ok();
+            let heap_field = |name| of_session.as_ref().and_then(|of| of.field(name));
+            let special = heap_field("SpecialPoolHeap");
+            if let (Some(heap_state), Some(paged)) = (heap_state, heap_field("PagedHeap")) {
                 let mut sessions: Vec<Va> = charges.iter().map(|charge| charge.session).collect();
                 sessions.sort_unstable();
                 sessions.dedup();
@@ -161,6 +154,9 @@ impl<'a> Heaps<'a> {
                     let state = memory.pointer(space.add(heap_state.offset)).unwrap_or(Va::NULL);
                     if session.target().is_kernel(state) {
                         self.add_heap(memory.pointer(state.add(paged.offset)), Kind::Session)?;
+                        if let Some(special) = special {
+                            self.add_heap(memory.pointer(state.add(special.offset)), Kind::Special)?;
+                        }
                     }
                 }
             }
@@ -222,8 +218,9 @@ impl<'a> Heaps<'a> {
     }
 
     fn is_segment(&self, context: &Context, segment: Va) -> bool {
-        let expected = self.narrow(segment.0 ^ context.at.0 ^ self.heap_key ^ SEGMENT_SIGNATURE);
-        self.types.segment.at(segment).u64("Signature").is_ok_and(|signature| signature == expected)
+        let plain = segment.0 ^ context.at.0 ^ self.encoding.heap_key;
+        let either = [plain ^ SEGMENT_SIGNATURE, plain].map(|expected| self.narrow(expected));
+        self.segment.at(segment).u64("Signature").is_ok_and(|signature| either.contains(&signature))
     }
 
     /// The page range that holds an address, and the context it belongs to; `None` for what is in no segment.
@@ -244,7 +241,7 @@ impl<'a> Heaps<'a> {
             {
                 first = index.saturating_sub(descriptor.units);
             }
-            let range = self.descriptor(&bytes, first).map(|d| d.range(segment, first, context.shift));
+            let range = self.descriptor(&bytes, first).map(|d| d.range(segment, first, context));
             return match range {
                 Some(Some(range)) if va.0 - range.start.0 < range.size => Ok(Some((*context, range))),
                 _ => Err(Error::Other(format!(
@@ -256,8 +253,7 @@ impl<'a> Heaps<'a> {
     }
 
     fn descriptors(&self, segment: Va) -> Result<Vec<u8>> {
-        let size = self.types.descriptor.size().min(0x80);
-        let mut bytes = vec![0; (RANGES * size) as usize];
+        let mut bytes = vec![0; (RANGES * self.descriptor.size) as usize];
         let (done, fault) = self.session.memory().read_some(segment, &mut bytes)?;
         match fault {
             Some(error) if done == 0 => Err(error),
@@ -269,12 +265,15 @@ impl<'a> Heaps<'a> {
     }
 
     fn descriptor(&self, bytes: &[u8], index: u64) -> Option<Descriptor> {
-        let of = &self.types.descriptor;
-        let size = of.size() as usize;
+        let of = &self.descriptor;
+        let size = of.size as usize;
         let entry = bytes.get(index as usize * size..)?.get(..size)?;
-        let number = |path: &str| of.field(path).and_then(|field| field_number(&field, entry));
-        let flags = number("RangeFlagBits").or_else(|| number("RangeFlags"))?;
-        Some(Descriptor { flags, units: number("UnitSize")?, unused: number("UnusedBytes").unwrap_or(0) })
+        let number = |field: &FieldInfo| field_number(field, entry);
+        Some(Descriptor {
+            flags: number(&of.flags)?,
+            units: number(&of.units)?,
+            unused: of.unused.as_ref().and_then(number).unwrap_or(0),
+        })
     }
 
     /// Hands every page range in use to `visit`, heap by heap. What could not be followed is in `refused`.
@@ -287,7 +286,7 @@ impl<'a> Heaps<'a> {
     ) -> Result<()> {
         let of = memory::kernel_type(self.session, "_HEAP_SEG_CONTEXT")?;
         let head = of.offset("SegmentListHead")?;
-        let link = self.types.segment.offset("ListEntry")?;
+        let link = self.segment.offset("ListEntry")?;
         for context in self.contexts.clone() {
             let segments =
                 list::ring(self.session.memory(), context.at.add(head)).of(link).at_most(MOST_SEGMENTS);
@@ -329,7 +328,7 @@ impl<'a> Heaps<'a> {
         while index < RANGES {
             self.session.check_interrupt()?;
             let Some(descriptor) = self.descriptor(&bytes, index) else { break };
-            let range = descriptor.range(segment, index, context.shift);
+            let range = descriptor.range(segment, index, context);
             let units = if descriptor.flags & 2 != 0 { descriptor.units.max(1) } else { 1 };
             if let Some(range) = range.filter(|range| range.what != What::Free) {
                 visit(self, context, &range)?;
@@ -339,128 +338,98 @@ impl<'a> Heaps<'a> {
         Ok(())
     }
 
-    /// Hands the blocks of a page range to `visit`; ends with what is wrong in it, if anything is.
+    /// Hands the blocks of a page range to `visit`; tells what is wrong in it and what is missing of it.
     ///
     /// # Errors
-    /// Where it cannot be read.
+    /// Where none of it can be read.
     pub fn blocks(
         &self,
         range: &PageRange,
-        buffer: &mut Vec<u8>,
+        buffer: &mut RangeBytes,
         visit: &mut dyn FnMut(Block),
-    ) -> Result<Option<Corruption>> {
+    ) -> Result<Walked> {
         if matches!(range.what, What::Free | What::Pages) {
-            return Ok(None);
+            return Ok(Walked::default());
         }
-        let size = range.size.min(MOST_RANGE) as usize;
-        buffer.resize(size, 0);
-        let (done, fault) = self.session.memory().read_some(range.start, buffer)?;
-        if let (0, Some(error)) = (done, fault) {
-            return Err(error);
-        }
-        let bytes = buffer.get(..done).unwrap_or_default();
-        match range.what {
-            What::Chunks => self.chunks(range.start, bytes, range.size, visit),
-            _ => self.slots(range.start, bytes, range.size, visit),
-        }
-    }
-
-    /// The block whose pool header is at the start of `bytes`.
-    fn block(&self, at: Va, bytes: &[u8], size: u64, previous: u64, allocated: bool, place: Place) -> Block {
-        let tag = self.header.parse(bytes).map(|header| header.tag);
-        Block { at, size, previous, allocated, tag: tag.unwrap_or(super::pool::Tag(0)), place }
-    }
-
-    fn chunks(
-        &self,
-        start: Va,
-        bytes: &[u8],
-        size: u64,
-        visit: &mut dyn FnMut(Block),
-    ) -> Result<Option<Corruption>> {
-        let of = &self.types.chunk;
-        let unit = of.size().max(8);
-        let bits = of.require("Sizes.HeaderBits")?;
-        let (length, before) = (of.require("Sizes.UnsafeSize")?, of.require("Sizes.UnsafePrevSize")?);
-        let used = of.require("Sizes.Allocated")?;
-        let wrong = |at: u64, what: String| Ok(Some(Corruption { at: start.add(at), what }));
-        let head = &self.types.chunks;
-        let total = head.field("Size").and_then(|field| field_number(&field, bytes)).unwrap_or(0);
-        let signature = head.field("Signature").and_then(|field| field_number(&field, bytes)).unwrap_or(0);
-        if (total ^ signature ^ 0x2bed) & 0x7fff != 0 {
-            return wrong(
-                0,
-                format!(
-                    "the subsegment's size {total:#x} and signature {signature:#x} do not belong together"
-                ),
-            );
-        }
-        let mut at = head.size().next_multiple_of(unit);
-        let end = size.min(at + total * unit);
-        let mut previous = 0;
-        while at < end {
-            let Some(raw) = bytes.get(at as usize..).and_then(|rest| rest.get(..unit as usize)) else {
-                break;
-            };
-            let mut plain = [0u8; 32];
-            let Some(plain) = plain.get_mut(..unit as usize) else { break };
-            plain.copy_from_slice(raw);
-            let key = (start.0.wrapping_add(at) ^ self.heap_key).to_le_bytes();
-            let width = (bits.size as usize).min(8);
-            plain.iter_mut().zip(key).take(width).for_each(|(byte, key)| *byte ^= key);
-            let number = |field| field_number(field, plain).unwrap_or(0);
-            let bytes_of = number(&length) * unit;
-            let told = number(&before) * unit;
-            if bytes_of == 0 || at + bytes_of > size {
-                return wrong(
-                    at,
-                    format!("a chunk of {bytes_of:#x} bytes does not fit: {:#x} are left", size - at),
-                );
+        self.read(range.start, range.size.min(MOST_RANGE), buffer)?;
+        Ok(match range.what {
+            What::Chunks => self.encoding.chunks(range.start, buffer, visit),
+            What::Special => {
+                self.encoding.special(range.start, buffer, visit);
+                Walked::default()
             }
-            if told != previous {
-                return wrong(
-                    at,
-                    format!("it says the chunk before it has {told:#x} bytes, that one says {previous:#x}"),
-                );
-            }
-            let block = bytes.get((at + unit) as usize..).unwrap_or_default();
-            let place = Place::Chunk;
-            visit(self.block(start.add(at + unit), block, bytes_of - unit, 0, number(&used) != 0, place));
-            previous = bytes_of;
-            at += bytes_of;
-        }
-        Ok(None)
+            _ => self.encoding.slots(range.start, buffer, visit),
+        })
     }
 
-    fn slots(
-        &self,
-        start: Va,
-        bytes: &[u8],
-        size: u64,
-        visit: &mut dyn FnMut(Block),
-    ) -> Result<Option<Corruption>> {
-        let of = &self.types.slots;
-        let number = |path: &str| of.field(path).and_then(|field| field_number(&field, bytes));
-        let hidden = number("BlockOffsets.EncodedData").unwrap_or(0);
-        let plain = (hidden ^ self.lfh_key ^ start.0 >> 12) & 0xffff_ffff;
-        let (each, first) = (plain & 0xffff, plain >> 16);
-        let count = number("BlockCount").unwrap_or(0);
-        let bitmap = of.offset("BlockBitmap")?;
-        if each == 0 || first < bitmap || first + each.saturating_mul(count) > size {
-            let what = format!(
-                "{count:#x} slots of {each:#x} bytes from {first:#x} on do not fit into {size:#x} bytes"
-            );
-            return Ok(Some(Corruption { at: start, what }));
+    /// Reads what can be read of a range: any of its pages may be paged out, not captured, or not committed.
+    fn read(&self, start: Va, size: u64, into: &mut RangeBytes) -> Result<()> {
+        into.bytes.clear();
+        into.bytes.resize(size as usize, 0);
+        into.missing.clear();
+        into.missing.resize(size.div_ceil(PAGE_SIZE) as usize, false);
+        let (mut at, mut first) = (0, None);
+        while at < size {
+            let rest = into.bytes.get_mut(at as usize..).unwrap_or_default();
+            let (done, fault) = self.session.memory().read_some(start.add(at), rest)?;
+            let Some(fault) = fault else { return Ok(()) };
+            let hole = (at + done as u64) / PAGE_SIZE;
+            into.missing.get_mut(hole as usize).into_iter().for_each(|missing| *missing = true);
+            first = first.or(Some(fault));
+            at = (hole + 1) * PAGE_SIZE;
         }
-        for index in 0..count {
-            let byte = bytes.get((bitmap + index / 4) as usize).copied().unwrap_or(0);
-            let used = byte >> (index % 4 * 2) & 1 != 0;
-            let at = first + index * each;
-            let Some(block) = bytes.get(at as usize..) else { break };
-            visit(self.block(start.add(at), block, each, 0, used, Place::Slot));
+        match first {
+            Some(error) if into.missing.iter().all(|missing| *missing) => Err(error),
+            _ => Ok(()),
         }
-        Ok(None)
     }
+}
+
+/// How this kernel's heaps describe page ranges.
+fn descriptor_fields(session: &Session<'_>) -> Result<DescriptorFields> {
+    let of = memory::kernel_type(session, "_HEAP_PAGE_RANGE_DESCRIPTOR")?;
+    let size = of.size();
+    if !(8..=0x80).contains(&size) {
+        return Err(Error::NoSymbols(format!("{} of {size} bytes is no descriptor", of.name())));
+    }
+    let flags = of.field("RangeFlagBits").map_or_else(|| of.require("RangeFlags"), Ok)?;
+    Ok(DescriptorFields { size, flags, units: of.require("UnitSize")?, unused: of.field("UnusedBytes") })
+}
+
+/// How this kernel's heaps write blocks; `globals` holds the keys.
+fn encoding(session: &Session<'_>, globals: Va) -> Result<Encoding> {
+    let find = |name| memory::kernel_type(session, name);
+    let wide = session.target().pointer_size() == 8;
+    let keys = match session.types().find("nt!_RTLP_HP_HEAP_GLOBALS") {
+        Ok(of) => [of.offset("HeapKey")?, of.offset("LfhKey")?],
+        // They have always come first.
+        Err(_) => [0, if wide { 8 } else { 4 }],
+    };
+    let key = |offset: u64| session.memory().pointer(globals.add(offset)).map(|key| key.0);
+    let (head, chunk, slots) =
+        (find("_HEAP_VS_SUBSEGMENT")?, find("_HEAP_VS_CHUNK_HEADER")?, find("_HEAP_LFH_SUBSEGMENT")?);
+    Ok(Encoding {
+        chunk: ChunkFields {
+            head: head.size(),
+            total: head.require("Size")?,
+            signature: head.require("Signature")?,
+            unit: chunk.size().clamp(8, 32),
+            hidden: chunk.require("Sizes.HeaderBits")?,
+            length: chunk.require("Sizes.UnsafeSize")?,
+            before: chunk.require("Sizes.UnsafePrevSize")?,
+            used: chunk.require("Sizes.Allocated")?,
+        },
+        slot: SlotFields {
+            count: slots.require("BlockCount")?,
+            withheld: slots.field("WitheldBlockCount"),
+            hidden: slots.require("BlockOffsets.EncodedData")?,
+            bitmap: slots.offset("BlockBitmap")?,
+        },
+        header: HeaderLayout::of(session),
+        heap_key: key(keys[0])?,
+        lfh_key: key(keys[1])?,
+        wide,
+    })
 }
 
 /// A page range's descriptor.
@@ -473,20 +442,21 @@ struct Descriptor {
 
 impl Descriptor {
     /// The range that begins here; `None` behind the first unit.
-    fn range(&self, segment: Va, index: u64, shift: u32) -> Option<PageRange> {
+    fn range(&self, segment: Va, index: u64, context: &Context) -> Option<PageRange> {
         if self.flags & 2 == 0 || self.units == 0 || index + self.units > RANGES {
             return None;
         }
         let what = match (self.flags & 1, self.flags & 0xc) {
             (0, _) => What::Free,
+            (_, 0) if context.kind == Kind::Special => What::Special,
             (_, 0) => What::Pages,
             (_, 8) => What::Slots,
             (_, 0xc) => What::Chunks,
             _ => return None,
         };
-        let size = self.units << shift;
+        let size = self.units << context.shift;
         let unused = if what == What::Pages { self.unused.min(size) } else { 0 };
-        Some(PageRange { start: segment.add(index << shift), size, unused, what })
+        Some(PageRange { start: segment.add(index << context.shift), size, unused, what })
     }
 }
 
@@ -500,7 +470,10 @@ mod tests {
 
     #[test]
     fn descriptors_tell_ranges() {
-        let range = |flags, units| Descriptor { flags, units, unused: 0x10 }.range(Va(0x10_0000), 4, 12);
+        let mut context =
+            Context { at: Va(1), heap: Va(2), kind: Kind::Paged, mask: !0xf_ffff, shift: 12, first: 2 };
+        let range =
+            |flags, units| Descriptor { flags, units, unused: 0x10 }.range(Va(0x10_0000), 4, &context);
         assert_eq!(
             range(3, 2),
             Some(PageRange { start: Va(0x10_4000), size: 0x2000, unused: 0x10, what: What::Pages })
@@ -509,5 +482,8 @@ mod tests {
         assert_eq!(range(0xf, 16).map(|r| r.what), Some(What::Chunks));
         assert_eq!(range(2, 16).map(|r| r.what), Some(What::Free));
         assert_eq!((range(1, 2), range(3, 0), range(3, 253)), (None, None, None));
+        context.kind = Kind::Special;
+        let special = Descriptor { flags: 3, units: 2, unused: 0 }.range(Va(0x10_0000), 4, &context);
+        assert_eq!(special.map(|r| (r.what, r.unused)), Some((What::Special, 0)));
     }
 }

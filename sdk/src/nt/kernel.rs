@@ -14,6 +14,9 @@ use crate::types::{self, Type};
 /// Bytes of a structure that are read at once; what lies beyond is read field by field.
 const MOST_BYTES: u64 = 0x1_0000;
 
+/// `DumpType` of a dump that is a header alone.
+const HEADER_ONLY: u32 = 3;
+
 /// The kernel of the session's target.
 #[derive(Clone, Copy)]
 pub struct Kernel<'a> {
@@ -58,6 +61,10 @@ impl<'a> Kernel<'a> {
     pub fn structure(&self, name: &str) -> Result<Type<'a>> {
         self.session.types().find(&format!("nt!{name}")).map_err(|error| match error {
             Error::NotFound(_) => Error::NoSymbols(format!("the kernel's symbols have no type {name}")),
+            // The list of modules is memory too.
+            Error::NoSymbols(_) if self.session.target().info().dump_kind == HEADER_ONLY => {
+                Error::Unsupported("this dump has nothing but its header: memory is not captured".to_owned())
+            }
             Error::NoSymbols(why) => Error::NoSymbols(format!(
                 "this needs the type {name} from the kernel's symbols: {why}; then .reload"
             )),

@@ -97,14 +97,14 @@ impl Counter {
             C::NumberOfPhysicalPages => &const { [Variable("MmNumberOfPhysicalPages", 0), partition("Vp.NumberOfPhysicalPages"), DebuggerData(0xf8)] },
             C::LowestPhysicalPage => &const { [Variable("MmLowestPhysicalPage", 0), partition("Vp.LowestPhysicalPage"), DebuggerData(0xe8)] },
             C::HighestPhysicalPage => &const { [Variable("MmHighestPhysicalPage", 0), partition("Vp.HighestPhysicalPage"), DebuggerData(0xf0)] },
-            C::TotalCommittedPages => &const { [Variable("MmTotalCommittedPages", 0), partition("Vp.TotalCommittedPages"), partition("Commit.TotalCommittedPages"), DebuggerData(0x150)] },
-            C::TotalCommitLimit => &const { [Variable("MmTotalCommitLimit", 0), partition("Vp.TotalCommitLimit"), partition("Commit.TotalCommitLimit"), DebuggerData(0x148)] },
+            C::TotalCommittedPages => &const { [Variable("MmTotalCommittedPages", 0), partition("Vp.TotalCommittedPages"), DebuggerData(0x150)] },
+            C::TotalCommitLimit => &const { [Variable("MmTotalCommitLimit", 0), partition("Vp.TotalCommitLimit"), DebuggerData(0x148)] },
             C::TotalCommitLimitMaximum => &const { [Variable("MmTotalCommitLimitMaximum", 0), partition("Commit.TotalCommitLimitMaximum"), DebuggerData(0x260)] },
             C::PeakCommitment => &const { [Variable("MmPeakCommitment", 0), partition("Commit.PeakCommitment"), DebuggerData(0x258)] },
-            C::SharedCommit => &const { [Variable("MmSharedCommit", 0), partition("Vp.SharedCommit"), partition("Commit.SharedCommit"), DebuggerData(0x158)] },
+            C::SharedCommit => &const { [Variable("MmSharedCommit", 0), partition("Vp.SharedCommit"), state("Vs.SharedCommit"), DebuggerData(0x158)] },
             C::DriverCommit => &const { [Variable("MmDriverCommit", 0), state("Vs.DriverCommit"), DebuggerData(0x160)] },
             C::ProcessCommit => &const { [Variable("MmProcessCommit", 0), state("Vs.ProcessCommit"), DebuggerData(0x168)] },
-            C::PagedPoolCommit => &const { [Variable("MmPagedPoolCommit", 0), Field("MmPagedPoolInfo", "_MM_PAGED_POOL_INFO", "PagedPoolCommit"), state("Vs.PagedPoolInfo.PagedPoolCommit"),] },
+            C::PagedPoolCommit => &const { [Variable("MmPagedPoolCommit", 0), Field("MmPagedPoolInfo", "_MM_PAGED_POOL_INFO", "PagedPoolCommit")] },
             C::NonPagedPoolCommit => &const { [state("Vs.NonPagedPoolCommit")] },
             C::SystemPageTableCommit => &const { [state("Vs.SystemPageTableCommit")] },
             C::PfnDatabaseCommit => &const { [state("Vs.PfnDatabaseCommit")] },
@@ -121,14 +121,14 @@ impl Counter {
             C::PagedPoolPages => &const { [Field("MmPagedPoolInfo", "_MM_PAGED_POOL_INFO", "AllocatedPagedPool"), state("Vs.PagedPoolInfo.AllocatedPagedPool")] },
             C::PagedPoolMaximumPages => &const { [Variable("MmSizeOfPagedPoolInPages", 0), state("Vs.SizeOfPagedPoolInPages")] },
             C::PagedPoolMaximumBytes => &const { [Variable("MmSizeOfPagedPoolInBytes", 0), DebuggerData(0x140)] },
-            C::SpecialPoolPages => &const { [Variable("MmSpecialPagesInUse", 0), Narrow("MiSpecialPagesNonPaged"), state("Verifier.SpecialPagesInUse")] },
-            C::ModifiedPages => &const { [Field("MmModifiedPageListHead", "_MMPFNLIST", "Total"), partition("Vp.ModifiedPageListHead.Total"), DebuggerData(0x198)] },
-            C::ModifiedNoWritePages => &const { [Field("MmModifiedNoWritePageListHead", "_MMPFNLIST", "Total"), partition("Vp.ModifiedNoWritePageListHead.Total"), DebuggerData(0x1a0)] },
+            C::SpecialPoolPages => &const { [Variable("MmSpecialPagesInUse", 0), Narrow("MiSpecialPagesNonPaged"), state("Vs.SpecialPagesInUse")] },
+            C::ModifiedPages => &const { [Field("MmModifiedPageListHead", "_MMPFNLIST", "Total"), partition("Vp.ModifiedPageListHead.Total"), partition("Vp.ModifiedPageListHead.Core.Total"), DebuggerData(0x198)] },
+            C::ModifiedNoWritePages => &const { [Field("MmModifiedNoWritePageListHead", "_MMPFNLIST", "Total"), partition("Vp.ModifiedNoWritePageListHead.Total"), partition("Vp.ModifiedNoWritePageListHead.Core.Total"), DebuggerData(0x1a0)] },
             C::ModifiedPageFilePages => &const { [Variable("MmTotalPagesForPagingFile", 0), partition("Vp.TotalPagesForPagingFile")] },
-            C::StandbyPages => &const { [Field("MmStandbyPageListHead", "_MMPFNLIST", "Total"), partition("PageLists.StandbyPageListHead.Total"), DebuggerData(0x190)] },
-            C::FreePages => &const { [Field("MmFreePageListHead", "_MMPFNLIST", "Total"), partition("PageLists.FreePageListHead.Total"), DebuggerData(0x188)] },
-            C::ZeroedPages => &const { [Field("MmZeroedPageListHead", "_MMPFNLIST", "Total"), partition("PageLists.ZeroedPageListHead.Total"), DebuggerData(0x180)] },
-            C::BadPages => &const { [Field("MmBadPageListHead", "_MMPFNLIST", "Total"), partition("PageLists.BadPageListHead.Total")] },
+            C::StandbyPages => &const { [Field("MmStandbyPageListHead", "_MMPFNLIST", "Total"), partition("PageLists.StandbyPageListHead.Total"), partition("PageLists.StandbyPageListHead.Core.Total"), DebuggerData(0x190)] },
+            C::FreePages => &const { [Field("MmFreePageListHead", "_MMPFNLIST", "Total"), partition("PageLists.FreePageListHead.Total"), partition("PageLists.FreePageListHead.Core.Total"), DebuggerData(0x188)] },
+            C::ZeroedPages => &const { [Field("MmZeroedPageListHead", "_MMPFNLIST", "Total"), partition("PageLists.ZeroedPageListHead.Total"), partition("PageLists.ZeroedPageListHead.Core.Total"), DebuggerData(0x180)] },
+            C::BadPages => &const { [Field("MmBadPageListHead", "_MMPFNLIST", "Total"), partition("PageLists.BadPageListHead.Total"), partition("PageLists.BadPageListHead.Core.Total")] },
             C::KernelStackPages => &const { [Variable("MmKernelStackPages", 0), Variable("MiKernelStackPages", 0)] },
             C::NumberOfPagingFiles => &const { [Narrow("MmNumberOfPagingFiles"), partition("Vp.NumberOfPagingFiles"), DebuggerData32(0xe0)] },
             C::SlabAllocatorPages => &const { [partition("Vp.SlabAllocatorPages")] },
@@ -176,6 +176,20 @@ impl Counter {
         }
         Ok(None)
     }
+}
+
+/// The bits that the kernel sets in page table entries that are not valid, against L1TF; 0 for none, or where nothing
+/// tells. An entry whose `SwizzleBit` is set is left as it is.
+pub fn invalid_pte_mask(session: &Session<'_>) -> u64 {
+    let memory = session.memory();
+    if let Some(va) = variable(session, "MiInvalidPteMask") {
+        return memory.u64(va).unwrap_or(0);
+    }
+    let read = || {
+        let of = kernel_type(session, SYSTEM)?;
+        of.at(needed(session, "MiState")?).u64("Hardware.InvalidPteMask")
+    };
+    read().unwrap_or(0)
 }
 
 /// The address of a variable of the kernel.
@@ -320,6 +334,12 @@ impl TableWindow {
         let va = index * PAGE_SIZE;
         let sign = self.bits < 64 && self.bits > 32 && va >> (self.bits - 1) != 0;
         Some(Va(if sign { va | u64::MAX << self.bits } else { va }))
+    }
+
+    /// The address of the entry that maps `va`.
+    pub fn entry_of(&self, va: Va) -> Va {
+        let mask = u64::MAX >> (64 - self.bits.clamp(12, 64));
+        self.base.add((va.0 & mask) / PAGE_SIZE * self.entry)
     }
 
     /// True for an address inside the window: what is mapped there is a page table.

@@ -4,12 +4,11 @@
 //! after Windows 10, arm64. The database has holes where the machine has no memory, so it is walked along the runs of
 //! `MmPhysicalMemoryBlock`.
 
-use super::memory::{self, Counter, TableWindow};
+use super::memory::{self, Counter};
 use crate::abi::FieldInfo;
 use crate::address::{Pfn, Va};
 use crate::error::{Absent, Error, Result};
 use crate::session::Session;
-use crate::target::Machine;
 use crate::types::Type;
 
 /// Bytes of the database that are read at once.
@@ -21,8 +20,9 @@ const MOST_FRAMES: u64 = 1 << 40;
 /// Where KDDEBUGGER_DATA64 holds the addresses of these variables.
 const KD_PFN_DATABASE: u32 = 0xc0;
 const KD_PHYSICAL_MEMORY_BLOCK: u32 = 0x270;
-/// Where it holds the address at which page tables appear, itself.
-const KD_PTE_BASE: u32 = 0x360;
+
+/// The sort of a page that a program manages itself (AWE).
+pub const MANAGED: u64 = 1;
 
 /// Where a frame is, in the order of `_MMLISTS`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Hash)]
@@ -140,6 +140,10 @@ pub struct Layout {
     pub color: Option<Slot>,
     /// A program manages it itself.
     pub window: Option<Slot>,
+    /// What sort of page it is, since Windows 8: [`MANAGED`].
+    pub identity: Option<Slot>,
+    /// Part of a large page; what maps it is told in the entry of that page's first frame.
+    pub resident: Option<Slot>,
     /// Being read.
     pub reading: Option<Slot>,
     /// Being written.
@@ -174,6 +178,7 @@ pub struct Frame {
     pub writing: bool,
     pub page_error: bool,
     pub used_entries: Option<u64>,
+    pub resident: bool,
 }
 
 impl Layout {
@@ -194,14 +199,16 @@ impl Layout {
             find(paths)
                 .ok_or_else(|| Error::NoSymbols(format!("{} has no field {}", of.name(), paths.join(" or "))))
         };
+        // Links are only shown.
+        let link = |paths: &[&str]| find(paths).unwrap_or(Slot { at: 0, shift: 0, mask: 0 });
         Ok(Layout {
             size,
             location: need(&["u3.e1.PageLocation"])?,
             modified: need(&["u3.e1.Modified"])?,
             references: need(&["u3.e2.ReferenceCount", "u3.ReferenceCount"])?,
             share: need(&["u2.ShareCount"])?,
-            flink: need(&["u1.Flink"])?,
-            blink: need(&["u2.Blink"])?,
+            flink: link(&["u1.Flink"]),
+            blink: link(&["u2.Blink"]),
             pte: need(&["PteAddress"])?,
             original: need(&["OriginalPte.u.Long", "OriginalPte"])?,
             containing: need(&["u4.PteFrame"])?,
@@ -210,6 +217,8 @@ impl Layout {
             cache: find(&["u3.e1.CacheAttribute"]),
             color: find(&["u4.PageColor", "u3.e1.PageColor"]),
             window: find(&["u4.AweAllocation"]),
+            identity: find(&["u4.PageIdentity"]),
+            resident: find(&["u4.ResidentPage"]),
             reading: find(&["u3.e1.ReadInProgress"]),
             writing: find(&["u3.e1.WriteInProgress"]),
             page_error: find(&["u3.e3.InPageError", "u3.e1.InPageError", "u4.InPageError"]),
@@ -247,13 +256,23 @@ impl Layout {
             writing: bit(self.writing),
             page_error: bit(self.page_error),
             used_entries: maybe(self.used_entries),
+            resident: bit(self.resident),
         }
     }
 
-    /// The address of the entry that describes the frame. Its lowest bit is a lock.
+    /// The address of the entry that describes the frame. Its lowest bit is a lock; its highest is a mark of the memory
+    /// manager's own since Windows 10, where it always is one of the kernel's.
     #[inline]
     pub fn pte_of(&self, entry: &[u8]) -> Va {
-        Va(self.pte.get(entry) & !3)
+        let stored = self.pte.get(entry) & !3;
+        Va(if stored >> 48 == 0x7fff { stored | 1 << 63 } else { stored })
+    }
+
+    /// True for a frame that a program manages itself.
+    #[inline]
+    pub fn is_managed(&self, entry: &[u8]) -> bool {
+        self.window.is_some_and(|slot| slot.get(entry) != 0)
+            || self.identity.is_some_and(|slot| slot.get(entry) == MANAGED)
     }
 }
 
@@ -327,34 +346,6 @@ impl<'a> Database<'a> {
         Ok(self.layout.parse(pfn, entry))
     }
 
-    /// Where page tables appear in virtual memory; `root` is the frame of a root of page tables.
-    ///
-    /// # Errors
-    /// Where neither a variable nor the root's entry tells.
-    pub fn window(&self, root: Pfn) -> Result<TableWindow> {
-        let target = self.session.target();
-        if target.machine() == Machine::X86 {
-            let entry = memory::kernel_type(self.session, "_MMPTE")?.size();
-            return Ok(TableWindow { base: Va(0xc000_0000), entry, bits: 32 });
-        }
-        let told =
-            memory::variable(self.session, "MmPteBase").and_then(|va| self.session.memory().pointer(va).ok());
-        let told = told.or_else(|| target.kd_data(KD_PTE_BASE).map(Va));
-        let base = match told.filter(|base| target.is_kernel(*base)) {
-            Some(base) => base,
-            // The root is mapped by an entry of its own: the index repeats at every level.
-            None => Va(self.frame(root)?.pte.0 & 0xffff_ff80_0000_0000),
-        };
-        if !target.is_kernel(base) {
-            return Err(Error::Other(format!("page tables cannot appear at {base}")));
-        }
-        Ok(TableWindow {
-            base,
-            entry: 8,
-            bits: if base.0 & 0x00ff_0000_0000_0000 == 0x00ff_0000_0000_0000 { 48 } else { 57 },
-        })
-    }
-
     /// Reads the whole database in large pieces, in ascending order.
     ///
     /// # Errors
@@ -423,6 +414,7 @@ pub fn physical_memory(session: &Session<'_>) -> Result<Vec<(Pfn, u64)>> {
 
 #[cfg(test)]
 mod tests {
+    use super::memory::TableWindow;
     use super::*;
 
     #[test]
@@ -453,6 +445,8 @@ mod tests {
     fn the_window_tells_what_an_entry_maps() {
         let wide = TableWindow { base: Va(0xffff_f680_0000_0000), entry: 8, bits: 48 };
         assert_eq!(wide.address(Va(0xffff_f680_0000_0008)), Some(Va(0x1000)));
+        assert_eq!(wide.entry_of(Va(0xffff_ffff_ffff_f123)), Va(0xffff_f6ff_ffff_fff8));
+        assert_eq!(wide.entry_of(wide.entry_of(Va(0))), Va(0xffff_f6fb_4000_0000));
         assert_eq!(wide.address(Va(0xffff_f6ff_ffff_fff8)), Some(Va(0xffff_ffff_ffff_f000)));
         assert_eq!(wide.address(Va(0xffff_f700_0000_0000)), None);
         assert!(wide.holds(Va(0xffff_f680_0000_0000)) && !wide.holds(Va(0xffff_f67f_ffff_fff8)));

@@ -4,7 +4,7 @@
 //! Up to Windows 10 1809 blocks stand one after the other in pages and each tells the size of the one before it. Later
 //! a segment heap holds the blocks, see [`super::heap`]: the header stays, the size of the block before does not.
 
-use super::memory;
+use super::{memory, va_space};
 use crate::address::{PAGE_SIZE, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -44,6 +44,11 @@ impl Tag {
     /// Without the mark of protected blocks.
     pub fn plain(self) -> Tag {
         Tag(self.0 & !Tag::PROTECTED)
+    }
+
+    /// True where all four bytes can be printed, as those of nearly every tag can.
+    pub fn is_text(self) -> bool {
+        self.plain().bytes().iter().all(|byte| (0x20..0x7f).contains(byte))
     }
 
     /// The four bytes.
@@ -210,6 +215,12 @@ impl HeaderLayout {
         layout
     }
 
+    /// Of 64-bit systems since Windows Vista.
+    #[cfg(test)]
+    pub(super) fn wide() -> HeaderLayout {
+        HeaderLayout { unit: 16, size_bits: 8, in_use: 2 }
+    }
+
     /// A header from the first 8 bytes of it.
     #[inline]
     pub fn parse(&self, bytes: &[u8]) -> Option<Header> {
@@ -258,6 +269,8 @@ pub enum Place {
     Slot,
     /// Pages of its own.
     Big,
+    /// The end of a page of special pool; `at` is its memory.
+    Special,
 }
 
 impl Place {
@@ -268,6 +281,7 @@ impl Place {
             Place::Chunk => "chunk",
             Place::Slot => "slot",
             Place::Big => "big",
+            Place::Special => "special",
         }
     }
 }
@@ -469,11 +483,24 @@ pub fn trackers(session: &Session<'_>, of_session: bool) -> Result<(Vec<Tracked>
     let pointer = |name, kd| memory::pointer_variable(session, name, kd);
     let mut tables = Vec::new();
     if of_session {
-        let name = ["ExpSessionPoolTrackTable", "MiSessionPoolTrackTable"]
+        let size = pointer("ExpSessionPoolTrackTableSize", None)?.0;
+        let named = ["ExpSessionPoolTrackTable", "MiSessionPoolTrackTable"]
             .into_iter()
             .find(|name| memory::variable(session, name).is_some())
             .unwrap_or("ExpSessionPoolTrackTable");
-        tables.push((pointer(name, None)?, pointer("ExpSessionPoolTrackTableSize", None)?.0));
+        let named = pointer(named, None);
+        // The current session's, which another process does not see.
+        let seen = |table: &Va| session.target().is_kernel(*table) && session.memory().u32(*table).is_ok();
+        match named.as_ref().ok().filter(|table| seen(table)) {
+            Some(&table) => tables.push((table, size)),
+            None => {
+                let all = session_tables(session).into_iter().filter(seen);
+                tables.extend(all.map(|table| (table, size)));
+                if tables.is_empty() {
+                    tables.push((named?, size));
+                }
+            }
+        }
     } else {
         let size = pointer("PoolTrackTableSize", None)?.0;
         let first = pointer("PoolTrackTable", Some(KD_POOL_TRACK_TABLE))?;
@@ -521,6 +548,22 @@ pub fn trackers(session: &Session<'_>, of_session: bool) -> Result<(Vec<Tracked>
         paged: Use { allocations: pa, frees: pf, bytes: pb },
     });
     Ok((tracked.collect(), missing))
+}
+
+/// Each session's own table, in its `_MM_SESSION_SPACE` or behind it.
+fn session_tables(session: &Session<'_>) -> Vec<Va> {
+    let of = session.types().find("nt!_MM_SESSION_SPACE").ok();
+    let Some(field) = of.and_then(|of| of.field("PoolTags")) else { return Vec::new() };
+    let charges = memory::charges(session).map(|(charges, _)| charges).unwrap_or_default();
+    let mut spaces: Vec<Va> = charges.into_iter().map(|charge| charge.session).collect();
+    spaces.retain(|space| session.target().is_kernel(*space));
+    spaces.sort_unstable();
+    spaces.dedup();
+    let table = |space: Va| {
+        let at = space.add(field.offset);
+        if field.count > 0 { Some(at) } else { session.memory().pointer(at).ok() }
+    };
+    spaces.into_iter().filter_map(table).collect()
 }
 
 /// The tables of the processors besides the first, whose table is known: each processor counts for itself.
@@ -575,6 +618,17 @@ pub fn ranges(session: &Session<'_>) -> Vec<Range> {
     // The end of paged pool is its last byte.
     let end = read(&["MmPagedPoolEnd"], KD_PAGED_POOL_END).map(|end| Va(end.0.saturating_add(1)));
     add(read(&["MmPagedPoolStart", "MiPagedPoolStart"], KD_PAGED_POOL_START), end, Kind::Paged);
+    // Since Windows 10 1607 the kernel's notes tell.
+    for stretch in va_space::stretches(session) {
+        let kind = match stretch.name.as_str() {
+            "NonPagedPool" => Kind::NonPaged,
+            "PagedPool" => Kind::Paged,
+            _ => continue,
+        };
+        if !found.iter().any(|range| range.kind == kind) {
+            found.push(Range { start: stretch.start, end: Va(stretch.last.0.saturating_add(1)), kind });
+        }
+    }
     found
 }
 

@@ -50,7 +50,8 @@ pub struct Queue {
 pub fn queues(kernel: &Kernel<'_>) -> Result<Vec<Queue>> {
     let session = kernel.session();
     let mut found: Vec<Queue> = Vec::new();
-    if kernel.offset("_KPRCB", "DispatcherReadyListHead").is_none() {
+    let prcb_type = kernel.structure("_KPRCB")?;
+    if prcb_type.field("DispatcherReadyListHead").is_none() {
         let heads = match kernel.variable("KiDispatcherReadyListHead") {
             Ok(heads) => heads,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
@@ -60,7 +61,6 @@ pub fn queues(kernel: &Kernel<'_>) -> Result<Vec<Queue>> {
         found.push(queue(kernel, Owner::System, heads, summary)?);
         return Ok(found);
     }
-    let prcb_type = kernel.structure("_KPRCB")?;
     for number in 0..session.target().info().processors {
         let Some(processor) = session.target().processor(number) else { continue };
         if processor.prcb == 0 {

@@ -42,6 +42,14 @@ pub fn ring(
         for entry in links {
             match entry {
                 Err(Error::Interrupted) => return Err(Error::Interrupted),
+                // An entry of which nothing can be read ends the walk, and is none.
+                Err(Error::Unreadable { why, .. })
+                    if let Some(&last) = entries.last()
+                        && memory.u8(last).is_err() =>
+                {
+                    entries.pop();
+                    problem = Some(memory.session.explain(&Error::Unreadable { at: last, why }));
+                }
                 Err(error) => problem = Some(memory.session.explain(&error)),
                 // Backward: what the walk forward had reached already.
                 Ok(entry) if !seen.insert(entry) => break,

@@ -2,6 +2,7 @@
 //!
 //! A frame of a file tells its subsection in what its entry will be (`_MMPTE_SUBSECTION`). 32-bit systems without PAE
 //! pack that address into one entry: as a distance from `MmSubsectionBase` (Windows XP), or in two parts (Windows 7).
+//! Kernels that guard against L1TF set bits of the entry, which have to go first.
 
 use super::memory;
 use super::{fast_ref, string};
@@ -34,6 +35,8 @@ pub struct Sections<'a> {
     area: Type<'a>,
     subsection: Type<'a>,
     packed: Packed,
+    /// Bits set against L1TF, and the bit of an entry that says they are its own.
+    hidden: (u64, u64),
 }
 
 /// A control area.
@@ -95,6 +98,19 @@ pub struct Subsection {
     pub next: Va,
 }
 
+/// The name of a `_FILE_OBJECT`; `None` for null, which control areas have where page files back them.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn file_name(session: &Session<'_>, file: Va) -> Result<Option<String>> {
+    if file.is_null() {
+        return Ok(None);
+    }
+    let of = memory::kernel_type(session, "_FILE_OBJECT")?;
+    let name = string::unicode(session.memory(), of.at(file).address("FileName")?)?;
+    Ok(Some(string::one_line(&name)))
+}
+
 impl<'a> Sections<'a> {
     /// Finds out how this kernel's sections are made.
     ///
@@ -118,7 +134,11 @@ impl<'a> Sections<'a> {
         };
         let area = memory::kernel_type(session, "_CONTROL_AREA")?;
         let subsection = memory::kernel_type(session, "_SUBSECTION")?;
-        Ok(Sections { session, area, subsection, packed })
+        let hidden = entry
+            .field("SwizzleBit")
+            .filter(|bit| bit.bit_position < 64)
+            .map_or((0, 0), |bit| (memory::invalid_pte_mask(session), 1 << bit.bit_position));
+        Ok(Sections { session, area, subsection, packed, hidden })
     }
 
     /// The subsection that an entry which is not valid names; `None` for entries that name none.
@@ -126,6 +146,8 @@ impl<'a> Sections<'a> {
         if entry & 1 != 0 || entry & PROTOTYPE == 0 {
             return None;
         }
+        let (mask, own) = self.hidden;
+        let entry = if entry & own == 0 { entry & !mask } else { entry };
         let va = match self.packed {
             Packed::Whole(position, length) => {
                 let unused = 64 - length.clamp(1, 64);
@@ -207,12 +229,7 @@ impl<'a> Sections<'a> {
     /// # Errors
     /// Where it has one that cannot be read.
     pub fn file_name(&self, area: &ControlArea) -> Result<Option<String>> {
-        if area.file.is_null() {
-            return Ok(None);
-        }
-        let of = memory::kernel_type(self.session, "_FILE_OBJECT")?;
-        let name = string::unicode(self.session.memory(), of.at(area.file).address("FileName")?)?;
-        Ok(Some(string::one_line(&name)))
+        file_name(self.session, area.file)
     }
 
     /// The address of the buffer that a file's name is in; null where not even that can be read.

@@ -89,6 +89,7 @@ pub fn current(kernel: &Kernel<'_>) -> Result<Va> {
 /// Where the processor's KPRCB cannot be found or read.
 pub fn of_processor(kernel: &Kernel<'_>, number: u32) -> Result<Va> {
     let session = kernel.session();
+    let prcb_type = kernel.structure("_KPRCB")?;
     let untold = |_| Error::NotFound("the dump does not tell the current thread".to_owned());
     let prcb = match session.target().processor(number) {
         Some(processor) if processor.prcb != 0 => kernel.address(processor.prcb),
@@ -97,7 +98,7 @@ pub fn of_processor(kernel: &Kernel<'_>, number: u32) -> Result<Va> {
             session.memory().pointer(block.add(u64::from(number) * kernel.pointer_size()))?
         }
     };
-    kernel.structure("_KPRCB")?.at(prcb).pointer("CurrentThread")
+    prcb_type.at(prcb).pointer("CurrentThread")
 }
 
 impl<'a> Thread<'a> {

@@ -6,7 +6,7 @@
 
 use super::kernel::Kernel;
 use super::process::Process;
-use super::string;
+use super::section;
 use crate::address::Va;
 use crate::error::{Error, Result};
 use std::collections::HashSet;
@@ -236,11 +236,7 @@ fn file_name(kernel: &Kernel<'_>, area: Va) -> Result<String> {
         return Ok(String::new());
     }
     let file = kernel.read("_CONTROL_AREA", area)?.fast_reference("FilePointer")?;
-    if file.is_null() {
-        return Ok(String::new());
-    }
-    let name = kernel.read("_FILE_OBJECT", file)?.address("FileName")?;
-    string::unicode(kernel.session().memory(), name).map(|name| string::one_line(&name))
+    section::file_name(kernel.session(), file).map(Option::unwrap_or_default)
 }
 
 #[cfg(test)]

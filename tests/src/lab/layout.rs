@@ -229,6 +229,11 @@ impl Generation {
         if path.contains('.') { table.field(path).map(|f| f.offset) } else { table.size(path) }
     }
 
+    /// Whether this generation's symbols tell a field that it has: `_KPRCB.DispatcherReadyListHead`.
+    pub fn tells(&self, path: &str) -> bool {
+        path.split_once('.').is_some_and(|(structure, field)| self.table().tells(structure, field))
+    }
+
     /// As [`Self::find`], by the short list only.
     pub fn listed(&self, path: &str) -> Option<u64> {
         let (structure, field) = path.split_once('.').unwrap_or((path, ""));

@@ -126,15 +126,10 @@ impl Scheme {
     }
 
     /// The value of an entry of the last level.
-    fn leaf(self, leaf: Leaf, owner: Owner, swizzle: u64) -> u64 {
+    fn leaf(self, leaf: Leaf, owner: Owner, swizzle: u64, low: u32) -> u64 {
         const TRANSITION: u64 = 0x800;
         const PROTOTYPE: u64 = 0x400;
         let wide = !matches!(self, Scheme::X86 | Scheme::X86Pae);
-        let low = match self {
-            Scheme::X86 | Scheme::X86Pae => 1,
-            Scheme::Arm64 => 6,
-            Scheme::X64 | Scheme::X64Level5 => 12,
-        };
         let writable = self.protection(READ_WRITE);
         let high = if self == Scheme::X86 { 12 } else { 32 };
         match leaf {
@@ -161,12 +156,20 @@ pub struct AddressSpace {
     pub root: Pa,
     /// Frame bits that Windows inverts in entries that are not valid, against L1TF; zero on older builds.
     pub swizzle: u64,
+    /// The lowest bit of a page file's number in an entry.
+    pub file_bit: u32,
 }
 
 impl AddressSpace {
     /// An empty address space.
     pub fn new(scheme: Scheme, memory: &mut PhysicalMemory) -> Self {
-        AddressSpace { scheme, root: memory.allocate(Owner::Kernel).pa(), swizzle: 0 }
+        let file_bit = if matches!(scheme, Scheme::X86 | Scheme::X86Pae) { 1 } else { 12 };
+        AddressSpace { scheme, root: memory.allocate(Owner::Kernel).pa(), swizzle: 0, file_bit }
+    }
+
+    /// An entry that is not valid as it is stored: with the bits against L1TF, or with a mark where it has some itself.
+    pub fn hide(&self, entry: u64) -> u64 {
+        entry | if entry & self.swizzle == 0 { self.swizzle } else { 0x10 }
     }
 
     /// Maps `size` bytes at `va` to the frames from `pfn` on.
@@ -182,13 +185,13 @@ impl AddressSpace {
 
     /// The value of an entry of the last level, as it also stands in a prototype entry.
     pub fn leaf(&self, leaf: Leaf, owner: Owner) -> u64 {
-        self.scheme.leaf(leaf, owner, self.swizzle)
+        self.scheme.leaf(leaf, owner, self.swizzle, self.file_bit)
     }
 
     /// Writes the entry of the last level for `va`.
     pub fn set(&self, memory: &mut PhysicalMemory, va: Va, leaf: Leaf, owner: Owner) {
         let entry = self.entry(memory, va, 0);
-        self.store(memory, entry, self.scheme.leaf(leaf, owner, self.swizzle));
+        self.store(memory, entry, self.leaf(leaf, owner));
     }
 
     /// Makes the tables visible in themselves at `base`, as Windows does: `MiGetPteAddress` works on the result.

@@ -10,6 +10,7 @@ mod errors;
 mod fields;
 mod files;
 mod heap;
+mod machine;
 mod narrow;
 mod objects;
 mod pages;
@@ -23,6 +24,7 @@ mod sessions;
 mod society;
 mod stories;
 mod story;
+mod told;
 mod truth;
 mod user;
 mod vads;
@@ -229,6 +231,8 @@ pub struct World {
     pub probes: Vec<Probe>,
     /// The debugger data block, plain even where memory holds it encoded.
     pub debugger_data: Vec<u8>,
+    /// Secondary data of Windows: tags as they stand in files, and the data.
+    pub secondary: Vec<([u8; 16], Vec<u8>)>,
     pool: Va,
     /// Every block of pool, and what the trackers tell.
     pub pools: Pools,
@@ -265,6 +269,10 @@ impl World {
         let mut user = AddressSpace::new(options.scheme(), &mut memory);
         system.swizzle = options.swizzle;
         user.swizzle = options.swizzle;
+        if options.story != Story::Sample {
+            let file = generation.place("_MMPTE_SOFTWARE.PageFileLow").1.map_or(0, |bits| bits.0);
+            (system.file_bit, user.file_bit) = (file, file);
+        }
         let mut world = World {
             options,
             memory,
@@ -292,6 +300,7 @@ impl World {
             crash: Crash::default(),
             probes: Vec::new(),
             debugger_data: Vec::new(),
+            secondary: Vec::new(),
             pool: Va(if generation.machine == Machine::X86 { 0x8900_0000 } else { 0xffff_ac0f_1240_0000 }),
         };
         if options.story != Story::Sample {

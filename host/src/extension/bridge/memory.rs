@@ -140,5 +140,11 @@ unsafe extern "C" fn physical_runs(ctx: Ctx, sink: abi::RunSink) -> i32 {
 
 unsafe extern "C" fn space_of_process(ctx: Ctx, process: u64, space: *mut u64) -> i32 {
     // SAFETY: as above.
-    unsafe { guard(ctx, |bridge| put(space, bridge.scope.root_of_process(Va(process))?.0)) }
+    unsafe {
+        guard(ctx, |bridge| {
+            let root = bridge.scope.root_of_process(Va(process))?.0;
+            bridge.process.set(Some((root, Va(process))));
+            put(space, root)
+        })
+    }
 }

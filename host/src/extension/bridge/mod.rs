@@ -51,6 +51,10 @@ pub struct Bridge {
     types: RefCell<Vec<(Arc<ModuleTypes>, TypeId)>>,
     /// The address space asked for last, by its root: its translations are kept from one read to the next.
     space: RefCell<Option<(u64, View)>>,
+    /// The process whose page tables were asked for last: their root, itself.
+    process: Cell<Option<(u64, Va)>>,
+    /// The target with the modules of another process than the listed one, by the root of its page tables.
+    elsewhere: RefCell<Option<(u64, Arc<OpenTarget>)>>,
 }
 
 type Ctx = *mut c_void;
@@ -222,6 +226,8 @@ impl Bridge {
             last_fault: Cell::default(),
             types: RefCell::default(),
             space: RefCell::default(),
+            process: Cell::default(),
+            elsewhere: RefCell::default(),
         }
     }
 
@@ -245,14 +251,24 @@ impl Bridge {
         self.shared.interrupt.load(Ordering::Relaxed) != 0
     }
 
-    /// The scope with another address space; 0: as it is.
+    /// The scope with another address space, and with the modules of the process that it is known to belong to; 0: as
+    /// it is.
     fn scope_in(&self, root: u64) -> Result<Cow<'_, Scope>, Failure> {
         if root == 0 {
             return Ok(Cow::Borrowed(&self.scope));
         }
         let mut scope = self.scope.clone();
         let view = memory::space_of(self, root)?;
-        scope.contexts.space = Some(Arc::new(AddressSpace { view, root: Pa(root), process: None }));
+        let process = self.process.get().filter(|known| known.0 == root).map(|known| known.1);
+        scope.contexts.space = Some(Arc::new(AddressSpace { view, root: Pa(root), process }));
+        let open = self.open()?;
+        if process.is_some() && open.target.user_process() != process {
+            let mut kept = self.elsewhere.borrow_mut();
+            let known = kept.take().filter(|known| known.0 == root).map(|known| known.1);
+            let own = known.unwrap_or_else(|| Arc::new(scope.with_own_modules(open)));
+            scope.open = Some(Arc::clone(&own));
+            *kept = Some((root, own));
+        }
         Ok(Cow::Owned(scope))
     }
 

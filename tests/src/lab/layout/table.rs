@@ -18,7 +18,7 @@ pub struct Field<'a> {
 #[derive(Debug)]
 struct Structure {
     size: u64,
-    /// How much of it the symbols tell.
+    /// How much of it public symbols tell.
     told: u64,
     fields: HashMap<&'static str, Field<'static>>,
 }
@@ -74,6 +74,12 @@ impl Table {
     /// Size of a structure.
     pub fn size(&self, structure: &str) -> Option<u64> {
         self.structures.get(structure).map(|s| s.size)
+    }
+
+    /// Whether symbols tell a field of the structure itself.
+    pub fn tells(&self, structure: &str, field: &str) -> bool {
+        let found = self.structures.get(structure);
+        found.is_some_and(|s| s.fields.get(field).is_some_and(|field| field.offset < s.told))
     }
 
     /// A field by its path, as in `_MMPFN.u3.e1.PageLocation`; steps go into structures, with or without name.

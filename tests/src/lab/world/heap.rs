@@ -29,7 +29,7 @@ enum Range {
     Chunks = 0xf,
 }
 
-/// Pages of a subsegment of chunks, and of one of slots.
+/// Pages of a subsegment of chunks, and of one of slots. The range of the former has one page more.
 const CHUNK_PAGES: u64 = 16;
 const SLOT_PAGES: u64 = 4;
 /// How many blocks of a size are chunks before the low-fragmentation part takes over.
@@ -44,8 +44,11 @@ const ROOM: u64 = 0x1_0000;
 struct Slots {
     at: Va,
     first: u64,
-    used: u64,
+    /// The first slot never used.
+    next: u64,
+    /// How many can be used, and how many of them still are free.
     count: u64,
+    left: u64,
 }
 
 /// One heap, as far as it is built.
@@ -62,6 +65,8 @@ pub struct Heap {
     asked: BTreeMap<u64, u64>,
     large: Vec<(u64, u64)>,
     free_chunks: Vec<u64>,
+    /// The block that was freed last and waits on a list for reuse.
+    cached: u64,
     free_ranges: Vec<u64>,
     room: u64,
 }
@@ -113,8 +118,10 @@ impl World {
             }
             self.start_list(context.add(generation.at("_HEAP_SEG_CONTEXT.SegmentListHead")));
         }
+        self.set(vs, "_HEAP_VS_CONTEXT.Config.Flags.PageAlignLargeAllocs", 1);
         self.set(vs, "_HEAP_VS_CONTEXT.BackendCtx", self.heap_context(kind, 0).0);
         self.start_list(vs.add(generation.at("_HEAP_VS_CONTEXT.SubsegmentList")));
+        self.set(lfh, "_HEAP_LFH_CONTEXT.Config.WitholdPageCrossingBlocks", 1);
         self.set(lfh, "_HEAP_LFH_CONTEXT.BackendCtx", self.heap_context(kind, 0).0);
         let step = generation.machine.pointer_size() as u64;
         let buckets = generation.table().field("_HEAP_LFH_CONTEXT.Buckets").expect("the table has it");
@@ -178,7 +185,9 @@ impl World {
         self.map_range(at, header);
         self.pools.areas[kind as usize].pages += header / PAGE_SIZE;
         let context = self.heap_context(kind, index);
-        let signature = at.0 ^ context.0 ^ self.narrow_key(HEAP_KEY ^ SEGMENT_SIGNATURE);
+        // 24H2 hides nothing but the addresses.
+        let constant = if generation.build >= 26100 { 0 } else { SEGMENT_SIGNATURE };
+        let signature = at.0 ^ context.0 ^ self.narrow_key(HEAP_KEY ^ constant);
         self.set(at, "_HEAP_PAGE_SEGMENT.Signature", signature);
         self.append(context.add(generation.at("_HEAP_SEG_CONTEXT.SegmentListHead")), at);
         self.heap(kind).segments[index as usize].push((at.0, header.div_ceil(1 << unit)));
@@ -277,30 +286,67 @@ impl World {
         }
     }
 
+    /// An allocation without a header of pool: whole pages, or a chunk that begins a page.
+    pub(super) fn heap_big(&mut self, kind: PoolKind, size: u64) -> (Va, u64) {
+        let unit = self.options.generation.at("_POOL_HEADER");
+        let bytes = size.next_multiple_of(unit);
+        if bytes >= 0x1_0000 || bytes & 0xff0 > 0xfc0 || bytes.is_multiple_of(PAGE_SIZE) {
+            return (self.heap_pages(kind, size), size.next_multiple_of(PAGE_SIZE));
+        }
+        (self.chunk(kind, bytes).0, bytes)
+    }
+
+    /// Where a chunk for a block of `total` bytes goes that may begin at `next`, and its size. Its block must not cross a
+    /// page: it may begin one, behind a header two units before it.
+    fn chunk_place(&self, next: u64, total: u64) -> (u64, u64) {
+        let header = self.options.generation.at("_HEAP_VS_CHUNK_HEADER");
+        let edge = PAGE_SIZE - 2 * header;
+        let within = next % PAGE_SIZE;
+        if within + header + total <= PAGE_SIZE {
+            return (next, total + header);
+        }
+        let mut at = next - within + edge;
+        // What is left out must have room for a free chunk.
+        while at < next || (at != next && at - next < 3 * header) {
+            at += PAGE_SIZE;
+        }
+        (at, total + 2 * header)
+    }
+
     fn chunk(&mut self, kind: PoolKind, total: u64) -> (Va, PoolPlace) {
         let generation = self.options.generation;
         let header = generation.at("_HEAP_VS_CHUNK_HEADER");
-        let need = total + header;
-        if self.heap(kind).chunks.is_none_or(|(_, next, end, _)| end - next < need) {
+        let fits = self.heap(kind).chunks.is_some_and(|(_, next, end, _)| {
+            let (at, need) = self.chunk_place(next, total);
+            at + need <= end
+        });
+        if !fits {
             self.close_chunks(kind);
-            let bytes = CHUNK_PAGES * PAGE_SIZE;
-            let at = self.page_range(kind, 0, bytes, Range::Chunks);
+            let pages = if total > CHUNK_PAGES * PAGE_SIZE / 2 { 2 * CHUNK_PAGES } else { CHUNK_PAGES };
+            let bytes = pages * PAGE_SIZE;
+            let at = self.page_range(kind, 0, bytes + PAGE_SIZE, Range::Chunks);
             let first = generation.at("_HEAP_VS_SUBSEGMENT").next_multiple_of(header);
             let units = (bytes - first) / header;
             self.set(at, "_HEAP_VS_SUBSEGMENT.Size", units);
             self.set(at, "_HEAP_VS_SUBSEGMENT.Signature", (units ^ CHUNKS_SIGNATURE) & 0x7fff);
             self.set(at, "_HEAP_VS_SUBSEGMENT.FullCommit", 1);
-            self.set(at, "_HEAP_VS_SUBSEGMENT.CommitBitmap", (1 << CHUNK_PAGES) - 1);
+            self.set(at, "_HEAP_VS_SUBSEGMENT.CommitBitmap", (1 << pages) - 1);
             let vs = Va(self.heap(kind).at).add(generation.at("_SEGMENT_HEAP.VsContext"));
             self.append(vs.add(generation.at("_HEAP_VS_CONTEXT.SubsegmentList")), at);
             self.heap(kind).chunks = Some((at.0, at.0 + first, at.0 + bytes, 0));
         }
-        let (start, next, end, previous) = self.heap(kind).chunks.expect("a subsegment");
+        let (start, next, end, mut previous) = self.heap(kind).chunks.expect("a subsegment");
+        let (at, need) = self.chunk_place(next, total);
+        if at != next {
+            self.chunk_header(start, next, at - next, previous, false);
+            self.heap(kind).free_chunks.push(next);
+            previous = at - next;
+        }
         // A rest too small for a free chunk belongs to the last one.
-        let size = if end - next - need < 3 * header { end - next } else { need };
-        self.chunk_header(start, next, size, previous, true);
-        self.heap(kind).chunks = Some((start, next + size, end, size));
-        (Va(next + header), PoolPlace::Chunk)
+        let size = if end - at - need < 3 * header { end - at } else { need };
+        self.chunk_header(start, at, size, previous, true);
+        self.heap(kind).chunks = Some((start, at + size, end, size));
+        (Va(at + need - total), PoolPlace::Chunk)
     }
 
     fn chunk_header(&mut self, subsegment: u64, at: u64, size: u64, previous: u64, used: bool) {
@@ -329,10 +375,15 @@ impl World {
         }
     }
 
-    /// Gives a chunk back; `block` is the header of the block in it.
-    pub(super) fn free_chunk(&mut self, kind: PoolKind, block: Va) {
+    /// Gives a chunk back; `block` is the header of the block in it. One of middle size stays on a list for reuse,
+    /// whose link takes the place of the pool header.
+    pub(super) fn free_chunk(&mut self, kind: PoolKind, block: Va, size: u64) {
+        if (0x201..=0xf80).contains(&size) {
+            let next = std::mem::replace(&mut self.heap(kind).cached, block.0);
+            return self.write_pointer(block, next);
+        }
         let header = self.options.generation.at("_HEAP_VS_CHUNK_HEADER");
-        let at = Va(block.0 - header);
+        let at = Va(block.0 - if block.page_offset() == 0 { 2 * header } else { header });
         let width = self.options.generation.place("_HEAP_VS_CHUNK_HEADER.Sizes.HeaderBits").0;
         let key = self.narrow_key(HEAP_KEY) ^ at.0;
         let flip = |world: &mut World| {
@@ -347,32 +398,52 @@ impl World {
     }
 
     fn take_slot(&mut self, kind: PoolKind, total: u64) -> (Va, PoolPlace) {
-        let generation = self.options.generation;
-        let full = self.heap(kind).slots.get(&total).is_some_and(|s| s.used == s.count);
+        let full = self.heap(kind).slots.get(&total).is_some_and(|s| s.left == 0);
         if full {
             let gone = self.heap(kind).slots.remove(&total).expect("it is there");
             self.heap(kind).full.entry(total).or_default().push(gone.at);
         }
         if !self.heap(kind).slots.contains_key(&total) {
-            let bytes = SLOT_PAGES * PAGE_SIZE;
-            let at = self.page_range(kind, 0, bytes, Range::Slots);
-            // Two bits a slot, then the slots.
-            let bitmap = generation.at("_HEAP_LFH_SUBSEGMENT.BlockBitmap");
-            let most = (bytes - bitmap) / total;
-            let first = (bitmap + (most * 2).div_ceil(64) * 8).next_multiple_of(0x10);
-            let count = (bytes - first) / total;
-            self.set(at, "_HEAP_LFH_SUBSEGMENT.BlockCount", count);
-            self.set(at, "_HEAP_LFH_SUBSEGMENT.FreeCount", count);
-            let hidden = ((total | first << 16) ^ LFH_KEY ^ (at.0 >> 12)) & 0xffff_ffff;
-            self.set(at, "_HEAP_LFH_SUBSEGMENT.BlockOffsets.EncodedData", hidden);
-            self.heap(kind).slots.insert(total, Slots { at, first, used: 0, count });
+            let slots = self.add_slots(kind, total);
+            self.heap(kind).slots.insert(total, slots);
         }
+        let Slots { at, first, next, left, .. } = self.heap(kind).slots[&total];
+        let index = if crosses(first, total, next) { next + 1 } else { next };
         let slots = self.heap(kind).slots.get_mut(&total).expect("a subsegment");
-        let Slots { at, first, used, count } = *slots;
-        slots.used += 1;
-        self.set(at, "_HEAP_LFH_SUBSEGMENT.FreeCount", count - used - 1);
-        self.mark_slot(at, used, true);
-        (at.add(first + used * total), PoolPlace::Slot(at, used))
+        (slots.next, slots.left) = (index + 1, left - 1);
+        self.set(at, "_HEAP_LFH_SUBSEGMENT.FreeCount", left - 1);
+        self.mark_slot(at, index, true);
+        (at.add(first + index * total), PoolPlace::Slot(at, index))
+    }
+
+    /// A subsegment of slots: those that would cross a page are marked and not counted.
+    fn add_slots(&mut self, kind: PoolKind, total: u64) -> Slots {
+        let generation = self.options.generation;
+        let bytes = SLOT_PAGES * PAGE_SIZE;
+        let at = self.page_range(kind, 0, bytes, Range::Slots);
+        // Two bits a slot, then the slots.
+        let bitmap = generation.at("_HEAP_LFH_SUBSEGMENT.BlockBitmap");
+        let most = (bytes - bitmap) / total;
+        let first = (bitmap + (most * 2).div_ceil(64) * 8).next_multiple_of(0x10);
+        let first = if total.is_power_of_two() { first.next_multiple_of(total) } else { first };
+        let all = (bytes - first) / total;
+        let withheld: Vec<u64> = (0..all).filter(|&index| crosses(first, total, index)).collect();
+        withheld.iter().for_each(|&index| self.mark_slot(at, index, true));
+        // Behind the last slot all bits are set.
+        for bit in all * 2..(all * 2).next_multiple_of(64) {
+            let at = at.add(bitmap + bit / 8);
+            let byte = self.read(at, 1).expect("a bitmap")[0];
+            self.write(at, &[byte | 1 << (bit % 8)]);
+        }
+        let count = all - withheld.len() as u64;
+        self.set(at, "_HEAP_LFH_SUBSEGMENT.BlockCount", count);
+        self.set(at, "_HEAP_LFH_SUBSEGMENT.FreeCount", count);
+        self.set(at, "_HEAP_LFH_SUBSEGMENT.WitheldBlockCount", withheld.len() as u64);
+        // Older ones take the lower half of the address only.
+        let page = if generation.build >= 26100 { at.0 >> 12 } else { (at.0 & 0xffff_ffff) >> 12 };
+        let hidden = ((total | first << 16) ^ LFH_KEY ^ page) & 0xffff_ffff;
+        self.set(at, "_HEAP_LFH_SUBSEGMENT.BlockOffsets.EncodedData", hidden);
+        Slots { at, first, next: 0, count, left: count }
     }
 
     fn mark_slot(&mut self, subsegment: Va, index: u64, used: bool) {
@@ -507,4 +578,10 @@ impl World {
         self.set(at, "_RTL_BALANCED_NODE.ParentValue", parent | u64::from(parent != 0 && levels == 1));
         node
     }
+}
+
+/// Whether a slot lies in two pages.
+fn crosses(first: u64, each: u64, index: u64) -> bool {
+    let at = first + index * each;
+    at / PAGE_SIZE != (at + each - 1) / PAGE_SIZE
 }

@@ -266,6 +266,13 @@ impl World {
                 frame.references = u64::from(state == FrameState::Transition);
                 frame.modified = matches!(state, FrameState::Modified | FrameState::ModifiedNoWrite);
             }
+            if frame.large && generation.find("_MMPFN.u4.ResidentPage").is_some() {
+                // Only the first frame of a large page tells what maps it: the entry that its first 4 KB would have.
+                let count = if self.system.scheme.entry_size() == 4 { 1024 } else { 512 };
+                let first = pfn & !(count - 1) == pfn;
+                let leaf = self.leaf_entry(frame.pte);
+                (frame.pte, frame.containing) = if first { (leaf, frame.containing) } else { (Va(0), 0) };
+            }
             if let Some(&copy) = self.plan.copies.get(&pfn) {
                 (frame.original, frame.modified) = (copy, false);
             }
@@ -273,6 +280,17 @@ impl World {
             frames.insert(pfn, frame);
         }
         self.frames = frames.into_values().collect();
+    }
+
+    /// The entry that the first page of a large page would have, which the entry at `directory` maps.
+    fn leaf_entry(&self, directory: Va) -> Va {
+        let window = Va(self.options.generation.pte_base);
+        // The window shows the table's entry as a page; that page's place in the window is the table's entry's.
+        let size = self.system.scheme.entry_size();
+        let index = (directory.0 - window.0) / size;
+        let page = index << 12;
+        let wide = size == 8 && self.options.generation.machine != crate::lab::layout::Machine::X86;
+        Va(if wide && page >> 47 != 0 { page | 0xffff << 48 } else { page })
     }
 
     /// The contents of the database.
@@ -294,6 +312,7 @@ impl World {
         let exists = slot(&["_MMPFN.u4.PfnExists"]);
         let resident = slot(&["_MMPFN.u4.ResidentPage"]);
         let window = slot(&["_MMPFN.u4.AweAllocation"]);
+        let identity = slot(&["_MMPFN.u4.PageIdentity"]);
         let (next, before) = (slot(&["_MMPFN.u1.Flink"]), slot(&["_MMPFN.u2.Blink"]));
         for frame in &self.frames {
             let at = &mut database[(frame.pfn * size) as usize..];
@@ -309,10 +328,11 @@ impl World {
             containing.put(at, frame.containing);
             if frame.state >= FrameState::Active {
                 share.put(at, frame.share);
-                resident.put(at, 1);
+                resident.put(at, u64::from(frame.large));
             }
             if self.plan.windows.contains(&frame.pfn) {
                 window.put(at, 1);
+                identity.put(at, 1);
             }
         }
         for (&(state, _), members) in lists {

@@ -307,7 +307,8 @@ impl World {
         self.set(cid, "_CLIENT_ID.UniqueThread", id);
         self.set(apc, "_KAPC_STATE.Process", process.0);
         self.set(thread, "_KTHREAD.Process", process.0);
-        self.set(thread, "_KTHREAD.State", 2);
+        self.set(thread, "_ETHREAD.ThreadsProcess", process.0); // before Vista
+        self.fill(thread, "_KTHREAD", &[("State", 2), ("KernelStackResident", 1)]);
         self.set(thread, "_KTHREAD.Priority", 8);
         self.set(thread, "_ETHREAD.StartAddress", self.nt(start).0);
         self.set(thread, "_ETHREAD.CreateTime", SYSTEM_TIME - UP_TIME + id);
@@ -355,7 +356,11 @@ impl World {
         let wide = self.options.generation.machine != Machine::X86;
         let user = Va(if wide { 0x7ff6_1230_0000 } else { 0x0123_0000 });
         let kernel = Va(if wide { 0xffff_bf0a_0010_0000 } else { 0x9b00_0000 });
-        let prototype = self.allocate(8);
+        // Two-level tables name a prototype by its distance from paged pool.
+        let packed = self.user.scheme.entry_size() == 4 && self.options.story != super::Story::Sample;
+        let prototype =
+            if packed { self.pool_of(super::PoolKind::Paged, b"MmSt", 8) } else { self.allocate(8) };
+        let base = if packed { self.read_pointer(self.nt("MmProtopteBase")).0 } else { 0 };
         let memory = &mut self.memory;
         let mut fill = |owner, text: &str| {
             let frame = memory.allocate(owner);
@@ -386,7 +391,13 @@ impl World {
             ),
             (user.add(0x2000), page_file, Owner::User, "page file", ""),
             (user.add(0x3000), Leaf::DemandZero, Owner::User, "demand zero", ""),
-            (user.add(0x4000), Leaf::Prototype(prototype), Owner::User, "prototype", shared_text),
+            (
+                user.add(0x4000),
+                Leaf::Prototype(Va(prototype.0 - base)),
+                Owner::User,
+                "prototype",
+                shared_text,
+            ),
             (
                 kernel,
                 Leaf::Transition(kernel_transition),

@@ -129,7 +129,10 @@ impl World {
         }
         let (start, size, place) = match (total > PAGE_SIZE - header, heap) {
             (true, false) => (self.big_block(kind, size), size.next_multiple_of(PAGE_SIZE), PoolPlace::Big),
-            (true, true) => (self.heap_pages(kind, size), size.next_multiple_of(PAGE_SIZE), PoolPlace::Big),
+            (true, true) => {
+                let (start, size) = self.heap_big(kind, size);
+                (start, size, PoolPlace::Big)
+            }
             (false, false) => {
                 let (start, total) = self.page_block(kind, tag, total);
                 (start, total, PoolPlace::Page)
@@ -265,7 +268,7 @@ impl World {
         match block.place {
             PoolPlace::Page => self.set(block.start, "_POOL_HEADER.PoolType", 0),
             PoolPlace::Big => {}
-            PoolPlace::Chunk => self.free_chunk(block.kind, block.start),
+            PoolPlace::Chunk => self.free_chunk(block.kind, block.start, block.size),
             PoolPlace::Slot(subsegment, index) => self.free_slot(subsegment, index),
         }
     }

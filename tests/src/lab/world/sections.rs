@@ -74,8 +74,8 @@ impl World {
                 let far = subsection.0 - self.read_pointer(self.nt("MmSubsectionBase")).0;
                 1 << 31 | (far << 4) & 0x7fff_f800 | (far >> 2) & 0x1e | prototype
             }
-            (_, Machine::X86) => subsection.0 << 32 | prototype,
-            _ => subsection.0 << 16 | prototype,
+            (_, Machine::X86) => self.system.hide(subsection.0 << 32 | prototype),
+            _ => self.system.hide(subsection.0 << 16 | prototype),
         }
     }
 

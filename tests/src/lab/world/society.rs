@@ -100,6 +100,11 @@ impl World {
             ("Cookie", 0x5eed_0000 + person.id),
             ("HighestUserAddress", self.read_pointer(self.nt("MmHighestUserAddress")).0),
             ("ExitStatus", 0x103), // STATUS_PENDING: it lives
+            ("NumberOfPrivatePages", 0x90 + person.id % 0x40),
+            ("ModifiedPageCount", 0x11 + person.id % 0x10),
+            ("NumberOfLockedPages", person.id >> 2 & 7),
+            ("Vm.Flags.MemoryPriority", 2 * u64::from(person.session == Some(1))),
+            ("Vm.Instance.Flags.MemoryPriority", 2 * u64::from(person.session == Some(1))),
         ];
         self.fill(process, "_EPROCESS", &fields);
         self.set(process, "_KPROCESS.BasePriority", person.priority.1);

@@ -45,6 +45,7 @@ impl World {
         self.open_handles();
         self.lock_driver_page();
         self.finish_threads();
+        self.tell_fields();
         if story == Story::Hostile {
             self.vandalise();
         }

@@ -79,6 +79,7 @@ impl World {
         self.share_user_data();
         self.happen();
         self.lay_probes();
+        self.fit_machine();
         self.write_cid_table();
         self.count_kinds();
         self.write_pool_tables();
@@ -163,6 +164,7 @@ impl World {
         let event = self.event;
         self.start_object(event, 1, 0);
         let idle = self.add_process("Idle", 0, 0, self.system.root.0);
+        self.start_object(idle, 3, 0);
         let system = self.person("System", 4, 0, None);
         for (name, process) in [("PsIdleProcess", idle), ("PsInitialSystemProcess", system)] {
             self.write_pointer(self.nt(name), process.0);
@@ -239,6 +241,7 @@ impl World {
     fn new_space(&mut self) -> AddressSpace {
         AddressSpace {
             swizzle: self.system.swizzle,
+            file_bit: self.system.file_bit,
             ..AddressSpace::new(self.system.scheme, &mut self.memory)
         }
     }
@@ -395,6 +398,9 @@ impl World {
             cpu.kernel_stack = top;
             if chain[0].1 == self.entry() {
                 cpu.pc = if wide { 0x7ffb_1230_1010 } else { 0x77a0_1010 };
+                if self.options.generation.machine == Machine::Arm64 {
+                    cpu.registers[30] = 0; // nobody called it
+                }
             }
         }
         let stack = self.run(&mut cpu, chain);

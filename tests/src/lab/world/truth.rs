@@ -23,11 +23,20 @@ impl World {
             json!({ "eprocess": p.eprocess.0, "id": p.id, "name": p.name, "directory_table_base": root })
         });
         let stack = self.crash.stack.iter().map(|f| json!({ "pc": f.pc, "sp": f.sp, "symbol": f.symbol }));
-        let probes = self.probes.iter().map(|p| json!({ "va": p.va.0, "state": p.state, "text": p.text }));
+        let physical = |va| {
+            let found =
+                self.user.translate(&self.memory, va).or_else(|| self.system.translate(&self.memory, va));
+            found.map(|pa| pa.0)
+        };
+        let probes = self
+            .probes
+            .iter()
+            .map(|p| json!({ "va": p.va.0, "state": p.state, "text": p.text, "physical": physical(p.va) }));
         json!({
             "generation": g.name, "machine": g.machine.image_type(), "build": g.build, "build_lab": g.build_lab,
             "kernel_base": g.kernel_base, "comment": COMMENT, "system_time": SYSTEM_TIME, "up_time": UP_TIME,
-            "directory_table_base": self.user.root.0,
+            "directory_table_base": self.user.root.0, "system_root": self.system.root.0,
+            "page_tables": { "base": g.pte_base, "entry_size": self.user.scheme.entry_size() },
             "ps_loaded_module_list": self.nt("PsLoadedModuleList").0,
             "ps_active_process_head": self.nt("PsActiveProcessHead").0,
             "debugger_data_block": self.nt("KdDebuggerDataBlock").0,

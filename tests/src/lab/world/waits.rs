@@ -136,14 +136,12 @@ impl World {
             let timer = thread.add(generation.at("_KTHREAD.Timer"));
             self.start_object(timer, 8, 0);
             self.set(timer, "_DISPATCHER_HEADER.Size", generation.at("_KTIMER") / 4);
-            let fields = [
-                ("Thread", thread.0),
-                ("Object", timer.0),
-                ("WaitKey", 0x102),
-                ("WaitType", 1),
-                ("BlockState", 4),
-            ];
+            let fields = [("Thread", thread.0), ("WaitKey", 0x102), ("WaitType", 1), ("BlockState", 4)];
             self.fill(timeout, "_KWAIT_BLOCK", &fields);
+            // Where blocks stand in a row, other fields of the thread begin there.
+            if generation.find("_KWAIT_BLOCK.NextWaitBlock").is_some() {
+                self.set(timeout, "_KWAIT_BLOCK.Object", timer.0);
+            }
             self.append(timer.add(generation.at("_DISPATCHER_HEADER.WaitListHead")), timeout);
             self.set(thread, "_KTHREAD.TimerActive", 1);
             self.insert_timer(0, timer, due, 0, None);
@@ -316,7 +314,20 @@ impl World {
                 }
             }
             let (kernel, user) = (3 + index as u64, if process == 4 { 0 } else { 5 + index as u64 });
-            self.fill(thread, "_KTHREAD", &[("KernelTime", kernel), ("UserTime", user)]);
+            let number = index as u64;
+            let fields = [
+                ("KernelTime", kernel),
+                ("UserTime", user),
+                ("Alertable", number & 1),
+                ("IdealProcessor", number % 3),
+                ("EnableStackSwap", u64::from(number % 4 != 0)),
+                ("UnusualBoost", number % 3),
+                ("ForegroundBoost", number % 2),
+                ("PriorityDecrement", number % 5),
+                ("DecrementCount", 16),
+            ];
+            self.fill(thread, "_KTHREAD", &fields);
+            self.fill(thread, "_ETHREAD", &[("ThreadIoPriority", 2), ("ThreadPagePriority", 5)]);
             let swapped = self.facts.get("special_threads").is_some_and(|s| s["swapped"] == thread.0);
             self.set(thread, "_KTHREAD.KernelStackResident", u64::from(!swapped));
             let system = process == 4;

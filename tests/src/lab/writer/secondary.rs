@@ -13,7 +13,9 @@ pub(super) fn blobs(world: &World, end: u64) -> Vec<u8> {
     let mut blobs = b"DumpBlob".to_vec();
     blobs.u32(0x10);
     blobs.u32(0xf000_0000 | world.options.generation.build);
-    for (tag, data) in [(TAG, DATA), ([0x5a; 16], &[1, 2, 3, 4, 5])] {
+    let own = [(TAG, DATA), ([0x5a; 16], &[1, 2, 3, 4, 5][..])];
+    let windows = world.secondary.iter().map(|(tag, data)| (*tag, data.as_slice()));
+    for (tag, data) in own.into_iter().chain(windows) {
         blobs.u32(0x20);
         blobs.extend(tag);
         blobs.u32(data.len() as u32);
