@@ -163,7 +163,11 @@ pub struct AddressSpace {
 impl AddressSpace {
     /// An empty address space.
     pub fn new(scheme: Scheme, memory: &mut PhysicalMemory) -> Self {
-        let file_bit = if matches!(scheme, Scheme::X86 | Scheme::X86Pae) { 1 } else { 12 };
+        let file_bit = match scheme {
+            Scheme::X86 | Scheme::X86Pae => 1,
+            Scheme::Arm64 => 6,
+            Scheme::X64 | Scheme::X64Level5 => 12,
+        };
         AddressSpace { scheme, root: memory.allocate(Owner::Kernel).pa(), swizzle: 0, file_bit }
     }
 
