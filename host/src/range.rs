@@ -53,6 +53,22 @@ pub fn parse_first<'t>(text: &'t str, scope: &Scope, unit: u64) -> Result<(Range
     Ok((range, rest.trim_start()))
 }
 
+/// [`parse_first`] without the limit of `L?`, for what passes over memory quickly.
+pub fn parse_first_unlimited<'t>(text: &'t str, scope: &Scope, unit: u64) -> Result<(Range, &'t str)> {
+    let (start, rest) = scope.evaluate_first(text.trim_start())?;
+    let (end, after) = match count_prefix(rest.trim_start()) {
+        None if !rest.trim().is_empty() => scope.evaluate_first(rest.trim_start())?,
+        _ => return parse_first(text, scope, unit),
+    };
+    match end.checked_sub(start) {
+        Some(bytes) => Ok((
+            Range { start: Va(start), items: bytes.saturating_add(1).div_ceil(unit) },
+            after.trim_start(),
+        )),
+        None => Err(Error::Usage(format!("range error: {} is before {}", Va(end), Va(start)))),
+    }
+}
+
 /// What follows the start of a range.
 fn length<'t>(start: Va, text: &'t str, scope: &Scope, unit: u64) -> Result<(Range, &'t str)> {
     let Some((kind, count)) = count_prefix(text) else {

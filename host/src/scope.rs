@@ -4,6 +4,7 @@
 use crate::disasm;
 use crate::dump::Machine;
 use crate::expr::{self, Evaluator, ExprError};
+use crate::look::Look;
 use crate::memory::{ReadFault, ReadOutcome, View};
 use crate::stack::Contexts;
 use crate::symbols::{self, Hit, KernelHints, ModuleSource, ModuleTypes, Symbols, TypeId};
@@ -90,6 +91,8 @@ pub struct Scope {
     pub processor: u32,
     /// Default radix of numbers: 8, 10 or 16.
     pub radix: u32,
+    /// How things are shown.
+    pub look: Look,
     /// What the user has set.
     pub variables: Variables,
     /// What the user chose to look at instead.
@@ -103,6 +106,7 @@ impl Default for Scope {
             open: None,
             processor: 0,
             radix: 16,
+            look: Look::default(),
             variables: Variables::default(),
             contexts: Contexts::default(),
         }
@@ -508,6 +512,10 @@ impl typed::Memory for Scope {
 
     fn name_of(&self, va: Va) -> Option<String> {
         Scope::name_of(self, va).map(|hit| hit.to_string())
+    }
+
+    fn look(&self) -> Look {
+        self.look
     }
 }
 

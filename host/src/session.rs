@@ -1,12 +1,13 @@
 //! A debugging session: the open targets, the chain of extensions, the settings; runs one line after another.
 
 use crate::cli::{Environment, Options};
-use crate::commands::{self, Aliases, Call, LastDisplay, Needs, Program, Word};
+use crate::commands::{self, Aliases, Call, LastDisplay, Needs, Program, Shelf, Word};
 use crate::dump::{Dump, DumpError, OpenOptions, Problem};
 use crate::extension::chain::{Chain, CommandName};
 use crate::extension::loader::{CommandRow, Loaded};
 use crate::extension::path::ExtensionPath;
 use crate::extension::worker::{self, Ended, Main, Work};
+use crate::look::Look;
 use crate::scope::{OpenTarget, Scope, Variables};
 use crate::stack::{Contexts, ExplicitContext};
 use crate::symbols::{Patience, Servers, SymbolPath, Symbols, Watch};
@@ -50,6 +51,12 @@ pub struct Settings {
     pub stack_frames: usize,
     /// What `rm`, `so`, `sq` set.
     pub kept: commands::Kept,
+    /// How things are shown.
+    pub look: Look,
+    /// `.shell` is forbidden, for good.
+    pub no_shell: bool,
+    /// No command starts a program or writes a file, for good.
+    pub secure: bool,
 }
 
 impl Settings {
@@ -95,6 +102,8 @@ pub struct Session {
     pub last_instruction: Option<String>,
     /// What the user chose to look at in place of the processor's own.
     pub contexts: Contexts,
+    /// What lies put away.
+    pub shelf: Shelf,
     sequence: u64,
     nesting: usize,
     quit: bool,
@@ -130,6 +139,9 @@ impl Session {
                 analyze_at_load: !environment.no_bugcheck_analysis,
                 stack_frames: crate::target::unwind::DEFAULT_FRAMES,
                 kept: commands::Kept::default(),
+                look: Look::default(),
+                no_shell: options.no_shell,
+                secure: options.secure,
             },
             aliases: Aliases::default(),
             program: Program::default(),
@@ -143,6 +155,7 @@ impl Session {
             last_source: None,
             last_instruction: None,
             contexts: Contexts::default(),
+            shelf: Shelf::default(),
             sequence: 0,
             nesting: 0,
             quit: false,
@@ -331,6 +344,7 @@ impl Session {
             open: self.current_target().cloned(),
             processor: processor.unwrap_or(self.processor),
             radix: self.settings.radix,
+            look: Look { radix: self.settings.radix, ..self.settings.look },
             variables: self.variables.clone(),
             // A processor prefix asks for what ran on it, even on the current one.
             contexts: Contexts {
@@ -393,6 +407,7 @@ impl Session {
     pub fn execute_line(&mut self, line: &str) {
         interrupt::take_interrupt();
         self.program = Program::default();
+        self.shelf.remember(line);
         let line = self.aliases.expand(line);
         let commands = commands::split_commands(&line);
         let mut next = 0;

@@ -2,13 +2,14 @@
 //! the contexts that a user set instead of the processor's.
 
 use crate::dump::Machine;
-use crate::image::ImageBytes;
+use crate::image::{ImageBytes, InMemory, debug_record};
 use crate::memory::{ReadFault, View};
 use crate::scope::{OpenTarget, Scope};
 use crate::target::unwind::{self, CodeView, Frame, ModuleRange, Origin, frame_data::FrameData};
 use crate::target::{Registers, Target};
 use kd_sdk::address::{Pa, Va};
 use kd_sdk::error::Result;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 /// Where registers that a user chose came from.
@@ -130,6 +131,35 @@ impl Scope {
         Ok(work(&ScopeCode { scope: self, open: self.open()?, stop: &|| false }))
     }
 
+    /// The memory that a walk of the stack reads, and the images' headers that lead to the symbols of its frames: for
+    /// a dump in which the same walk is to be possible.
+    ///
+    /// # Errors
+    /// When no dump is open.
+    pub fn read_by_walk(&self, start: Registers, most: usize) -> Result<Vec<(Va, u64)>> {
+        let open = self.open()?;
+        let recording = Recording {
+            code: &ScopeCode { scope: self, open, stop: &|| false },
+            read: RefCell::new(Vec::new()),
+        };
+        let frames = unwind::walk(&recording, start, most);
+        let mut bases: Vec<Va> = frames
+            .iter()
+            .filter_map(|frame| Some(open.target.modules().get(open.target.module_index_at(frame.ip)?)?.base))
+            .chain(open.target.modules().iter().filter(|module| module.is_kernel).map(|module| module.base))
+            .collect();
+        bases.sort_unstable();
+        bases.dedup();
+        for base in bases {
+            let image = InMemory(|at, into: &mut [u8]| {
+                base.0.checked_add(at).is_some_and(|va| recording.read(Va(va), into))
+            });
+            // What it says does not matter here, only where it stands.
+            let _ = debug_record(&image, None);
+        }
+        Ok(recording.read.into_inner())
+    }
+
     /// What 32-bit symbols say about the frame of the function at an address.
     pub fn frame_data(&self, va: Va) -> Option<FrameData> {
         let open = self.open.as_ref()?;
@@ -163,6 +193,52 @@ impl Scope {
             found.origin = Origin::ImageFile;
         }
         found
+    }
+}
+
+/// Notes what is read from the dump.
+struct Recording<'a> {
+    code: &'a dyn CodeView,
+    read: RefCell<Vec<(Va, u64)>>,
+}
+
+impl Recording<'_> {
+    fn note(&self, va: Va, bytes: usize) {
+        self.read.borrow_mut().push((va, bytes as u64));
+    }
+}
+
+impl CodeView for Recording<'_> {
+    fn machine(&self) -> Machine {
+        self.code.machine()
+    }
+
+    fn read(&self, va: Va, into: &mut [u8]) -> bool {
+        let done = self.code.read(va, into);
+        if done {
+            self.note(va, into.len());
+        }
+        done
+    }
+
+    fn module_at(&self, va: Va) -> Option<ModuleRange> {
+        self.code.module_at(va)
+    }
+
+    fn read_image(&self, module: &ModuleRange, rva: u32, into: &mut [u8]) -> Option<Origin> {
+        let origin = self.code.read_image(module, rva, into);
+        if origin == Some(Origin::Dump) {
+            self.note(module.base.add(rva.into()), into.len());
+        }
+        origin
+    }
+
+    fn frame_data(&self, va: Va) -> Option<FrameData> {
+        self.code.frame_data(va)
+    }
+
+    fn function_start(&self, va: Va) -> Option<Va> {
+        self.code.function_start(va)
     }
 }
 

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 /// One dump and what kd said of it.
 pub struct Case<'a> {
     pub generation: &'static Generation,
+    pub story: Story,
     pub kind: Kind,
     /// Generation, story and kind, for messages.
     pub what: String,
@@ -40,7 +41,14 @@ impl<'a> Case<'a> {
         let generation = world.options.generation;
         let what = format!("{} {:?} {kind:?}", generation.name, world.options.story);
         let one = |record: Value| (record["command"].as_str().unwrap_or_default().to_owned(), record);
-        Case { generation, kind, what, truth, records: run.records().into_iter().map(one).collect() }
+        Case {
+            generation,
+            story: world.options.story,
+            kind,
+            what,
+            truth,
+            records: run.records().into_iter().map(one).collect(),
+        }
     }
 
     /// The record of a command.

@@ -324,6 +324,11 @@ fn processors_tell_what_they_did() {
     });
 }
 
+/// The symbols of 24H2 tell only the beginning of a processor's block.
+fn tells_less(case: &Case<'_>) -> bool {
+    case.generation.name == "x64-26100"
+}
+
 fn check_processor(case: &Case<'_>, index: usize, held: bool) {
     let what = format!("{} {index}", case.what);
     let (fact, truth) = (&case.truth["facts"]["cpus"][index], &case.truth["processors"][index]);
@@ -338,6 +343,7 @@ fn check_processor(case: &Case<'_>, index: usize, held: bool) {
     }
     let same = |found: &Value, wanted: &Value, key: &str| match wanted {
         Value::Null => assert!(found.is_null(), "{what} {key}: {found}"),
+        _ if found.is_null() && tells_less(case) => {}
         wanted => assert_eq!(number(found), *wanted, "{what} {key}"),
     };
     let [pcr, prcb, irql] = records;
@@ -368,6 +374,9 @@ fn check_processor(case: &Case<'_>, index: usize, held: bool) {
         (Value::Null, Value::Null) => assert_eq!(irql["status"], "failed", "{what}: {irql}"),
         // Windows XP: the level of the moment, which stands in the region.
         (Value::Null, _) if !case.has_kernel() => assert_eq!(irql["status"], "failed", "{what}: {irql}"),
+        // 24H2: where it was saved is told no more.
+        _ if tells_less(case) && irql["status"] == "failed" => assert!(!case.has_kernel(), "{what}: {irql}"),
+        _ if tells_less(case) => assert_eq!(irql["data"]["saved"], false, "{what}: {irql}"),
         (saved, current) => {
             let wanted = if saved.is_null() { current } else { saved };
             same(&irql["data"]["irql"], wanted, "irql");
@@ -388,14 +397,19 @@ fn check_makes(case: &Case<'_>, held: usize) {
         let rows = list(&case.data(command)["processors"]);
         assert_eq!(rows.len(), held, "{what} {command}");
         for (row, fact) in rows.iter().zip(list(&case.truth["facts"]["cpus"])) {
+            let arm = case.generation.machine == Machine::Arm64;
+            let (vendor, family) = if arm { ("Q", 8) } else { ("GenuineIntel", 6) };
             let makes = (&row["vendor"], &row["mhz"], &row["family"]);
-            assert_eq!(makes, (&"GenuineIntel".into(), &2400.into(), &6.into()), "{what}");
-            if !fact["step"].is_null() {
+            assert_eq!(makes, (&vendor.into(), &2400.into(), &family.into()), "{what}");
+            if arm {
+                assert_eq!(row["model"], 0x805, "{what}");
+            } else {
                 assert_eq!((&row["model"], &row["stepping"]), (&0x3a.into(), &9.into()), "{what}");
             }
-            if command == "!cpuinfo" && !fact["features"].is_null() {
+            if command == "!cpuinfo" && !fact["features"].is_null() && !row["features"].is_null() {
                 assert_eq!(number(&row["features"]), fact["features"], "{what}");
-                assert_eq!(number(&row["signature"]), fact["signature"], "{what}");
+                let same = fact["signature"].is_null() || number(&row["signature"]) == fact["signature"];
+                assert!(same, "{what}: {row}");
             }
         }
     }
@@ -422,6 +436,9 @@ fn check_descriptors(case: &Case<'_>) {
         assert_eq!(found["vector"], wanted["vector"], "{what}");
         assert_eq!(number(&found["handler"]), wanted["handler"], "{what}");
         let (objects, claims) = (list(&found["interrupts"]), list(&wanted["interrupts"]));
+        if tells_less(case) && objects.is_empty() {
+            continue;
+        }
         assert_eq!(objects.len(), claims.len(), "{what}: {found}");
         for (object, claim) in objects.iter().zip(claims) {
             assert_eq!(number(&object["interrupt"]), claim["interrupt"], "{what}");
@@ -442,7 +459,8 @@ fn check_descriptors(case: &Case<'_>) {
 
 fn check_locks(case: &Case<'_>, held: usize) {
     let (what, wanted) = (&case.what, &case.truth["facts"]["queued_lock"]);
-    if wanted.is_null() || held == 0 && case.record("!qlocks")["status"] == "failed" {
+    let untold = held == 0 || tells_less(case);
+    if wanted.is_null() || untold && case.record("!qlocks")["status"] == "failed" {
         return;
     }
     let found = case.data("!qlocks");

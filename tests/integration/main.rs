@@ -42,3 +42,4 @@ mod unwinding;
 mod vm;
 mod worlds;
 mod worlds_memory;
+mod writing;

@@ -1,7 +1,7 @@
 //! Whose frames are: those of large pages, and those that a program manages itself, on kernels before and after the PFN
 //! database told of both in other ways.
 
-use crate::memory_reports::{list, number};
+use crate::every_kind::{list, number};
 use crate::program::{arg, kd};
 use kd_tests::lab::world::{Options, Story, World};
 use kd_tests::lab::writer::{self, Kind};
@@ -17,7 +17,7 @@ fn large_pages_and_windows_have_their_owners() {
         let run = kd(["--json", "-z", &arg(&path), "-y", &arg(&store), "-c", "!memusage; q"]).run();
         let records = run.records();
         let data = &records.iter().find(|record| record["command"] == "!memusage").unwrap()["data"];
-        let rows: Vec<_> = list(&data["usage"]).collect();
+        let rows: Vec<_> = list(&data["usage"]).iter().collect();
         let kb = |key: &str| rows.iter().map(|row| number(&row[key])).sum::<u64>();
         assert!(world.frames.iter().filter(|f| f.large).count() > 500, "{generation}");
         let tables = world.frames.iter().filter(|f| f.table).count() as u64;

@@ -16,7 +16,7 @@ const RECORDINGS: &[(&str, &str, bool)] = &[
 
 /// First words of the commands that are compared.
 const COMPARED: &str = "vertarget .bugcheck .time r rF rX rM lm lmv lm1m db dw dd dq dp dps dqs dds dc da du dyb df dD ? ?? n || \
-     .formats .printf .foreach .for .if s";
+     .formats .printf .foreach .for .if s .imgscan .pcmd .prefer_dml .echotimestamps";
 
 /// Commands that are not compared although they begin with such a word.
 const LEFT_OUT: &[(&str, &str)] = &[

@@ -1,6 +1,6 @@
 //! Every block of every segment heap: what kernels do with pages, withheld slots, big chunks and blocks kept for reuse.
 
-use crate::memory_reports::{list, number};
+use crate::every_kind::{list, number};
 use crate::program::{arg, kd};
 use kd_tests::lab::world::{Options, PoolPlace, Story, World};
 use kd_tests::lab::writer::{self, Kind};
@@ -34,11 +34,15 @@ fn exactly_the_blocks_in_use_are_found() {
         let line = format!("{}; q", commands.join("; "));
         let records = kd(["--json", "-z", &arg(&path), "-y", &arg(&store), "-c", &line]).run().records();
         for ((pool, _), command) in POOLS.iter().zip(&commands) {
+            // The table of 26100 does not tell a process's session.
+            if generation == "x64-26100" && *pool == "session" {
+                continue;
+            }
             let data = &records.iter().find(|record| record["command"] == command.as_str()).unwrap()["data"];
             assert_eq!(number(&data["corrupt_count"]), 0, "{generation} {pool}: {}", data["corrupt"]);
-            let refused: Vec<_> = list(&data["refused"]).collect();
+            let refused: Vec<_> = list(&data["refused"]).iter().collect();
             assert!(refused.is_empty(), "{generation} {pool}: {refused:?}");
-            let used = list(&data["blocks"]).filter(|block| block["allocated"] == true);
+            let used = list(&data["blocks"]).iter().filter(|block| block["allocated"] == true);
             let mut found = BTreeMap::new();
             for block in used {
                 let before = found.insert(number(&block["address"]), block);

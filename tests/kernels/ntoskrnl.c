@@ -26,7 +26,18 @@ uptr MmHighestUserAddress, MmSystemRangeStart, MmUserProbeAddress, MmSizeOfPaged
 uptr MmNumberOfPhysicalPages, MmLowestPhysicalPage, MmHighestPhysicalPage;
 uptr MmAvailablePages, MmResidentAvailablePages, MmTotalCommittedPages, MmTotalCommitLimit, MmTotalCommitLimitMaximum;
 uptr MmTotalPagesForPagingFile, MmPeakCommitment, MmSharedCommit, MmDriverCommit, MmProcessCommit, MmPagedPoolCommit;
-uptr MmNonPagedPoolStart, MmNonPagedPoolEnd, MmPagedPoolStart, MmPagedPoolEnd, MmSubsectionBase;
+uptr MmPagedPoolEnd, MmSubsectionBase;
+// Each version tells less of where its pools lie.
+#if BUILD < 6000
+uptr MmNonPagedPoolStart, MmNonPagedPoolEnd, MmPagedPoolStart;
+#elif BUILD < 9600
+uptr MmNonPagedPoolStart, MiNonPagedPoolEnd;
+#ifdef __i386__
+uchar MiSystemVaType[1024];
+#endif
+#else
+uptr MiPagedPoolStart;
+#endif
 uptr MmMaximumNonPagedPoolInBytes, MmProtopteBase, MmAllocatedNonPagedPool, MmSizeOfPagedPoolInPages;
 struct _MM_PAGED_POOL_INFO MmPagedPoolInfo;
 struct _MMPFNLIST MmZeroedPageListHead, MmFreePageListHead, MmStandbyPageListHead, MmModifiedPageListHead;
@@ -35,15 +46,13 @@ ulong MmNumberOfPagingFiles, MmSecondaryColors;
 struct _MMPAGING_FILE *MmPagingFile[16];
 struct _POOL_DESCRIPTOR NonPagedPoolDescriptor, *PoolVector[2], *ExpPagedPoolDescriptor[17];
 ulong ExpNumberOfPagedPools;
-struct _POOL_TRACKER_TABLE *ExpSessionPoolTrackTable;
-uptr ExpSessionPoolTrackTableSize;
 #if BUILD < 6000
 uptr MmSystemLockPagesCount, MmTotalFreeSystemPtes[2], MmSizeOfNonPagedPoolInBytes;
 void *MmFreePagesByColor[2];
 #else
 struct _MMPFNLIST MmStandbyPageListByPriority[8], *MmFreePagesByColor[2];
 struct _MI_SYSTEM_PTE_TYPE MiSystemPteInfo;
-uptr MmMdlPagesAllocated;
+uptr MmMdlPagesAllocated, MiSystemVaTypeCount[16];
 #endif
 #if BUILD < 9600
 struct _MMPFNLIST MmModifiedPageListByColor[1];
@@ -55,6 +64,12 @@ struct _MI_SYSTEM_INFORMATION MiState;
 struct _MI_PARTITION MiSystemPartition;
 struct _EX_POOL_HEAP_MANAGER_STATE ExPoolState;
 struct _RTLP_HP_HEAP_GLOBALS RtlpHpHeapGlobals;
+#endif
+#if BUILD <= 19041
+struct _POOL_TRACKER_TABLE *ExpSessionPoolTrackTable;
+#endif
+#if BUILD <= 22000
+uptr ExpSessionPoolTrackTableSize;
 #endif
 struct _POOL_TRACKER_TABLE *PoolTrackTable;
 struct _POOL_TRACKER_BIG_PAGES *PoolBigPageTable;

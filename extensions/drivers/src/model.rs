@@ -89,7 +89,7 @@ pub fn unloaded_absent(session: &Session<'_>) -> Option<String> {
     if session.target().info().present & PHYSICAL == 0 {
         return None;
     }
-    let table = nt::variable(session, "nt!MmUnloadedDrivers", KD_UNLOADED_DRIVERS);
+    let table = nt::variable(session, "MmUnloadedDrivers", Some(KD_UNLOADED_DRIVERS));
     table.and_then(|at| session.memory().pointer(at)).err().map(|error| session.explain(&error))
 }
 

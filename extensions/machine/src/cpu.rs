@@ -4,11 +4,14 @@ use super::processor;
 use kd_sdk::nt::hardware;
 use kd_sdk::nt::processor::Processor;
 use kd_sdk::prelude::*;
+use kd_sdk::target::Machine;
 
 /// Where KDDEBUGGER_DATA64 holds offsets in the control block.
 const KD_MHZ: u32 = 0x2b6;
 const KD_CPU_TYPE: u32 = 0x2b8;
 const KD_VENDOR: u32 = 0x2ba;
+/// What Windows calls the family of every 64-bit Arm processor.
+const ARM_FAMILY: u64 = 8;
 /// Characters of the maker's name.
 const VENDOR: usize = 13;
 
@@ -35,14 +38,25 @@ impl Cpu {
                 Error::NoSymbols(format!("neither symbols nor the debugger data block tell where {field} is"))
             })
         };
-        // Type, an unused byte, stepping and model stand together in every version.
-        let kind = place("CpuType", KD_CPU_TYPE)?;
         let number = |field: &str| types.as_ref().filter(|of| of.has(field))?.at(at.prcb).u64(field).ok();
-        let vendor = memory.ansi(place("VendorString", KD_VENDOR)?, VENDOR)?;
+        let arm = session.target().machine() == Machine::Arm64;
+        let (kind, vendor, letters) = if arm {
+            ("ProcessorModel", "ProcessorVendorString", 2)
+        } else {
+            ("CpuType", "VendorString", VENDOR)
+        };
+        let kind = place(kind, KD_CPU_TYPE)?;
+        let (family, model, stepping) = if arm {
+            (ARM_FAMILY, memory.u16(kind)?.into(), memory.u16(kind.add(2))?.into())
+        } else {
+            // Type, an unused byte, stepping and model stand together in every version.
+            (memory.u8(kind)?.into(), memory.u8(kind.add(3))?.into(), memory.u8(kind.add(2))?.into())
+        };
+        let vendor = memory.ansi(place(vendor, KD_VENDOR)?, letters)?;
         Ok(Cpu {
-            family: memory.u8(kind)?.into(),
-            stepping: memory.u8(kind.add(2))?.into(),
-            model: memory.u8(kind.add(3))?.into(),
+            family,
+            model,
+            stepping,
             vendor: vendor.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '.' }).collect(),
             mhz: memory.u32(place("MHz", KD_MHZ)?)?.into(),
             signature: number("UpdateSignature.QuadPart").or_else(|| number("UpdateSignature")),

@@ -5,7 +5,7 @@ use kd_sdk::nt::clock::Clock;
 use kd_sdk::nt::hardware::{self, Smbios};
 use kd_sdk::nt::kernel::Kernel;
 use kd_sdk::nt::shared_data::SharedData;
-use kd_sdk::nt::{memory, time};
+use kd_sdk::nt::{self, time};
 use kd_sdk::prelude::*;
 
 /// Runs `!kuser`.
@@ -134,7 +134,7 @@ pub fn gflag(session: &Session<'_>, args: &str) -> Result<()> {
         }
         _ => return Err(Error::Usage("the flags of a dump cannot be changed: !gflag [-?]".to_owned())),
     }
-    let flags = session.memory().u32(memory::needed(session, "NtGlobalFlag")?)?;
+    let flags = session.memory().u32(nt::variable(session, "NtGlobalFlag", None)?)?;
     out.field("flags", Value::Hex(flags.into()), &format!("Current NtGlobalFlag contents: 0x{flags:08x}"));
     out.end_line();
     out.list("names", |out| {

@@ -122,34 +122,25 @@ fn show(
     }
     out.end_line();
     out.line(&format!("ControlArea  @ {}", address(area.at)));
-    let number = |key, label: &str, value: u64| {
-        out.field(key, Value::UInt(value), &format!("  {label:<16}{value:>17x}"));
-    };
-    out.field(
-        "segment",
-        Value::Hex(area.segment.0),
-        &format!("  {:<16}{:>17}", "Segment", address(area.segment)),
-    );
-    out.end_line();
-    number("section_references", "Section Ref", area.section_references);
-    number("pfn_references", "Pfn Ref", area.pfn_references);
-    number("mapped_views", "Mapped Views", area.mapped_views);
-    out.end_line();
-    number("user_references", "User Ref", area.user_references);
-    out.field(
-        "waiting",
-        Value::Hex(area.waiting.0),
-        &format!("  {:<16}{:>17x}", "WaitForDel", area.waiting.0),
-    );
-    number("flushes", "Flush Count", area.flushes);
-    out.end_line();
-    out.data("file_object", Value::Hex(area.file.0));
-    out.text(&format!("  {:<16}", "File Object"));
-    out.text(&" ".repeat(17usize.saturating_sub(address(area.file).len())));
-    out.link(&address(area.file), &format!("!fileobj {:x}", area.file.0));
-    number("modified_writes", "ModWriteCount", area.modified_writes);
-    number("system_views", "System Views", area.system_views);
-    out.end_line();
+    let rows: &[&[Cell]] = &[
+        &[
+            ("segment", "Segment", Shown::Address(area.segment)),
+            ("section_references", "Section Ref", Shown::Number(area.section_references)),
+            ("pfn_references", "Pfn Ref", Shown::Number(area.pfn_references)),
+            ("mapped_views", "Mapped Views", Shown::Number(area.mapped_views)),
+        ],
+        &[
+            ("user_references", "User Ref", Shown::Number(area.user_references)),
+            ("waiting", "WaitForDel", Shown::Code(area.waiting.0)),
+            ("flushes", "Flush Count", Shown::Number(area.flushes)),
+        ],
+        &[
+            ("file_object", "File Object", Shown::Link(area.file, "!fileobj")),
+            ("modified_writes", "ModWriteCount", Shown::Number(area.modified_writes)),
+            ("system_views", "System Views", Shown::Number(area.system_views)),
+        ],
+    ];
+    cells(session, out, rows);
     out.field(
         "flags",
         Value::Hex(area.flags),
@@ -175,29 +166,61 @@ fn show(
     Ok(())
 }
 
+/// A value of a row: its name for programs, its label, and how it is shown.
+type Cell = (&'static str, &'static str, Shown);
+
+/// How a value is shown.
+#[derive(Clone, Copy)]
+enum Shown {
+    /// A count, in hexadecimal as KD does.
+    Number(u64),
+    /// A code, or an address that leads nowhere.
+    Code(u64),
+    Address(Va),
+    /// An address, and the command that shows what stands there.
+    Link(Va, &'static str),
+}
+
+fn cells(session: &Session<'_>, out: &Out<'_>, rows: &[&[Cell]]) {
+    for row in rows {
+        for &(key, label, shown) in *row {
+            let (value, text) = match shown {
+                Shown::Number(number) => (Value::UInt(number), format!("{number:x}")),
+                Shown::Code(code) => (Value::Hex(code), format!("{code:x}")),
+                Shown::Address(va) | Shown::Link(va, _) => (Value::Hex(va.0), session.target().show(va)),
+            };
+            match shown {
+                Shown::Link(va, command) => {
+                    let pad = 17usize.saturating_sub(text.len());
+                    out.field(key, value, &format!("  {label:<16}{:pad$}", ""));
+                    out.link(&text, &format!("{command} {:x}", va.0));
+                }
+                _ => out.field(key, value, &format!("  {label:<16}{text:>17}")),
+            }
+        }
+        out.end_line();
+    }
+}
+
 fn segment(session: &Session<'_>, out: &Out<'_>, area: &ControlArea) {
     out.end_line();
     out.line(&format!("Segment @ {}", session.target().show(area.segment)));
     let read = memory::kernel_type(session, "_SEGMENT").and_then(|of| {
         let read = of.at(area.segment).snapshot()?;
-        Ok((
-            read.pointer("ControlArea")?,
-            read.u64("TotalNumberOfPtes")?,
-            read.u64("SizeOfSegment")?,
-            read.get("NumberOfCommittedPages")?.unwrap_or(0),
-        ))
+        let number = |path| read.u64(path).map(Shown::Number);
+        let row = [
+            ("segment_ptes", "Total Ptes", number("TotalNumberOfPtes")?),
+            ("segment_size", "Segment Size", number("SizeOfSegment")?),
+            ("committed", "Committed", Shown::Number(read.get("NumberOfCommittedPages")?.unwrap_or(0))),
+        ];
+        Ok((read.pointer("ControlArea")?, row))
     });
     match read {
-        Ok((back, entries, size, committed)) => {
-            out.field("segment_ptes", Value::UInt(entries), &format!("  Total Ptes      {entries:>17x}"));
-            out.field("segment_size", Value::UInt(size), &format!("  Segment Size    {size:>17x}"));
-            out.field("committed", Value::UInt(committed), &format!("  Committed       {committed:>17x}"));
-            out.end_line();
+        Ok((back, row)) => {
+            cells(session, out, &[&row]);
             if back != area.at {
-                out.styled(
-                    Style::Bad,
-                    &format!("  it leads to the control area at {}", session.target().show(back)),
-                );
+                let text = format!("  it leads to the control area at {}", session.target().show(back));
+                out.styled(Style::Bad, &text);
                 out.end_line();
             }
         }
@@ -213,39 +236,24 @@ fn subsections(
 ) -> Result<()> {
     let (found, stopped) = sections.subsections(area)?;
     out.list("subsections", |out| {
-        for (index, one) in found.iter().enumerate() {
+        for (one, number) in found.iter().zip(1..) {
             out.record("", |out| {
                 out.end_line();
                 let at = session.target().show(one.at);
-                out.field("address", Value::Hex(one.at.0), &format!("Subsection {}. @ {at}", index + 1));
+                out.field("address", Value::Hex(one.at.0), &format!("Subsection {number}. @ {at}"));
                 out.end_line();
-                out.field(
-                    "base",
-                    Value::Hex(one.base.0),
-                    &format!("  Base Pte        {:>17}", session.target().show(one.base)),
-                );
-                out.field(
-                    "entries",
-                    Value::UInt(one.entries),
-                    &format!("  Ptes In Subsect {:>17x}", one.entries),
-                );
-                out.field(
-                    "protection",
-                    Value::UInt(one.protection),
-                    &format!("  Protection      {:>17x}", one.protection),
-                );
-                out.end_line();
-                out.field(
-                    "start_sector",
-                    Value::UInt(one.start),
-                    &format!("  Starting Sector {:>17x}", one.start),
-                );
-                out.field(
-                    "sectors",
-                    Value::UInt(one.sectors),
-                    &format!("  Number Of Sect  {:>17x}", one.sectors),
-                );
-                out.end_line();
+                let rows: &[&[Cell]] = &[
+                    &[
+                        ("base", "Base Pte", Shown::Address(one.base)),
+                        ("entries", "Ptes In Subsect", Shown::Number(one.entries)),
+                        ("protection", "Protection", Shown::Number(one.protection)),
+                    ],
+                    &[
+                        ("start_sector", "Starting Sector", Shown::Number(one.start)),
+                        ("sectors", "Number Of Sect", Shown::Number(one.sectors)),
+                    ],
+                ];
+                cells(session, out, rows);
             });
         }
     });

@@ -80,7 +80,7 @@ fn show(session: &Session<'_>, database: &Database<'_>, frame: &Frame) {
     out.data("containing", Value::Hex(frame.containing.0));
     out.link(&format!("{:06X}", frame.containing.0), &format!("!pfn {}", frame.containing));
     let state = frame.state.map_or("Unknown", State::name);
-    out.field("state", Value::Text(state), &format!("  {state:<12}"));
+    out.field("state", Value::Text(state), &format!("  {state:<16}"));
     let letters = [
         ("modified", frame.modified, 'M'),
         ("prototype", frame.prototype, 'P'),

@@ -3,7 +3,7 @@
 
 use kd_sdk::nt::memory::{self, TableWindow};
 use kd_sdk::nt::pfn::{Database, Layout};
-use kd_sdk::nt::pool::{self, Kind};
+use kd_sdk::nt::pool::{self, Bounds, Kind};
 use kd_sdk::nt::pte;
 use kd_sdk::nt::section::Sections;
 use kd_sdk::nt::va_space::{self, Stretch};
@@ -150,7 +150,8 @@ impl<'a> Owners<'a> {
             processes,
             drivers: modules.iter().map(|module| module.image.clone()).collect(),
             images: modules.iter().map(|m| (m.base.0, m.base.0.saturating_add(m.size - 1))).collect(),
-            pools: pool::ranges(session),
+            // Where others lie beside a pool, an address does not tell whose it is.
+            pools: pool::ranges(session).into_iter().filter(|range| range.bounds != Bounds::Shared).collect(),
             regions: owners_of(va_space::stretches(session)),
             tables,
             subsections: HashMap::new(),

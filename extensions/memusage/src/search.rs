@@ -69,6 +69,7 @@ pub fn search(session: &Session<'_>, args: &str) -> Result<()> {
     })?;
     let total: u64 = runs.iter().map(|(from, to)| to - from).sum();
     let pages = Pages::new(session);
+    let absent = pages.between(first, last).map(|machine| machine.saturating_sub(total));
     let out = session.out();
     out.line(&format!("Searching PFNs in range {first:08X} - {last:08X} for [{value:x} +/- {delta:x}]"));
     out.end_line();
@@ -105,6 +106,14 @@ pub fn search(session: &Session<'_>, args: &str) -> Result<()> {
     out.end_line();
     out.field("found", Value::UInt(found), &format!("{found} hits"));
     out.field("pages", Value::UInt(done), &format!(" in {done} pages"));
+    match absent {
+        Some(0) => out.data("not_captured", Value::UInt(0)),
+        Some(count) => {
+            let text = format!("; {count} more pages of the machine are not captured in this dump");
+            out.field("not_captured", Value::UInt(count), &text);
+        }
+        None => out.field("not_captured", Value::Null, "; how many pages the machine has is not known"),
+    }
     if found > MOST_SHOWN {
         out.text(&format!("; the first {MOST_SHOWN} are shown, STARTPFN leads to others"));
     }
@@ -126,6 +135,16 @@ impl<'a> Pages<'a> {
             Some((database, window))
         };
         Pages { session, database: open() }
+    }
+
+    /// Pages of the machine from `first` to `last`.
+    fn between(&self, first: u64, last: u64) -> Option<u64> {
+        let (database, _) = self.database.as_ref()?;
+        let part = |&(start, count): &(Pfn, u64)| {
+            let end = start.0.saturating_add(count).min(last.saturating_add(1));
+            end.saturating_sub(start.0.max(first))
+        };
+        Some(database.runs.iter().map(part).sum())
     }
 
     fn row(&self, out: &Out<'_>, pa: Pa, number: u64, width: usize) {

@@ -88,7 +88,9 @@ pub fn scan(
                 let entries = bytes.chunks_exact(layout.size);
                 done += entries.len() as u64;
                 match owners.as_deref_mut() {
-                    None => entries.for_each(|entry| count_state(&layout, entry, &mut counted.states)),
+                    None => entries.for_each(|entry| {
+                        count_state(&layout, entry, &mut counted.states);
+                    }),
                     Some(owners) => {
                         // Neighbours often belong together: one look-up for a run of them.
                         let mut last: Option<(Owner, Usage)> = None;
@@ -96,8 +98,7 @@ pub fn scan(
                             if pfn & 0x3fff == 0 {
                                 session.check_interrupt()?;
                             }
-                            count_state(&layout, entry, &mut counted.states);
-                            let state = layout.state(entry);
+                            let state = count_state(&layout, entry, &mut counted.states);
                             let Some(state) = state
                                 .filter(|state| !matches!(state, State::Zeroed | State::Free | State::Bad))
                             else {
@@ -154,9 +155,11 @@ fn add(sum: &mut Usage, more: &Usage) {
     sum.page_tables += more.page_tables;
 }
 
+/// Counts a frame by its state, and tells it.
 #[inline]
-fn count_state(layout: &kd_sdk::nt::pfn::Layout, entry: &[u8], states: &mut States) {
-    match layout.state(entry) {
+fn count_state(layout: &kd_sdk::nt::pfn::Layout, entry: &[u8], states: &mut States) -> Option<State> {
+    let state = layout.state(entry);
+    match state {
         // Frames on their way between lists: nothing maps them, nothing refers to them.
         Some(State::Transition) if layout.references.get(entry) == 0 && layout.pte.get(entry) == 0 => {
             states.temporary += 1;
@@ -168,6 +171,7 @@ fn count_state(layout: &kd_sdk::nt::pfn::Layout, entry: &[u8], states: &mut Stat
         }
         None => states.unknown += 1,
     }
+    state
 }
 
 #[inline]

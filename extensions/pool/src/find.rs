@@ -2,7 +2,7 @@
 
 use crate::pool::row;
 use crate::search::{self, Met};
-use kd_sdk::nt::pool::{Kind, Pattern, Tag};
+use kd_sdk::nt::pool::{Bounds, Kind, Pattern, Tag};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -53,6 +53,14 @@ pub fn poolfind(session: &Session<'_>, args: &str) -> Result<()> {
             }
         })
     });
+    // Where nothing was read, nothing is said of how much there is.
+    if met.pages == 0 && last.is_null() && result.is_ok() {
+        let why = match met.refused.is_empty() {
+            true => "none of its pages is captured in this dump".to_owned(),
+            false => met.refused.join("; "),
+        };
+        return Err(Error::NotFound(format!("{} could not be searched: {why}", kind.name())));
+    }
     summary(session, &met, found, bytes);
     match result {
         Err(Error::Interrupted) => {
@@ -77,6 +85,9 @@ fn summary(session: &Session<'_>, met: &Met, found: u64, bytes: u64) {
                     &format!("searched {} ({}", range.kind.name(), show(range.start)),
                 );
                 out.field("end", Value::Hex(range.end.0), &format!(" : {})", show(range.end)));
+                let told = range.bounds == Bounds::Told;
+                let how = if told { "" } else { ", the top-level entries that known allocations lie in" };
+                out.field("told", Value::Bool(told), how);
                 out.end_line();
             });
         }

@@ -3,8 +3,9 @@
 use kd_sdk::address::PAGE_SIZE;
 use kd_sdk::nt::heap::{Heaps, What};
 use kd_sdk::nt::heap_blocks::RangeBytes;
-use kd_sdk::nt::memory;
-use kd_sdk::nt::pool::{self, Big, Block, HeaderLayout, Kind, Place, Range};
+use kd_sdk::nt::kernel::Kernel;
+use kd_sdk::nt::pool::{self, Big, Block, Bounds, HeaderLayout, Kind, Place, Range};
+use kd_sdk::nt::{memory, process};
 use kd_sdk::prelude::*;
 
 /// Bytes that are read at once.
@@ -55,9 +56,7 @@ pub fn blocks(session: &Session<'_>, kind: Kind, met: &mut Met, visit: &mut dyn 
     };
     // Old tables do not tell the kind: where it lies does.
     let mut ranges = pool::ranges(session);
-    if kind == Kind::Session {
-        ranges.extend(session_range(session));
-    }
+    ranges.extend(session_range(session));
     let lies = |big: &Big| {
         ranges.iter().find(|range| range.start <= big.at && big.at < range.end).map(|range| range.kind)
     };
@@ -109,7 +108,7 @@ fn in_heaps(
             {
                 last.end = end
             }
-            _ => met.ranges.push(Range { start: range.start, end, kind: context.kind }),
+            _ => met.ranges.push(Range { start: range.start, end, kind: context.kind, bounds: Bounds::Told }),
         }
         let walked = heaps.blocks(range, &mut buffer, &mut |block| {
             if !known(&block) {
@@ -153,7 +152,8 @@ fn in_ranges(
     let ranges: Vec<Range> = ranges.iter().filter(|range| range.kind == kind).copied().collect();
     if ranges.is_empty() {
         met.refused.push(format!(
-            "no variable tells where {} lies (nt!MmNonPagedPoolStart, nt!MmPagedPoolStart, their ends)",
+            "nothing tells where {} lies: no variable for it (nt!MmNonPagedPoolStart, nt!MmPagedPoolStart, their ends), \
+             no types of addresses (nt!MiSystemVaType), no allocation that is known without them",
             kind.name()
         ));
     }
@@ -173,8 +173,9 @@ fn in_ranges(
             {
                 let page_at = at.add(index * PAGE_SIZE);
                 met.pages += 1;
-                // Pages of a big allocation hold what its owner wrote.
-                if pool::big_at(big, page_at).is_some() {
+                // Pages of a big allocation hold what its owner wrote, and where others lie they hold what they want.
+                let strange = range.bounds != Bounds::Told && !pool::begins_page(&layout, page);
+                if strange || pool::big_at(big, page_at).is_some() {
                     continue;
                 }
                 of_page.clear();
@@ -203,13 +204,16 @@ fn in_ranges(
 fn session_range(session: &Session<'_>) -> Option<Range> {
     let of = session.types().find("nt!_MM_SESSION_SPACE").ok()?;
     let (charges, _) = memory::charges(session).ok()?;
-    let space =
-        charges.iter().map(|charge| charge.session).find(|space| session.target().is_kernel(*space))?;
+    let current = process::current(&Kernel::new(session)).ok();
+    let members = || charges.iter().filter(|charge| session.target().is_kernel(charge.session));
+    let chosen = members().find(|charge| current == Some(charge.process)).or_else(|| members().next())?;
+    let space = chosen.session;
     let at = of.at(space);
     let (start, end) = (at.pointer("PagedPoolStart").ok()?, at.pointer("PagedPoolEnd").ok()?);
     (session.target().is_kernel(start) && start < end).then(|| Range {
         start,
         end: end.add(1),
         kind: Kind::Session,
+        bounds: Bounds::Told,
     })
 }

@@ -4,10 +4,13 @@ use crate::page::{Page, is_current, why};
 use crate::process_block;
 use crate::select;
 use kd_sdk::error::{Error, Result};
-use kd_sdk::nt::handle::{Entry, Table};
 use kd_sdk::nt::object::{Object, Objects};
 use kd_sdk::nt::process::Process;
 use kd_sdk::nt::thread::Thread;
+use kd_sdk::nt::{
+    self,
+    handle::{Entry, Table},
+};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -39,7 +42,7 @@ pub fn handle(session: &Session<'_>, args: &str) -> Result<()> {
         Wanted { handle: number, flags: page.flags(flags, 3)?, kind, objects: Objects::new(session) };
     if wanted.flags & (KERNEL | IDS) != 0 {
         let name = if wanted.flags & KERNEL != 0 { "ObpKernelHandleTable" } else { "PspCidTable" };
-        let at = session.memory().pointer(page.kernel.variable(name)?)?;
+        let at = nt::pointer_variable(session, name, None)?;
         let table = Table::read(&page.kernel, at)?;
         return page.out.list("tables", |out| {
             out.record("", |_| {

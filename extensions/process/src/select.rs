@@ -2,10 +2,10 @@
 
 use crate::page::{Page, is_current};
 use kd_sdk::error::{Error, Result};
-use kd_sdk::nt::handle::Table;
 use kd_sdk::nt::process::{self, Process};
 use kd_sdk::nt::salvage::Salvaged;
 use kd_sdk::nt::thread::{self, Thread};
+use kd_sdk::nt::{self, handle::Table};
 use kd_sdk::prelude::*;
 
 /// How far a list was followed.
@@ -158,7 +158,7 @@ fn broken(page: &Page<'_>, error: &Error) -> Salvaged {
 
 /// What `PspCidTable` has for an id.
 fn object_of_id(page: &Page<'_>, id: u64) -> Result<Va> {
-    let table = page.session().memory().pointer(page.kernel.variable("PspCidTable")?)?;
+    let table = nt::pointer_variable(page.session(), "PspCidTable", None)?;
     let entry = Table::read(&page.kernel, table)?.entry(&page.kernel, id)?;
     if entry.is_free() {
         Err(Error::NotFound(format!("no object has the id {id:x}")))

@@ -3,8 +3,11 @@
 use crate::parts;
 use crate::summary::{self, Numbers, Row};
 use kd_sdk::address::PAGE_SIZE;
-use kd_sdk::nt::memory::{self, Charge};
 use kd_sdk::nt::pagefile::{self, PageFile};
+use kd_sdk::nt::{
+    self,
+    memory::{self, Charge},
+};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 
@@ -42,7 +45,7 @@ pub fn vm(session: &Session<'_>, args: &str) -> Result<()> {
         return Err(match numbers.absent {
             0 => Error::NoSymbols(format!(
                 "no symbols tell where the memory manager's counters are; {}",
-                memory::HOW_TO_GET_SYMBOLS
+                nt::how_to_get_symbols(session)
             )),
             _ => Error::NotFound(
                 "none of the memory manager's counters is captured in this dump: kernel and complete dumps hold them"
@@ -54,17 +57,21 @@ pub fn vm(session: &Session<'_>, args: &str) -> Result<()> {
     if flags & NO_PROCESSES == 0 {
         processes(session)?;
     }
-    if flags & SESSIONS != 0 {
-        parts::sessions(session)?;
-    }
-    if flags & WRITES != 0 {
-        parts::page_file_writes(session)?;
-    }
-    if flags & KERNEL_VA != 0 {
-        parts::kernel_va(session)?;
-    }
-    if flags & (MANAGER_STACKS | OWNER_STACKS) != 0 {
-        parts::threads(session, flags & MANAGER_STACKS != 0, flags & OWNER_STACKS != 0)?;
+    let manager = flags & MANAGER_STACKS != 0;
+    let owners = flags & OWNER_STACKS != 0;
+    let blocks: [(bool, &dyn Fn() -> Result<()>); 4] = [
+        (flags & SESSIONS != 0, &|| parts::sessions(session)),
+        (flags & WRITES != 0, &|| parts::page_file_writes(session)),
+        (flags & KERNEL_VA != 0, &|| parts::kernel_va(session)),
+        (manager || owners, &|| parts::threads(session, manager, owners)),
+    ];
+    for (_, show) in blocks.iter().filter(|(wanted, _)| *wanted) {
+        // One that the dump does not hold takes nothing from the others.
+        match show() {
+            Err(Error::Interrupted) => return Err(Error::Interrupted),
+            Err(error) => out.line(&format!("\t{error}")),
+            Ok(()) => {}
+        }
     }
     Ok(())
 }
@@ -181,14 +188,13 @@ fn page_file(out: &Out<'_>, file: &PageFile) {
 /// Each paged pool of kernels that have descriptors for them.
 fn paged_pools(session: &Session<'_>) {
     let out = session.out();
-    let (Some(array), Ok(of)) =
-        (memory::variable(session, "ExpPagedPoolDescriptor"), session.types().find("nt!_POOL_DESCRIPTOR"))
+    let (Ok(array), Ok(of)) =
+        (nt::variable(session, "ExpPagedPoolDescriptor", None), session.types().find("nt!_POOL_DESCRIPTOR"))
     else {
         return;
     };
-    let count =
-        memory::variable(session, "ExpNumberOfPagedPools").and_then(|va| session.memory().u32(va).ok());
-    let count = u64::from(count.unwrap_or(0));
+    let count = nt::variable(session, "ExpNumberOfPagedPools", None);
+    let count = count.and_then(|va| session.memory().u32(va)).map_or(0, u64::from);
     if count > MOST_PAGED_POOLS {
         out.warning(&format!("nt!ExpNumberOfPagedPools says {count}; {MOST_PAGED_POOLS} are shown"));
     }
@@ -245,8 +251,22 @@ fn processes(session: &Session<'_>) -> Result<()> {
     };
     // Largest first; the list's order decides between equals.
     charges.sort_by_key(|charge| core::cmp::Reverse(charge.commit));
-    let total = charges.iter().fold(0u64, |sum, charge| sum.saturating_add(charge.commit));
-    pages(&out, "total_private", "Total Private:", total, false);
+    // A kernel counts commitment or does not: none of its processes tells then.
+    let known: Vec<u64> = charges.iter().filter_map(|charge| charge.commit).collect();
+    if known.is_empty() {
+        out.record("total_private", |out| {
+            out.text(&format!("\t{:<23} ", "Total Private:"));
+            out.field(
+                "pages",
+                Value::Null,
+                &format!("{:>11}  this kernel's types tell no commitment of processes", "-"),
+            );
+            out.end_line();
+        });
+    } else {
+        let total = known.iter().fold(0u64, |sum, commit| sum.saturating_add(*commit));
+        pages(&out, "total_private", "Total Private:", total, false);
+    }
     out.list("processes", |out| {
         for charge in &charges {
             out.record("", |out| process(out, charge));
@@ -259,16 +279,18 @@ fn processes(session: &Session<'_>) -> Result<()> {
 }
 
 fn process(out: &Out<'_>, charge: &Charge) {
-    let kb = charge.commit.saturating_mul(PAGE_SIZE / 1024);
+    let kb = charge.commit.map(|commit| commit.saturating_mul(PAGE_SIZE / 1024));
+    let value = |count: Option<u64>| count.map_or(Value::Null, Value::UInt);
+    let text = |count: Option<u64>| count.map_or_else(|| "-".to_owned(), |count| count.to_string());
     out.data("process", Value::Hex(charge.process.0));
     out.field("pid", Value::Hex(charge.id), "");
     out.text("\t");
     out.link(&format!("{:04x}", charge.id), &format!("!process {:x} 1", charge.process.0));
     out.field("image", Value::Text(&charge.name), &format!(" {:<16}", charge.name));
-    out.field("pages", Value::UInt(charge.commit), &format!(" {:>10}", charge.commit));
-    out.field("kb", Value::UInt(kb), &format!(" ({kb:>11} Kb)"));
-    out.data("working_set", charge.working_set.map_or(Value::Null, Value::UInt));
-    out.data("private", charge.private.map_or(Value::Null, Value::UInt));
+    out.field("pages", value(charge.commit), &format!(" {:>10}", text(charge.commit)));
+    out.field("kb", value(kb), &format!(" ({:>11} Kb)", text(kb)));
+    out.data("working_set", value(charge.working_set));
+    out.data("private", value(charge.private));
     out.field("exited", Value::Bool(charge.exited), if charge.exited { "  exited" } else { "" });
     out.end_line();
 }

@@ -1,9 +1,9 @@
 //! The blocks that flags ask for: sessions, writes to page files, kernel addresses, threads.
 
 use crate::command::pages;
-use kd_sdk::nt::list;
 use kd_sdk::nt::memory::{self, Charge};
 use kd_sdk::nt::process::SESSION_ID;
+use kd_sdk::nt::{self, list, time, va_space};
 use kd_sdk::output::Style;
 use kd_sdk::prelude::*;
 use kd_sdk::stacks::Context;
@@ -116,7 +116,7 @@ pub fn page_file_writes(session: &Session<'_>) -> Result<()> {
         }
     };
     let columns = [
-        Column::right("time", "Time", 18),
+        Column::left("time", "Time", 28),
         Column::right("status", "Status", 8),
         Column::right("priority", "Priority", 8),
         Column::right("available", "Available", 10),
@@ -146,7 +146,7 @@ pub fn page_file_writes(session: &Session<'_>) -> Result<()> {
                 let status = number("Status") as u32;
                 let plain = |value: u64| (Value::UInt(value), value.to_string());
                 let cells = [
-                    (Value::Hex(time), format!("{time:x}")),
+                    (Value::Time(time), time_text(time)),
                     (Value::Hex(status.into()), format!("{status:x}")),
                     plain(number("Priority")),
                     plain(number("AvailablePages")),
@@ -163,17 +163,22 @@ pub fn page_file_writes(session: &Session<'_>) -> Result<()> {
     })
 }
 
+/// As the session's time is written, without the distance to Greenwich.
+fn time_text(time: u64) -> String {
+    time::session_time(time).split(" (").next().unwrap_or_default().to_owned()
+}
+
 /// Where the log stands, its entries, and the newest.
 fn write_log(session: &Session<'_>, size: u64) -> Result<(Va, u64, u64)> {
     let memory = session.memory();
-    if let Some(ring) = memory::variable(session, "MiPageFileTraces") {
+    if let Ok(ring) = nt::variable(session, "MiPageFileTraces", None) {
         // The array's length is not in public symbols; the index wraps at a power of two.
-        let newest =
-            memory::variable(session, "MiPageFileTraceIndex").map(|va| memory.u32(va)).transpose()?;
+        let newest = nt::variable(session, "MiPageFileTraceIndex", None).ok();
+        let newest = newest.map(|va| memory.u32(va)).transpose()?;
         let count = 32;
         return Ok((ring, count, u64::from(newest.unwrap_or(0)) % count));
     }
-    let partition = memory::needed(session, "MiSystemPartition")?;
+    let partition = nt::variable(session, "MiSystemPartition", None)?;
     let of = memory::kernel_type(session, "_MI_PARTITION")?;
     let ring = of.require("Vp.PageFileTraces")?;
     let count = u64::from(ring.count.clamp(1, MOST_ENTRIES)).min(ring.size / size.max(1));
@@ -185,12 +190,14 @@ fn write_log(session: &Session<'_>, size: u64) -> Result<(Va, u64, u64)> {
 pub fn kernel_va(session: &Session<'_>) -> Result<()> {
     let out = session.out();
     out.end_line();
-    out.styled(Style::Heading, "\tSystem VA Usage:");
+    let narrow = session.target().pointer_size() == 4;
+    let unit = if narrow { "page directory entries" } else { "units" };
+    out.styled(Style::Heading, &format!("\tSystem VA Usage (in {unit}):"));
     out.end_line();
-    let state = memory::variable(session, "MiState");
+    let state = nt::variable(session, "MiState", None).ok();
     let of = session.types().find("nt!_MI_SYSTEM_INFORMATION").ok();
     let field = of.as_ref().and_then(|of| of.field("Vs.SystemVaTypeCount"));
-    let (counts, entries) = match (state, field, memory::variable(session, "MiSystemVaTypeCount")) {
+    let (counts, entries) = match (state, field, nt::variable(session, "MiSystemVaTypeCount", None).ok()) {
         (Some(state), Some(field), _) => (state.add(field.offset), field.count.clamp(1, 64)),
         (_, _, Some(counts)) => (counts, 16),
         _ => {
@@ -198,25 +205,17 @@ pub fn kernel_va(session: &Session<'_>) -> Result<()> {
             return Ok(());
         }
     };
-    let names = session.types().find("nt!_MI_SYSTEM_VA_TYPE").ok();
     let step = u64::from(session.target().pointer_size());
-    let unit = if session.target().pointer_size() == 4 {
-        "page directory entries"
-    } else {
-        "top-level or 2 MB units"
-    };
     out.list("kernel_va", |out| {
         for index in 0..u64::from(entries) {
             let Ok(count) = session.memory().pointer(counts.add(index * step)) else { break };
-            let name = names.as_ref().and_then(|of| of.enum_name(index as i64));
-            if count.0 == 0 || name.is_none() && names.is_some() {
+            if count.0 == 0 {
                 continue;
             }
-            let name =
-                name.map_or(format!("type {index}"), |name| name.trim_start_matches("MiVa").to_owned());
+            let name = va_space::type_name(session, index).unwrap_or_else(|| format!("type {index}"));
             out.record("", |out| {
                 out.field("type", Value::Text(&name), &format!("\t{name:<28}"));
-                out.field("count", Value::UInt(count.0), &format!(" {:>11} {unit}", count.0));
+                out.field("count", Value::UInt(count.0), &format!(" {:>11}", count.0));
                 out.end_line();
             });
         }
@@ -236,6 +235,12 @@ fn regions(session: &Session<'_>, state: Option<Va>, of: Option<&kd_sdk::types::
         return;
     }
     let names = session.types().find("nt!_MI_ASSIGNED_REGION_TYPES").ok();
+    out.end_line();
+    out.styled(
+        Style::Heading,
+        &format!("\t{:<28} {:<17} {:>16}", "System Region", "Base Address", "NumberOfBytes"),
+    );
+    out.end_line();
     out.list("regions", |out| {
         for index in 0..u64::from(field.count.min(64)) {
             let at = one.at(state.add(field.offset + index * one.size()));
@@ -250,7 +255,7 @@ fn regions(session: &Session<'_>, state: Option<Va>, of: Option<&kd_sdk::types::
             out.record("", |out| {
                 out.field("region", Value::Text(&name), &format!("\t{name:<28}"));
                 out.field("base", Value::Hex(base.0), &format!(" {}", session.target().show(base)));
-                out.field("size", Value::Hex(size), &format!(" {size:x}"));
+                out.field("size", Value::Hex(size), &format!(" {size:>16x}"));
                 out.end_line();
             });
         }

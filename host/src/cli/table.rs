@@ -198,13 +198,7 @@ pub const ROWS: &[Row] = {
         kd(Output, "logou", Next("FILE"), Now, "Like -logo, in Unicode (every log is UTF-8)"),
         kd(Output, "logau", Next("FILE"), Now, "Like -loga, in Unicode (every log is UTF-8)"),
         kd(Session, "noshell", None, Now, "Forbid .shell for the whole session"),
-        kd(
-            Session,
-            "secure",
-            None,
-            Later("only .shell is forbidden; commands may still write files"),
-            "Secure mode",
-        ),
+        kd(Session, "secure", None, Now, "Secure mode: no command starts a program or writes a file"),
         kd(
             Session,
             "myob",

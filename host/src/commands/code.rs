@@ -152,8 +152,18 @@ impl<'a> Reader<'a> {
     }
 
     fn line(&self, out: &Out<'_>, instruction: &Instruction) {
+        let look = &self.scope.look.assembly;
+        if look.source_line {
+            let open = self.scope.open.as_ref().filter(|_| !self.physical);
+            let found = open.and_then(|open| open.symbols.line_at(&open.target, instruction.va));
+            let number = found.as_ref().map(|line| line.line);
+            let shown = number.map_or(" ".repeat(6), |number| format!("{number:>5} "));
+            let number = number.map_or(Value::Null, |number| Value::UInt(number.into()));
+            out.styled_field("source_line", number, Style::Dim, &shown);
+        }
         out.data("address", Value::Hex(instruction.va.0));
-        out.field("text", Value::Text(&instruction.text()), &instruction.line());
+        let line = instruction.line_of(!look.no_code_bytes);
+        out.field("text", Value::Text(&instruction.text()), &line);
         out.end_line();
     }
 

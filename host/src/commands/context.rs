@@ -87,6 +87,22 @@ pub const ROWS: &[Builtin] = &[
         run: frame,
     },
     Builtin {
+        names: &[".f+", ".f-"],
+        usage: "",
+        summary: "Make the next frame of the stack current (.f+: the caller's), or the one before",
+        help: "",
+        needs: Needs::Target,
+        run: shift_frame,
+    },
+    Builtin {
+        names: &[".exptr"],
+        usage: "ADDRESS",
+        summary: "Show the exception record and the context that an EXCEPTION_POINTERS names",
+        help: "As .exr and .cxr do with the two pointers at the address; the context's registers are chosen.",
+        needs: Needs::Target,
+        run: exception_pointers,
+    },
+    Builtin {
         names: &[".exr"],
         usage: "ADDRESS | -1",
         summary: "Show an exception record",
@@ -372,6 +388,21 @@ fn segment_base(scope: &Scope, selector: u64) -> Result<Va> {
         .read_number(Va(table).add(selector & !7), 8)
         .map_err(|fault| unreadable("the segment descriptor", &fault))?;
     Ok(Va(descriptor >> 16 & 0xff_ffff | descriptor >> 32 & 0xff00_0000))
+}
+
+fn shift_frame(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let current = session.contexts.frame;
+    let wanted = if call.name == ".f+" { current.checked_add(1) } else { current.checked_sub(1) };
+    let wanted = wanted.ok_or_else(|| Error::Usage("frame 0 is the first".to_owned()))?;
+    frame(session, out, &Call { args: &format!("{wanted:#x}"), ..*call })
+}
+
+fn exception_pointers(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    let scope = session.scope(call.processor)?;
+    let at = Va(scope.evaluate(call.args)?);
+    let record = scope.read_pointer(at)?;
+    let context = scope.read_pointer(at.add(scope.target()?.pointer_size().into()))?;
+    session.run_block(&format!(".exr {:#x}; .cxr {:#x}", record.0, context.0), out)
 }
 
 fn frame(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {

@@ -42,7 +42,7 @@ pub const ROWS: &[Builtin] = &[
         run: show_time,
     },
     Builtin {
-        names: &[".lastevent"],
+        names: &[".lastevent", ".eventlog"],
         usage: "",
         summary: "Show the event the dump was written for",
         help: "",

@@ -230,7 +230,7 @@ impl Objects<'_> {
                         format!("{} ({signed})", name.as_deref().unwrap_or("<unknown>"))
                     }
                     (_, Some(scalar)) if scalar.name == "bool" || scalar.kind == Kind::Float => {
-                        typed::scalar_text(scalar, number)
+                        typed::scalar_text(scalar, number, &self.scope.look)
                     }
                     (_, Some(scalar)) if scalar.is_signed() && !bits => {
                         let signed = typed::signed(number, scalar.size);

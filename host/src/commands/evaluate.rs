@@ -132,7 +132,7 @@ fn show(scope: &Scope, value: &TypedValue, out: &Out<'_>) -> Result<()> {
                     let digits = length as usize;
                     field(&format!("0y{number:0digits$b} (0x{number:x})"), number);
                 }
-                _ => field(&typed::value_text(ty, number), number),
+                _ => field(&typed::value_text(ty, number, &scope.look), number),
             }
         }
     }
@@ -157,7 +157,7 @@ fn element(scope: &Scope, value: &TypedValue, out: &Out<'_>) {
         (Type::Array(..), _) => return,
         (ty, _) => match value.raw_in(scope) {
             Err(error) => format!("?? ({error})"),
-            Ok(number) => typed::value_text(ty, number),
+            Ok(number) => typed::value_text(ty, number, &scope.look),
         },
     };
     out.field("first", Value::Text(&text), &text);

@@ -42,8 +42,12 @@ fn rows_of<'f>(scope: &Scope, frame: &'f Frame, lines: bool) -> Vec<Row<'f>> {
     let at = running(frame);
     let past = frame.ip.0.wrapping_sub(at.0);
     let mut rows = Vec::new();
-    let inlined =
-        scope.open.as_ref().map(|open| open.symbols.inlined_at(&open.target, at)).unwrap_or_default();
+    let inlined = scope
+        .open
+        .as_ref()
+        .filter(|_| scope.look.inline_frames)
+        .map(|open| open.symbols.inlined_at(&open.target, at))
+        .unwrap_or_default();
     let depth = inlined.len();
     for (index, call) in inlined.into_iter().enumerate() {
         let line = call.line.filter(|_| lines);

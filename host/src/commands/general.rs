@@ -34,9 +34,10 @@ pub const ROWS: &[Builtin] = &[
     },
     Builtin {
         names: &[".logopen", ".logappend"],
-        usage: "[FILE]",
+        usage: "[/t] [/u] [FILE] | /d",
         summary: "Write everything that is shown to a file too",
-        help: ".logopen starts the file anew, .logappend adds to it. The default name is Dbgeng.log.",
+        help: ".logopen starts the file anew, .logappend adds to it. The default name is Dbgeng.log. /t puts the process\n\
+               number and the time into the name, /d makes a name of the dump's and those. Every log is Unicode (/u).",
         needs: Needs::Nothing,
         run: open_log,
     },
@@ -64,9 +65,26 @@ pub const ROWS: &[Builtin] = &[
         needs: Needs::Nothing,
         run: version,
     },
+    Builtin {
+        names: &["vercommand"],
+        usage: "",
+        summary: "Show how kd was started",
+        help: "",
+        needs: Needs::Nothing,
+        run: |_, out, _| {
+            let words: Vec<String> = std::env::args_os().map(|word| word.display().to_string()).collect();
+            let line = words.join(" ");
+            out.field("command_line", Value::Text(&line), &format!("command line: '{line}'"));
+            out.end_line();
+            Ok(())
+        },
+    },
 ];
 
 fn quit(session: &mut Session, _: &Out<'_>, _: &Call<'_>) -> Result<()> {
+    if session.shelf.is_locked() {
+        return Err(Error::Usage(".quit_lock /q PASSWORD is needed before q".to_owned()));
+    }
     session.quit();
     Ok(())
 }
@@ -95,23 +113,31 @@ fn radix(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
 }
 
 fn open_log(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
+    super::files::may_write(session, call.name)?;
     let mut name = call.args;
     // A path may begin as an option does: only the whole word is one.
+    let (mut with_time, mut of_dump) = (false, false);
     loop {
         let (word, rest) = name.split_once(char::is_whitespace).unwrap_or((name, ""));
         match word {
             // Every log is Unicode.
-            "/u" => name = rest.trim_start(),
-            "/t" | "/d" => {
-                return Err(Error::Unsupported(format!(
-                    "option {word} is not in this version: name the file"
-                )));
-            }
+            "/u" => {}
+            "/t" => with_time = true,
+            "/d" => (with_time, of_dump) = (true, true),
             _ => break,
         }
+        name = rest.trim_start();
     }
     let name = name.trim_matches('"');
-    let path = PathBuf::from(if name.is_empty() { "Dbgeng.log" } else { name });
+    let mut path = PathBuf::from(if name.is_empty() { "Dbgeng.log" } else { name });
+    if of_dump {
+        let dump = session.current_target().and_then(|open| open.target.dump().path().file_stem());
+        path = Path::new(dump.unwrap_or("Dbgeng".as_ref())).with_added_extension("log");
+    }
+    if with_time {
+        path = super::files::stamped(&path, session.scope(None)?.register("$dbgtime").unwrap_or(0));
+    }
+    super::files::is_there(session, &path)?;
     let append = call.name == ".logappend";
     session
         .ui()

@@ -195,6 +195,10 @@ impl typed::Memory for InRegister<'_> {
         }
     }
 
+    fn look(&self) -> crate::look::Look {
+        self.scope.look
+    }
+
     fn name_of(&self, va: Va) -> Option<String> {
         typed::Memory::name_of(self.scope, va)
     }

@@ -1,5 +1,6 @@
 //! kd's own commands. A command is a row of data; a family of them is a file.
 
+mod absent;
 mod aliases;
 mod builtin_help;
 pub mod code;
@@ -10,8 +11,11 @@ mod dump_info;
 mod dx;
 mod evaluate;
 mod extensions;
+mod files;
 pub mod frames;
 mod general;
+mod hold;
+mod image_scan;
 mod lists;
 mod locals;
 mod modules;
@@ -22,14 +26,20 @@ mod registers;
 mod reload;
 mod search;
 mod settings;
+mod shell;
 mod source;
 pub mod stack;
+mod state;
+mod switches;
 mod symbols;
 mod systems;
+mod terminal;
 mod types;
 mod walk_list;
 mod word;
+mod write_dump;
 
+pub use absent::why_not;
 pub use aliases::Aliases;
 pub use builtin_help::completions;
 pub use display::LastDisplay;
@@ -39,6 +49,7 @@ pub(crate) use paths::{DEFERRED, LOAD_LINES, NOISY};
 pub use program::Program;
 pub use settings::Kept;
 pub use source::SourceFile;
+pub use state::Shelf;
 pub use word::{Word, split_commands};
 
 use crate::session::Session;
@@ -82,7 +93,7 @@ pub struct Call<'a> {
 }
 
 /// Every family.
-const FAMILIES: [&[Builtin]; 25] = [
+const FAMILIES: [&[Builtin]; 33] = [
     general::ROWS,
     systems::ROWS,
     dump_info::ROWS,
@@ -108,32 +119,17 @@ const FAMILIES: [&[Builtin]; 25] = [
     settings::ROWS,
     descriptors::ROWS,
     walk_list::ROWS,
+    files::ROWS,
+    shell::ROWS,
+    state::ROWS,
+    hold::ROWS,
+    switches::ROWS,
+    terminal::ROWS,
+    image_scan::ROWS,
+    write_dump::ROWS,
 ];
 
 /// Every row.
 pub fn rows() -> impl Iterator<Item = &'static Builtin> {
     FAMILIES.iter().flat_map(|rows| rows.iter()).chain(builtin_help::ROWS)
-}
-
-/// KD's commands that make sense on a dump and are not here yet, so that a user is told "not yet" and not "no such
-/// command".
-const NOT_YET: &[(&str, &str)] = &[
-    (".dump .dumpcab .writemem .readmem", "writing files"),
-    (".shell .push .pop .prompt_allow .outmask .imgscan", "this command"),
-];
-
-/// Commands that steer a running machine.
-const LIVE_ONLY: &str = "p t pa pc ph pt ta tb tc th tt gu gc gh gn gN wt b ba bc bd be bl bp bu bm br bs bsc sx sxd \
-     sxe sxi sxn sxr ib iw id ob ow od rdmsr wrmsr .attach .detach? .breakin .crash .reboot .kill .abandon .cache \
-     .call .create .restart .pagein .wake .sleep e ea eb ed eq eu ew eza ezu f fp m a";
-
-/// Why a word of KD's is not a command here, if it is one of KD's.
-pub fn why_not(word: &str) -> Option<String> {
-    if let Some((_, what)) = NOT_YET.iter().find(|(words, _)| words.split(' ').any(|known| known == word)) {
-        return Some(format!("'{word}' is not in this version of kd yet ({what}); .help lists what is"));
-    }
-    LIVE_ONLY
-        .split_whitespace()
-        .any(|known| known == word)
-        .then(|| format!("'{word}' steers or changes a running machine; this is a dump"))
 }

@@ -41,7 +41,7 @@ pub const ROWS: &[Builtin] = &[
         run: image_path,
     },
     Builtin {
-        names: &[".srcpath", ".srcpath+"],
+        names: &[".srcpath", ".srcpath+", ".lsrcpath", ".lsrcpath+"],
         usage: "[PATH[;PATH ...]]",
         summary: "Show or set where source files are looked for",
         help: "",

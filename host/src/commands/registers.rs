@@ -1,6 +1,6 @@
 //! `r`, `rM`, `rF`, `rX`: registers of the current processor, and the instruction they stand at.
 
-use super::{Builtin, Call, Needs};
+use super::{Builtin, Call, Needs, switches::prompt};
 use crate::disasm;
 use crate::dump::Machine;
 use crate::scope::Scope;
@@ -58,14 +58,14 @@ fn registers(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()
         return named(&registers, out, &scope, args);
     }
     show(&registers, groups, out);
-    instruction(&scope, &registers, out);
+    instruction(&scope, &registers, out, prompt::ALL);
     Ok(())
 }
 
 /// What `r` shows, for registers from elsewhere.
 pub fn show_registers(scope: &Scope, registers: &Registers, out: &Out<'_>) {
     show(registers, mask::DEFAULT, out);
-    instruction(scope, registers, out);
+    instruction(scope, registers, out, prompt::ALL);
 }
 
 /// The registers of some groups.
@@ -183,21 +183,26 @@ pub fn show_instruction(session: &Session, out: &Out<'_>, processor: Option<u32>
     let scope = session.scope(processor)?;
     match scope.registers() {
         Ok(registers) => {
-            instruction(&scope, &registers, out);
+            let allowed = session.settings.kept.prompt;
+            instruction(&scope, &registers, out, allowed);
             Ok(())
         }
         Err(error) => Err(error),
     }
 }
 
-fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>) {
+/// The instruction that comes next, of it what `.prompt_allow` allows; `r` shows all.
+fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>, allowed: u32) {
     let ip = registers.ip();
     out.record("instruction", |out| {
         out.data("address", Value::Hex(ip.0));
-        if let Some(symbol) = scope.name_of(ip) {
+        if let Some(symbol) = scope.name_of(ip).filter(|_| allowed & prompt::SYMBOL != 0) {
             let symbol = symbol.to_string();
             out.styled_field("symbol", Value::Text(&symbol), Style::Symbol, &symbol);
             out.line(":");
+        }
+        if allowed & prompt::INSTRUCTION == 0 {
+            return;
         }
         let mut bytes = [0; disasm::LONGEST];
         let outcome = scope.read_code(ip, &mut bytes);
@@ -207,11 +212,14 @@ fn instruction(scope: &Scope, registers: &Registers, out: &Out<'_>) {
             Some(instruction) => {
                 let read = |va: Va, buffer: &mut [u8]| scope.read(va, buffer).fault.is_none();
                 let tail = instruction.tail(registers, &read, &resolve);
-                out.field("text", Value::Text(&instruction.text()), &instruction.line());
+                let line = instruction.line_of(!scope.look.assembly.no_code_bytes);
+                out.field("text", Value::Text(&instruction.text()), &line);
                 if let Some(operand) = &tail.operand {
                     out.data("operand_address", Value::Hex(operand.va.0));
                 }
-                out.text(&tail.text);
+                if allowed & prompt::OPERAND != 0 {
+                    out.text(&tail.text);
+                }
             }
             None => {
                 let why = outcome.fault.map_or("cut".to_owned(), |fault| fault.why.to_string());

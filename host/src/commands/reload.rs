@@ -2,6 +2,7 @@
 
 use super::dump_info::dots;
 use super::{Builtin, Call, Needs};
+use crate::image::Headers;
 use crate::pattern;
 use crate::scope::OpenTarget;
 use crate::session::Session;
@@ -254,6 +255,12 @@ fn put(session: &mut Session, name: &str, place: &str) -> Result<()> {
         (stamp, _) => stamp as u32,
     };
     add(session, &open, name, base, size, time_stamp)
+}
+
+/// Puts an image that was found in memory among the modules.
+pub(super) fn put_image(session: &mut Session, name: &str, base: Va, headers: &Headers) -> Result<()> {
+    let open = opened(session)?;
+    add(session, &open, name, base, headers.size.into(), headers.time_stamp)
 }
 
 /// (SizeOfImage, TimeDateStamp) of an image in memory.

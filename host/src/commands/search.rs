@@ -7,10 +7,11 @@
 use super::display::{self, LineForm};
 use super::{Builtin, Call, Needs};
 use crate::expr;
+use crate::memory::TextRuns;
 use crate::range::{self, Range};
 use crate::scope::Scope;
 use crate::session::Session;
-use crate::typed::{self, TextStyle};
+use crate::typed;
 use kd_sdk::address::Va;
 use kd_sdk::error::{Error, Result};
 use kd_sdk::output::{Out, Style, Value};
@@ -249,8 +250,11 @@ fn show_hit(scope: &Scope, out: &Out<'_>, options: &Options, va: Va, length: u64
         out.end_line();
     } else if options.any {
         let limit = usize::try_from(length).unwrap_or(0).min(LONGEST_TEXT as usize);
-        let text = typed::text_at(va, options.unit, limit, TextStyle::Memory, scope);
-        let text = text.unwrap_or_default();
+        // All of it was read, and all of it is ASCII.
+        let mut bytes = vec![0; limit * options.unit as usize];
+        let done = scope.read(va, &mut bytes).done;
+        let text: String =
+            bytes.iter().take(done).step_by(options.unit as usize).map(|byte| char::from(*byte)).collect();
         out.styled_field(
             "address",
             Value::Hex(va.0),
@@ -397,7 +401,7 @@ fn find(
     })
 }
 
-/// Any text: printable characters in a row. A run that reaches the end of a piece goes on in the next.
+/// Any text: printable characters in a row.
 fn find_text(
     scope: &Scope,
     start: Va,
@@ -407,33 +411,14 @@ fn find_text(
     interrupted: &mut dyn FnMut() -> bool,
     show: &mut dyn FnMut(Va, u64) -> bool,
 ) -> Result<()> {
-    let mut run: Option<(Va, u64)> = None;
+    let mut runs = TextRuns::new(unit, least);
     let mut go_on = true;
     pieces(scope, start, total, 0, interrupted, &mut |at, bytes| {
-        for (index, item) in bytes.chunks(unit as usize).enumerate() {
-            let va = at.add(index as u64 * unit);
-            let printable = match item {
-                [byte] if unit == 1 => (b' '..=b'~').contains(byte),
-                [byte, 0] => (b' '..=b'~').contains(byte),
-                _ => false,
-            };
-            run = match (run.take(), printable) {
-                (Some((first, length)), true) if first.add(length * unit) == va => Some((first, length + 1)),
-                (ended, printable) => {
-                    if let Some((first, length)) = ended.filter(|(_, length)| *length >= least) {
-                        go_on = show(first, length);
-                    }
-                    if !go_on {
-                        return false;
-                    }
-                    printable.then_some((va, 1))
-                }
-            };
-        }
-        true
+        go_on = runs.feed(at, bytes, show);
+        go_on
     })?;
-    if let Some((first, length)) = run.filter(|(_, length)| go_on && *length >= least) {
-        show(first, length);
+    if go_on {
+        runs.finish(show);
     }
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! Settings that KD keeps: `rm` (what `r` shows), `ss` (suffixes of symbols), `so`, `sq`.
 
-use super::{Builtin, Call, Needs};
+use super::{Builtin, Call, Needs, switches::prompt};
 use crate::session::Session;
 use crate::target::rows::mask;
 use kd_sdk::error::{Error, Result};
@@ -42,6 +42,9 @@ pub const ROWS: &[Builtin] = &[
     },
 ];
 
+/// The bit of `so NOVERSIONCHECK`.
+pub const NO_VERSION_CHECK: u32 = 2;
+
 /// What the settings here are.
 #[derive(Clone, Copy, Debug)]
 pub struct Kept {
@@ -51,11 +54,27 @@ pub struct Kept {
     pub quiet: bool,
     /// `so`.
     pub options: u32,
+    /// `.prompt_allow`.
+    pub prompt: u32,
+    /// `.show_read_failures`, `.show_sym_failures`.
+    pub failures: u32,
+    /// `.echotimestamps`.
+    pub time_stamps: bool,
+    /// `.prefer_dml`.
+    pub dml: bool,
 }
 
 impl Default for Kept {
     fn default() -> Kept {
-        Kept { registers: mask::DEFAULT, quiet: false, options: 0 }
+        Kept {
+            registers: mask::DEFAULT,
+            quiet: false,
+            options: 0,
+            prompt: prompt::ALL,
+            failures: 0,
+            time_stamps: false,
+            dml: false,
+        }
     }
 }
 
@@ -116,7 +135,7 @@ fn suffix(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
 }
 
 fn debugger_options(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
-    const OPTIONS: &[(u32, &str)] = &[(1, "NOEXTWARNING"), (2, "NOVERSIONCHECK")];
+    const OPTIONS: &[(u32, &str)] = &[(1, "NOEXTWARNING"), (NO_VERSION_CHECK, "NOVERSIONCHECK")];
     let options = &mut session.settings.kept.options;
     for word in call.args.split_whitespace() {
         match OPTIONS.iter().find(|(_, name)| name.eq_ignore_ascii_case(word)) {

@@ -32,6 +32,14 @@ pub const ROWS: &[Builtin] = &[
         run: lines,
     },
     Builtin {
+        names: &["lsc"],
+        usage: "",
+        summary: "Name the source file that ls shows, and its next line",
+        help: "",
+        needs: Needs::Nothing,
+        run: current,
+    },
+    Builtin {
         names: &["lsa"],
         usage: "ADDRESS [, FIRST [, COUNT]]",
         summary: "Show the source lines around the code at an address",
@@ -135,6 +143,19 @@ fn choose(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         Some(source) => {
             let path = source.path.display().to_string();
             out.field("file", Value::Text(&path), &format!("Current source file: {path}"));
+        }
+        None => out.text("There is no current source file"),
+    }
+    out.end_line();
+    Ok(())
+}
+
+fn current(session: &mut Session, out: &Out<'_>, _: &Call<'_>) -> Result<()> {
+    match &session.last_source {
+        Some(source) => {
+            out.text("Current: ");
+            out.name("file", &source.path.display().to_string());
+            out.field("line", Value::Int(source.next), &format!("({})", source.next));
         }
         None => out.text("There is no current source file"),
     }

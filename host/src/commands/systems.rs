@@ -83,7 +83,8 @@ fn systems(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> 
         let index = index_of(session, number(digits)?)?;
         session.make_current(index);
         list(session, out, Some(number(digits)?));
-        return super::registers::show_instruction(session, out, None);
+        super::registers::show_instruction(session, out, None)?;
+        return super::state::run_prompt_command(session, out);
     }
     match args {
         "" | "*" => list(session, out, None),
@@ -130,7 +131,8 @@ fn processors(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<(
         // Checks that the processor exists.
         session.scope(Some(number))?;
         session.set_processor(number);
-        return super::registers::show_instruction(session, out, None);
+        super::registers::show_instruction(session, out, None)?;
+        return super::state::run_prompt_command(session, out);
     }
     let scope = session.scope(None)?;
     let target = scope.target()?;
@@ -228,7 +230,7 @@ fn go(session: &mut Session, out: &Out<'_>, call: &Call<'_>) -> Result<()> {
         session.attach_into(dump, out);
         session.analyze_at_load(out);
     }
-    Ok(())
+    super::state::run_prompt_command(session, out)
 }
 
 fn detach(session: &mut Session, out: &Out<'_>, _: &Call<'_>) -> Result<()> {

@@ -72,7 +72,9 @@ fn is_comment(command: &str) -> bool {
 /// Commands to which the rest of the line belongs, semicolons too.
 fn takes_line(command: &str) -> bool {
     let command = command.trim_start();
-    ["as ", "as\t", "j ", "j(", "$<", "$><"].iter().any(|head| command.starts_with(head))
+    ["as ", "as\t", "j ", "j(", "$<", "$><", ".shell ", ".shell\t"]
+        .iter()
+        .any(|head| command.starts_with(head))
 }
 
 /// `.for` has semicolons between its brackets.
@@ -196,7 +198,10 @@ mod tests {
         is("3r rip", "r", "rip");
         assert_eq!(Word::parse("version"), Word::Builtin { name: "version", args: "", processor: None });
         assert!(matches!(Word::parse("versions"), Word::Unknown { word: "versions" }));
-        assert!(matches!(Word::parse(".echotimestamps"), Word::Unknown { .. }));
+        is(".echotimestamps", ".echotimestamps", "");
+        is(".asm-no_code_bytes", ".asm-", "no_code_bytes");
+        is(".outmask- 8", ".outmask-", "8");
+        assert!(matches!(Word::parse(".echoes"), Word::Unknown { .. }));
         assert!(matches!(Word::parse("rdmsr 10"), Word::Unknown { word: "rdmsr" }));
         assert!(matches!(Word::parse("3r"), Word::Builtin { processor: Some(3), .. }));
         assert_eq!(Word::parse("* x"), Word::Nothing);
@@ -214,6 +219,7 @@ mod tests {
         assert_eq!(split_commands(".for (a; b; c) { d; e }; f"), [".for (a; b; c) { d; e }", "f"]);
         assert_eq!(split_commands("as x a; b"), ["as x a; b"]);
         assert_eq!(split_commands("aS x a; b"), ["aS x a", "b"]);
+        assert_eq!(split_commands("r; .shell a; b"), ["r", ".shell a; b"]);
         assert_eq!(split_commands("j 1 'a;b' ; 'c'"), ["j 1 'a;b' ; 'c'"]);
     }
 }

@@ -144,7 +144,16 @@ impl Instruction {
 
     /// The whole line of `u`: address, bytes, mnemonic and operands in KD's columns.
     pub fn line(&self) -> String {
-        let mut line = format!("{} {}", self.va.show(self.machine.pointer_size()), self.bytes_text());
+        self.line_of(true)
+    }
+
+    /// [`Instruction::line`] with the bytes or without them.
+    pub fn line_of(&self, with_bytes: bool) -> String {
+        let mut line = self.va.show(self.machine.pointer_size()).to_string();
+        if !with_bytes {
+            return format!("{line} {}", self.text());
+        }
+        line = format!("{line} {}", self.bytes_text());
         // Columns of the mnemonic and of the operands. Long bytes push the mnemonic, and the operands then stand one
         // column further at least.
         let (mnemonic, operands) = match self.machine {

@@ -11,7 +11,7 @@ use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use cab::{Cabinet, CompressionType};
+use cab::{Cabinet, CabinetBuilder, CompressionType};
 
 use super::error::DumpError;
 
@@ -23,6 +23,59 @@ const STEP: usize = 1 << 20;
 
 /// The most member names a message lists.
 const MOST_NAMES: usize = 12;
+
+/// The most bytes that go into a cabinet: 65,535 blocks of 32 KiB are all that a folder has.
+const MOST_PACKED: u64 = 0x7fff_8000;
+
+/// A file that is to go into a cabinet.
+pub struct Packed<'a> {
+    /// Its name there.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Where they come from.
+    pub from: Box<dyn Read + 'a>,
+}
+
+/// Packs files into a cabinet, compressed.
+///
+/// # Errors
+/// They are too many bytes for one, or the system says no; of kind `Interrupted` if `progress` said false.
+pub fn pack(
+    to: impl Write + Seek,
+    members: Vec<Packed<'_>>,
+    progress: &mut dyn FnMut(u64, u64) -> bool,
+) -> io::Result<()> {
+    let total: u64 = members.iter().map(|member| member.size).sum();
+    if total > MOST_PACKED {
+        let text = format!("{total:#x} bytes are more than a cabinet holds ({MOST_PACKED:#x})");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    let mut builder = CabinetBuilder::new();
+    let folder = builder.add_folder(CompressionType::MsZip);
+    for member in &members {
+        folder.add_file(member.name.as_str());
+    }
+    let mut writer = builder.build(to)?;
+    let mut members = members.into_iter();
+    let mut done = 0;
+    let mut piece = vec![0; STEP];
+    while let Some(mut file) = writer.next_file()? {
+        let Some(mut member) = members.next() else { break };
+        loop {
+            if !progress(done, total) {
+                return Err(io::ErrorKind::Interrupted.into());
+            }
+            let count = member.from.read(&mut piece)?;
+            if count == 0 {
+                break;
+            }
+            file.write_all(piece.get(..count).unwrap_or_default())?;
+            done += count as u64;
+        }
+    }
+    writer.finish().map(drop)
+}
 
 /// A member, unpacked.
 pub(crate) struct Unpacked {

@@ -138,7 +138,7 @@ pub struct Header {
 }
 
 /// Where the fields of one width stand.
-struct Layout {
+pub(super) struct Layout {
     size: usize,
     pointer: usize,
     directory_table_base: usize,
@@ -152,12 +152,12 @@ struct Layout {
     version_user: usize,
     kd_debugger_data_block: usize,
     physical_memory: usize,
-    context: FileRange,
-    exception: usize,
-    dump_type: usize,
-    required_dump_space: usize,
+    pub(super) context: FileRange,
+    pub(super) exception: usize,
+    pub(super) dump_type: usize,
+    pub(super) required_dump_space: usize,
     system_time: usize,
-    comment: usize,
+    pub(super) comment: usize,
     system_up_time: usize,
     mini_dump_fields: usize,
     secondary_data_state: usize,
@@ -238,7 +238,7 @@ const PHYSICAL_MEMORY_BLOCK_SIZE: usize = 700;
 const VERSION_USER_SIZE: usize = 32;
 
 /// Bytes of `Comment`.
-const COMMENT_SIZE: usize = 128;
+pub(super) const COMMENT_SIZE: usize = 128;
 
 /// Why bytes are not a header that can be used. The caller adds the file's name.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -253,14 +253,19 @@ pub(crate) enum HeaderError {
     Kind { number: u32, offset: u64 },
 }
 
+/// Where the fields of these bytes stand, if they begin as a dump does.
+pub(super) fn layout_of(bytes: &[u8]) -> Option<&'static Layout> {
+    match bytes.get(..8)? {
+        b"PAGEDU64" => Some(&LAYOUT_64),
+        b"PAGEDUMP" => Some(&LAYOUT_32),
+        _ => None,
+    }
+}
+
 impl Header {
     /// Parses the first bytes of a dump: 0x2000 of them suffice for either width.
     pub(crate) fn parse(bytes: &[u8]) -> Result<Header, HeaderError> {
-        let layout = match bytes.get(..8) {
-            Some(b"PAGEDU64") => &LAYOUT_64,
-            Some(b"PAGEDUMP") => &LAYOUT_32,
-            _ => return Err(HeaderError::Signature),
-        };
+        let layout = layout_of(bytes).ok_or(HeaderError::Signature)?;
         let needed = layout.size as u64;
         let bytes = bytes.get(..layout.size).ok_or(HeaderError::Cut { needed })?;
         let fields = Fields { bytes, layout };

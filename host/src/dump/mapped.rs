@@ -8,8 +8,12 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::Mmap;
+
+/// Bytes that are read in bulk before the map's pages are given back.
+const BULK: u64 = 64 << 20;
 
 /// A read-only file.
 #[derive(Debug)]
@@ -17,6 +21,7 @@ pub struct MappedFile {
     file: File,
     map: Option<Mmap>,
     size: u64,
+    bulk: AtomicU64,
 }
 
 impl MappedFile {
@@ -25,7 +30,18 @@ impl MappedFile {
         let size = file.metadata()?.len();
         let map = if no_mmap || size == 0 { None } else { map(&file).ok() };
         let size = map.as_ref().map_or(size, |map| map.len() as u64);
-        Ok(MappedFile { file, map, size })
+        Ok(MappedFile { file, map, size, bulk: AtomicU64::new(0) })
+    }
+
+    /// Takes note of bytes that somebody copied in bulk. After every 64 MiB the pages of the map go back to the system,
+    /// which has them at hand for as long as it likes: a scan of a dump does not make the process as large as the dump.
+    pub fn read_in_bulk(&self, bytes: u64) {
+        let before = self.bulk.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(map) = &self.map
+            && before / BULK != before.wrapping_add(bytes) / BULK
+        {
+            give_back(map);
+        }
     }
 
     /// Bytes in the file when it was opened.
@@ -109,6 +125,17 @@ fn read_file_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize
 fn read_file_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize> {
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
+
+#[cfg(unix)]
+#[allow(unsafe_code)]
+fn give_back(map: &Mmap) {
+    // SAFETY: the map is of a file and is only read: what is touched again comes from the file again.
+    let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
+}
+
+/// Windows trims working sets by itself.
+#[cfg(not(unix))]
+fn give_back(_: &Mmap) {}
 
 #[cfg(test)]
 mod tests {

@@ -18,6 +18,8 @@ mod runs;
 mod streams;
 mod tagged;
 mod triage;
+mod write;
+mod write_small;
 
 #[cfg(test)]
 mod real_tests;
@@ -30,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 pub use blocks::{Block, BlockKind, VirtualBlocks};
+pub use cabinet::{Packed, pack};
 pub use error::{DumpError, Problem};
 pub use header::{BugCheck, ExceptionRecord, FileRange, Header, MemoryDescriptor, MemoryRun};
 pub use kind::{DumpKind, Machine};
@@ -37,6 +40,8 @@ pub use mapped::MappedFile;
 pub use physical::{Absent, PhysicalMemory, PhysicalRun};
 pub use tagged::TaggedBlob;
 pub use triage::{Driver, Triage, UnloadedDriver};
+pub use write::{Change, Frames, Step, WriteError, write_bitmap};
+pub use write_small::{LoadedDriver, Memory, SmallDump, write_small};
 
 use header::HeaderError;
 
@@ -265,6 +270,16 @@ impl Dump {
         self.file.get(offset, len)
     }
 
+    /// Takes note of bytes that were copied in bulk, so that memory does not grow with them.
+    pub fn read_in_bulk(&self, bytes: u64) {
+        self.file.read_in_bulk(bytes);
+    }
+
+    /// The whole file, unpacked, as a stream.
+    pub fn stream(&self) -> impl std::io::Read + '_ {
+        Stream { dump: self, at: 0 }
+    }
+
     /// The bytes of a range of the file; `None` unless it holds all of them.
     pub fn read_range(&self, range: FileRange) -> Option<Cow<'_, [u8]>> {
         self.file.get(range.offset, usize::try_from(range.size).ok()?)
@@ -302,6 +317,20 @@ impl Dump {
         }
         layout.sort_by_key(|entry| entry.offset);
         layout
+    }
+}
+
+/// A dump's file from the start to the end.
+struct Stream<'a> {
+    dump: &'a Dump,
+    at: u64,
+}
+
+impl std::io::Read for Stream<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let done = self.dump.file.read_at(self.at, buffer);
+        self.at += done as u64;
+        Ok(done)
     }
 }
 

@@ -105,31 +105,31 @@ pub struct Triage {
 }
 
 /// Numbers that differ between the two widths.
-struct Shape {
-    wide: bool,
+pub(super) struct Shape {
+    pub(super) wide: bool,
     /// From `TopOfStack` on.
-    top_of_stack: usize,
+    pub(super) top_of_stack: usize,
     data_page_address: usize,
-    data_page_offset: usize,
+    pub(super) data_page_offset: usize,
     /// Bytes of the whole structure.
-    size: usize,
-    driver_stride: u64,
+    pub(super) size: usize,
+    pub(super) driver_stride: u64,
     /// Where the loader entry stands in a driver entry.
-    driver_entry: usize,
-    dll_base: usize,
-    entry_point: usize,
-    size_of_image: usize,
+    pub(super) driver_entry: usize,
+    pub(super) dll_base: usize,
+    pub(super) entry_point: usize,
+    pub(super) size_of_image: usize,
     flags: usize,
-    check_sum: usize,
-    time_date_stamp: usize,
+    pub(super) check_sum: usize,
+    pub(super) time_date_stamp: usize,
     unloaded_count: u64,
-    unloaded_stride: u64,
-    unloaded_name: usize,
-    unloaded_start: usize,
-    data_block_stride: u64,
+    pub(super) unloaded_stride: u64,
+    pub(super) unloaded_name: usize,
+    pub(super) unloaded_start: usize,
+    pub(super) data_block_stride: u64,
 }
 
-const SHAPE_64: Shape = Shape {
+pub(super) static SHAPE_64: Shape = Shape {
     wide: true,
     top_of_stack: 0x48,
     data_page_address: 0x60,
@@ -150,7 +150,7 @@ const SHAPE_64: Shape = Shape {
     data_block_stride: 0x10,
 };
 
-const SHAPE_32: Shape = Shape {
+pub(super) static SHAPE_32: Shape = Shape {
     wide: false,
     top_of_stack: 0x48,
     data_page_address: 0x4c,

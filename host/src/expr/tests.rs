@@ -89,7 +89,7 @@ fn answer(text: &str, context: &dyn Context, evaluator: Evaluator) -> Result<Str
         Evaluator::Cpp => {
             let value = evaluate_typed(text, context)?.value;
             let raw = value.raw_in(context)?;
-            Ok(format!("{} {}", value.ty.name(), typed::value_text(&value.ty, raw)))
+            Ok(format!("{} {}", value.ty.name(), typed::value_text(&value.ty, raw, &Default::default())))
         }
     }
 }

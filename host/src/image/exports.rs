@@ -39,6 +39,12 @@ pub fn exports(image: &dyn ImageBytes, headers: &Headers) -> Vec<Export> {
         .collect()
 }
 
+/// The name that an image's table of exports gives the image.
+pub fn export_name(image: &dyn ImageBytes, headers: &Headers) -> Option<String> {
+    let table = headers.export_directory()?;
+    name_at(image, number(image, table.rva.checked_add(12)?, 4)?).filter(|name| !name.is_empty())
+}
+
 fn number(image: &dyn ImageBytes, rva: u32, size: usize) -> Option<u32> {
     let mut bytes = [0; 4];
     image.read(rva, bytes.get_mut(..size)?).then(|| match size {

@@ -10,7 +10,7 @@ mod file;
 mod headers;
 
 pub use debug::{DebugRecord, ImageError, PdbId, debug_record, file_name, image_key, is_plain_name};
-pub use exports::{Export, exports};
+pub use exports::{Export, export_name, exports};
 pub use file::ImageFile;
 pub use headers::{Directory, Headers, Section};
 

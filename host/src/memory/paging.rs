@@ -177,9 +177,7 @@ impl PageTables {
                 let upper = Va(!0u64 << (self.address_bits() - 1));
                 return (self.is_64_bit() && va < upper).then_some(upper);
             }
-            Detail::Table(level, _) | Detail::TableBroken(level, _) => {
-                self.coverage(level).saturating_mul(self.entries_of(level))
-            }
+            Detail::Table(level, _) | Detail::TableBroken(level, _) => self.table_size(level),
             Detail::Zero(level)
             | Detail::DemandZero(level, _)
             | Detail::PageFile(level, ..)
@@ -198,6 +196,22 @@ impl PageTables {
             // One more than the 48 that each half has: bit 48 and above select the half.
             PagingMode::Arm64 => 49,
             PagingMode::X86 | PagingMode::X86Pae => 32,
+        }
+    }
+
+    /// The addresses that belong to the kernel: the first and the last.
+    pub fn kernel_half(&self) -> (Va, Va) {
+        match self.is_64_bit() {
+            true => (Va(!0 << (self.address_bits() - 1)), Va(u64::MAX)),
+            false => (Va(0x8000_0000), Va(u32::MAX.into())),
+        }
+    }
+
+    /// Those that belong to programs.
+    pub fn user_half(&self) -> (Va, Va) {
+        match self.is_64_bit() {
+            true => (Va(0), Va((1 << (self.address_bits() - 1)) - 1)),
+            false => (Va(0), Va(0x7fff_ffff)),
         }
     }
 
@@ -222,6 +236,11 @@ impl PageTables {
     /// Bytes of address space that one entry of a level covers.
     fn coverage(&self, level: Level) -> u64 {
         self.levels().iter().find(|row| row.0 == level).map_or(PAGE_SIZE, |row| 1 << row.1)
+    }
+
+    /// Bytes of address space that a table of a level covers.
+    pub(super) fn table_size(&self, level: Level) -> u64 {
+        self.coverage(level).saturating_mul(self.entries_of(level))
     }
 
     fn entries_of(&self, level: Level) -> u64 {

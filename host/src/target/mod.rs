@@ -10,6 +10,7 @@ pub mod float;
 pub mod kd_data;
 pub mod kd_encoding;
 pub mod kd_fields;
+mod keep;
 mod modules;
 mod problem;
 mod processors;

@@ -14,6 +14,7 @@ pub use scalar::{
 };
 pub use scalar::{USHORT, VOID, WCHAR, named as scalar_named};
 
+use crate::look::Look;
 use crate::symbols::{Kind, ModuleTypes, TypeId};
 use kd_sdk::address::Va;
 use std::sync::Arc;
@@ -27,6 +28,10 @@ pub trait Memory {
     fn read(&self, va: Va, into: &mut [u8]) -> Result<(), String>;
     /// The name of what stands at an address.
     fn name_of(&self, va: Va) -> Option<String>;
+    /// How the user wants to see it.
+    fn look(&self) -> Look {
+        Look::default()
+    }
 }
 
 /// A C type.

@@ -5,6 +5,7 @@
 //! they point to, well-known structures with their meaning.
 
 use super::{Memory, Scalar, Type};
+use crate::look::Look;
 use crate::symbols::{Field, Kind, ModuleTypes, TypeId};
 use crate::target::float;
 use kd_sdk::address::Va;
@@ -69,7 +70,7 @@ pub fn field_text(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memor
             Some(scalar) if scalar.is_signed() && scalar.is_character() => {
                 (format!("{} {}", signed(number, scalar.size), character(number)), number)
             }
-            Some(scalar) => (scalar_text(scalar, number), number),
+            Some(scalar) => (scalar_text(scalar, number, &memory.look()), number),
             None => (self::number(number), number),
         },
     };
@@ -116,14 +117,14 @@ fn hex(value: u64) -> String {
 }
 
 /// A value of a built-in type, given its bits.
-pub fn scalar_text(scalar: &Scalar, value: u64) -> String {
+pub fn scalar_text(scalar: &Scalar, value: u64, look: &Look) -> String {
     match (scalar.kind, scalar.size) {
         (Kind::Float, 4) => float::general(f64::from(f32::from_bits(value as u32)), 9),
         (Kind::Float, _) => float::general(f64::from_bits(value), 17),
         _ if scalar.name == "bool" => if value == 0 { "false" } else { "true" }.to_owned(),
         (_, size) => {
             let shown = match (scalar.is_signed(), scalar.is_character()) {
-                (true, _) => format!("0n{}", signed(value, size)),
+                (true, _) => look.signed(signed(value, size), size, scalar.name == "long"),
                 (false, true) => hex(value),
                 (false, false) => number(value),
             };
@@ -133,14 +134,14 @@ pub fn scalar_text(scalar: &Scalar, value: u64) -> String {
 }
 
 /// A value of a type that is a number, an enumeration or a pointer, given its bits, as `??` shows it after the type.
-pub fn value_text(ty: &Type, value: u64) -> String {
+pub fn value_text(ty: &Type, value: u64, look: &Look) -> String {
     match (ty, ty.arithmetic()) {
         (Type::Named(types, id), Some(scalar)) => {
             let signed = signed(value, scalar.size);
             let name = types.enum_name(*id, signed);
             format!("{} (0n{signed})", name.as_deref().unwrap_or("<unknown>"))
         }
-        (Type::Scalar(_), Some(scalar)) => scalar_text(scalar, value),
+        (Type::Scalar(_), Some(scalar)) => scalar_text(scalar, value, look),
         (Type::Pointer(_, 4), _) => format!("0x{}", Va(value).show(4)),
         (Type::Pointer(..) | Type::Array(..), _) => format!("0x{}", Va(value)),
         _ => hex(value),
@@ -220,6 +221,7 @@ fn pointer(types: &ModuleTypes, field: &Field, value: u64, memory: &dyn Memory) 
     let unit = match to {
         "Char" | "UChar" => 1,
         "Wchar" => 2,
+        "Uint2B" if memory.look().unicode => 2,
         _ => return format!("0x{shown} {to}"),
     };
     match text_at(Va(value), unit, STRING, TextStyle::Value, memory) {
@@ -243,6 +245,7 @@ fn array(types: &ModuleTypes, field: &Field, va: Va, memory: &dyn Memory) -> Str
     let unit = match element.as_str() {
         "Char" | "UChar" => 1,
         "Wchar" => 2,
+        "Uint2B" if memory.look().unicode => 2,
         _ => 0,
     };
     if unit > 0 {

@@ -87,6 +87,33 @@ impl Status {
     }
 }
 
+/// The sorts of output, as `.outmask` numbers them.
+pub mod mask {
+    /// What commands show.
+    pub const NORMAL: u32 = 1;
+    /// Errors.
+    pub const ERROR: u32 = 2;
+    /// Warnings.
+    pub const WARNING: u32 = 4;
+    /// Verbose messages.
+    pub const VERBOSE: u32 = 8;
+    /// The prompt.
+    pub const PROMPT: u32 = 0x10;
+    /// What is on at first.
+    pub const DEFAULT: u32 = 0x3f7;
+}
+
+/// What a terminal is asked to do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Control<'a> {
+    /// Clear the screen.
+    Clear,
+    /// Beep.
+    Beep,
+    /// Change the title of the window.
+    Title(&'a str),
+}
+
 type Writer = Box<dyn Write + Send>;
 
 /// What events become on stdout.
@@ -101,7 +128,9 @@ struct State {
     renderer: Renderer,
     /// Text appears at once, line by line.
     live: bool,
-    verbose: bool,
+    /// The sorts of output that are shown, and those that are logged.
+    mask: u32,
+    log_mask: u32,
     /// Nobody reads stdout any more.
     broken: bool,
     log: Option<log::Log>,
@@ -154,7 +183,8 @@ impl Ui {
                 err,
                 renderer,
                 live: false,
-                verbose: options.verbose,
+                mask: mask::DEFAULT | if options.verbose { mask::VERBOSE } else { 0 },
+                log_mask: mask::DEFAULT | if options.verbose { mask::VERBOSE } else { 0 },
                 broken: false,
                 log: None,
                 progress: progress::Progress::new(false),
@@ -242,12 +272,53 @@ impl Ui {
 
     /// Whether verbose messages are shown.
     pub fn is_verbose(&self) -> bool {
-        self.state().verbose
+        self.mask() & mask::VERBOSE != 0
     }
 
-    /// Shows verbose messages or not.
-    pub fn set_verbose(&self, verbose: bool) {
-        self.state().verbose = verbose;
+    /// The sorts of output that are shown.
+    pub fn mask(&self) -> u32 {
+        self.state().mask
+    }
+
+    /// Sets them, and with `log` also those that are logged.
+    pub fn set_mask(&self, mask: u32, log: bool) {
+        let mut state = self.state();
+        state.mask = mask;
+        if log {
+            state.log_mask = mask;
+        }
+    }
+
+    /// Asks the terminal for something; nothing happens where there is none.
+    pub fn control(&self, control: Control<'_>) {
+        let mut state = self.state();
+        let state = &mut *state;
+        if !state.live || !matches!(state.renderer, Renderer::Console(_)) {
+            return;
+        }
+        state.progress.clear();
+        let written = match control {
+            Control::Clear => state.out.write_all(b"\x1b[2J\x1b[H"),
+            Control::Beep => state.out.write_all(b"\x07"),
+            Control::Title(title) => {
+                let title = console::sanitized(title).replace('\n', " ");
+                write!(state.out, "\x1b]0;{title}\x07")
+            }
+        };
+        check(written.and_then(|()| state.out.flush()), &mut state.broken, &mut state.err);
+    }
+
+    /// A person types: stdin and stdout are both terminals, and the output is text.
+    pub fn is_interactive(&self) -> bool {
+        self.edits
+    }
+
+    /// Lets out everything said so far, in the middle of a command.
+    pub fn flush_text(&self) {
+        let mut state = self.state();
+        let state = &mut *state;
+        state.progress.clear();
+        check(state.out.flush(), &mut state.broken, &mut state.err);
     }
 
     /// Output is JSON.
@@ -294,6 +365,7 @@ impl Ui {
             let written = match &mut state.renderer {
                 Renderer::Console(text) => text.end_line(&mut state.out).and_then(|()| match self.edits {
                     true => Ok(()),
+                    false if state.mask & mask::PROMPT == 0 => Ok(()),
                     false => state.out.write_all(prompt.as_bytes()),
                 }),
                 Renderer::Json(_) => Ok(()),
@@ -329,12 +401,10 @@ impl Sink for Ui {
     fn emit(&self, event: &Event<'_>) {
         let mut state = self.state();
         let state = &mut *state;
-        if let Event::Message { severity: Severity::Verbose, .. } = event
-            && !state.verbose
-        {
-            return;
-        }
-        if !state.broken {
+        let sort = sort_of(event);
+        // A record is shown whole or not at all: of JSON only messages are left out.
+        let is_whole = sort == mask::NORMAL && matches!(state.renderer, Renderer::Json(_));
+        if !state.broken && (is_whole || sort & state.mask != 0) {
             if state.live {
                 state.progress.clear();
             }
@@ -348,10 +418,23 @@ impl Sink for Ui {
             };
             check(written, &mut state.broken, &mut state.err);
         }
+        if sort & state.log_mask == 0 {
+            return;
+        }
         if let Some(log) = &mut state.log {
             log.event(event);
             state.check_log();
         }
+    }
+}
+
+/// The sort of output that an event is.
+fn sort_of(event: &Event<'_>) -> u32 {
+    match event {
+        Event::Message { severity: Severity::Verbose, .. } => mask::VERBOSE,
+        Event::Message { severity: Severity::Warning, .. } => mask::WARNING,
+        Event::Message { severity: Severity::Error, .. } => mask::ERROR,
+        _ => mask::NORMAL,
     }
 }
 

@@ -49,7 +49,7 @@ fn text_flows_and_ends_its_line() {
     ui.out().text("half");
     ui.out().verbose("hidden");
     ui.end_command(Status::Ok);
-    ui.set_verbose(true);
+    ui.set_mask(ui.mask() | mask::VERBOSE, true);
     ui.out().verbose("seen");
     ui.fatal("cannot open \u{1b}a.dmp: not a dump");
     assert_eq!(out.text(), "half\nseen\n");

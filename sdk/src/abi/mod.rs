@@ -470,6 +470,9 @@ pub struct TaggedInfo {
     pub size: u64,
 }
 
+/// Tag under which the block that a small dump has for the memory manager's counters is given: `DUMP_MM_STORAGE`.
+pub const SMALL_DUMP_COUNTERS: [u8; 16] = *b"kd:triage:mm\0\0\0\0";
+
 /// Register sets for [`TargetV1::register`].
 pub mod registers {
     /// What `r` shows: what `.cxr`, `.trap` or `.thread` chose, else the current processor's.

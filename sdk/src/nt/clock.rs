@@ -43,8 +43,10 @@ impl Clock {
         let (session, info) = (kernel.session(), kernel.session().target().info());
         let memory = session.memory();
         let page = shared_data(session);
-        let places =
-            [kernel.variable("KeMaximumIncrement").ok(), session.target().kd_data(KD_TIME_INCREMENT).map(Va)];
+        let places = [
+            super::variable(session, "KeMaximumIncrement", None).ok(),
+            super::told(session, KD_TIME_INCREMENT),
+        ];
         let told = places.into_iter().flatten().find_map(|va| memory.u32(va).ok());
         // An interrupt every tenth of a millisecond to every tenth of a second.
         let told = told.map(u64::from).filter(|increment| (1_000..=1_000_000).contains(increment));

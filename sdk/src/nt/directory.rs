@@ -3,7 +3,6 @@
 //! A directory is a table of buckets (`HashBuckets`), each a chain of entries. Every walk is bounded.
 
 use super::object::{Object, Objects};
-use super::variable;
 use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -52,7 +51,7 @@ impl<'a> Directories<'a> {
     /// # Errors
     /// Where it is not known or not readable.
     pub fn root(&self) -> Result<Va> {
-        self.session.memory().pointer(variable(self.session, "nt!ObpRootDirectoryObject", KD_ROOT)?)
+        super::pointer_variable(self.session, "ObpRootDirectoryObject", Some(KD_ROOT))
     }
 
     /// What the directory at `directory` holds.

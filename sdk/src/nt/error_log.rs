@@ -75,7 +75,7 @@ fn layout(pointer_size: u32) -> Layout {
 /// # Errors
 /// Where neither the kernel's symbols nor the debugger data block tell.
 pub fn head(session: &Session<'_>) -> Result<Va> {
-    super::variable(session, "nt!IopErrorLogListHead", KD_ERROR_LOG)
+    super::variable(session, "IopErrorLogListHead", Some(KD_ERROR_LOG))
 }
 
 /// The entries, oldest first.

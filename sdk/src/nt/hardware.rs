@@ -13,7 +13,6 @@
 //! A dump with physical memory may hold the SMBIOS structures where the firmware put them. Their layout: the DMTF's
 //! specification DSP0134.
 
-use super::memory;
 use super::string;
 use crate::address::Pa;
 use crate::error::{Error, Result};
@@ -104,7 +103,7 @@ impl Smbios {
             return Smbios::parse(&bytes)
                 .ok_or_else(|| Error::Other("the SMBIOS data of this dump are cut short".to_owned()));
         }
-        let find = |name| memory::variable(session, name);
+        let find = |name| super::variable(session, name, None).ok();
         let places = find("WmipSMBiosTablePhysicalAddress").zip(find("WmipSMBiosTableLength"));
         let Some((address, length)) = places else {
             return Err(Error::NotFound(

@@ -98,11 +98,11 @@ impl<'a> Heaps<'a> {
     /// # Errors
     /// Where the kernel has them, but types are missing or its state cannot be read.
     pub fn open(session: &'a Session<'a>) -> Result<Option<Heaps<'a>>> {
-        let Some(state) = memory::variable(session, "ExPoolState") else { return Ok(None) };
+        let Ok(state) = super::variable(session, "ExPoolState", None) else { return Ok(None) };
         let of = memory::kernel_type(session, "_EX_POOL_HEAP_MANAGER_STATE")?;
-        let globals = match memory::variable(session, "RtlpHpHeapGlobals") {
-            Some(va) => va,
-            None => of.at(state).pointer("HeapManager.Globals")?,
+        let globals = match super::variable(session, "RtlpHpHeapGlobals", None) {
+            Ok(va) => va,
+            Err(_) => of.at(state).pointer("HeapManager.Globals")?,
         };
         let mut heaps = Heaps {
             session,

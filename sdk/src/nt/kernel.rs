@@ -109,14 +109,6 @@ impl<'a> Kernel<'a> {
             .then(|| format!("{at} is not a {what} object: its dispatcher type is {found:#x}, not {kind}"))
     }
 
-    /// The address of a variable of the kernel.
-    ///
-    /// # Errors
-    /// Where the kernel's symbols do not have it.
-    pub fn variable(&self, name: &str) -> Result<Va> {
-        self.session.symbols().find(&format!("nt!{name}"))
-    }
-
     /// The name of an enumeration's value.
     pub fn enum_name(&self, name: &str, value: u64) -> Option<String> {
         self.structure(name).ok()?.enum_name(i64::try_from(value).ok()?)

@@ -189,7 +189,7 @@ impl<'a> Locks<'a> {
     /// # Errors
     /// Where the head of the list is not known or not readable.
     pub fn resources(&self) -> Result<Salvaged> {
-        let head = variable(self.session, "nt!ExpSystemResourcesList", KD_RESOURCES)?;
+        let head = variable(self.session, "ExpSystemResourcesList", Some(KD_RESOURCES))?;
         salvage::ring(self.session.memory(), head, self.resource.offset("SystemResourcesList")?, |_| None)
     }
 

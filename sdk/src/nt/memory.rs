@@ -6,7 +6,7 @@
 //! [`super::pfn`].
 
 use super::kernel::Kernel;
-use super::{process, string};
+use super::{how_to_get_symbols, process, string, told};
 use crate::address::{PAGE_SIZE, Pa, Va};
 use crate::error::{Error, Result};
 use crate::session::Session;
@@ -148,22 +148,48 @@ impl Counter {
         self.places().iter().map(name).collect::<Vec<_>>().join(", ")
     }
 
+    /// Its value as the block of a small dump tells, `DUMP_MM_STORAGE`: six numbers of 32 bits, then these, in pages and
+    /// as wide as a pointer. Versions of Windows leave zero what they do not fill.
+    fn of_small_dump(self, session: &Session<'_>) -> Option<u64> {
+        const HEAD: usize = 6 * 4;
+        let told = [
+            Counter::NonPagedPoolMaximumPages,
+            Counter::NonPagedPoolPages,
+            Counter::PagedPoolMaximumPages,
+            Counter::PagedPoolPages,
+            Counter::TotalCommittedPages,
+            Counter::PeakCommitment,
+            Counter::TotalCommitLimitMaximum,
+        ];
+        let index = told.iter().position(|counter| *counter == self)?;
+        let small = |(tag, _): &([u8; 16], Vec<u8>)| *tag == crate::abi::SMALL_DUMP_COUNTERS;
+        let (_, bytes) = session.target().tagged_data().find(small)?;
+        let width = session.target().pointer_size() as usize;
+        let number = bytes.get(HEAD + index * width..)?.get(..width)?;
+        let value = number.iter().rev().fold(0u64, |value, &byte| value << 8 | u64::from(byte));
+        (value != 0).then_some(value)
+    }
+
     /// Its value; `None` where this version of Windows does not have it or no symbols tell where it is.
     ///
     /// # Errors
     /// Where it is known to be somewhere that cannot be read.
     pub fn read(self, session: &Session<'_>) -> Result<Option<u64>> {
+        if let Some(value) = self.of_small_dump(session) {
+            return Ok(Some(value));
+        }
         let memory = session.memory();
+        let variable = |name| super::variable(session, name, None).ok();
         for place in self.places() {
             let found = match *place {
                 Variable(name, index) => {
                     let at = index * u64::from(session.target().pointer_size());
-                    variable(session, name).map(|va| memory.pointer(va.add(at)).map(|value| value.0))
+                    variable(name).map(|va| memory.pointer(va.add(at)).map(|value| value.0))
                 }
-                Narrow(name) => variable(session, name).map(|va| memory.u32(va).map(u64::from)),
+                Narrow(name) => variable(name).map(|va| memory.u32(va).map(u64::from)),
                 Field(name, of, path) => {
                     let of = session.types().find(&format!("nt!{of}")).ok().filter(|of| of.has(path));
-                    of.and_then(|of| variable(session, name).map(|va| of.at(va).u64(path)))
+                    of.and_then(|of| variable(name).map(|va| of.at(va).u64(path)))
                 }
                 DebuggerData(offset) => {
                     told(session, offset).map(|va| memory.pointer(va).map(|value| value.0))
@@ -182,49 +208,14 @@ impl Counter {
 /// tells. An entry whose `SwizzleBit` is set is left as it is.
 pub fn invalid_pte_mask(session: &Session<'_>) -> u64 {
     let memory = session.memory();
-    if let Some(va) = variable(session, "MiInvalidPteMask") {
+    if let Ok(va) = super::variable(session, "MiInvalidPteMask", None) {
         return memory.u64(va).unwrap_or(0);
     }
     let read = || {
         let of = kernel_type(session, SYSTEM)?;
-        of.at(needed(session, "MiState")?).u64("Hardware.InvalidPteMask")
+        of.at(super::variable(session, "MiState", None)?).u64("Hardware.InvalidPteMask")
     };
     read().unwrap_or(0)
-}
-
-/// The address of a variable of the kernel.
-pub fn variable(session: &Session<'_>, name: &str) -> Option<Va> {
-    session.symbols().find(&format!("nt!{name}")).ok()
-}
-
-/// The address of a variable that stands in the debugger data block.
-pub fn told(session: &Session<'_>, kd_offset: u32) -> Option<Va> {
-    let mask = if session.target().pointer_size() == 4 { 0xffff_ffff } else { u64::MAX };
-    let va = Va(session.target().kd_data(kd_offset)? & mask);
-    session.target().is_kernel(va).then_some(va)
-}
-
-/// The address that a pointer variable of the kernel holds, by its symbol or else by the debugger data block.
-///
-/// # Errors
-/// Where neither tells, which symbol is missing and how to get it; where the variable cannot be read.
-pub fn pointer_variable(session: &Session<'_>, name: &str, kd_offset: Option<u32>) -> Result<Va> {
-    match variable(session, name).or_else(|| told(session, kd_offset?)) {
-        Some(va) => session.memory().pointer(va),
-        None => {
-            Err(Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}")))
-        }
-    }
-}
-
-/// The address of a variable that must be known.
-///
-/// # Errors
-/// Where it is not, its name and how to get symbols.
-pub fn needed(session: &Session<'_>, name: &str) -> Result<Va> {
-    variable(session, name).ok_or_else(|| {
-        Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {HOW_TO_GET_SYMBOLS}"))
-    })
 }
 
 /// A type of the kernel.
@@ -234,15 +225,13 @@ pub fn needed(session: &Session<'_>, name: &str) -> Result<Va> {
 pub fn kernel_type<'a>(session: &'a Session<'a>, name: &str) -> Result<Type<'a>> {
     session.types().find(&format!("nt!{name}")).map_err(|error| match error {
         Error::NoSymbols(why) => {
-            Error::NoSymbols(format!("the type nt!{name} is needed: {why}; {HOW_TO_GET_SYMBOLS}"))
+            let how = how_to_get_symbols(session);
+            Error::NoSymbols(format!("the type nt!{name} is needed: {why}; {how}"))
         }
         Error::NotFound(why) => Error::NoSymbols(format!("this kernel's symbols have no nt!{name}: {why}")),
         other => other,
     })
 }
-
-/// What to do about missing symbols.
-pub const HOW_TO_GET_SYMBOLS: &str = "set a symbol path (.sympath srv*CACHE*SERVER) and .reload";
 
 /// What a process is charged, in pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -253,8 +242,8 @@ pub struct Charge {
     pub id: u64,
     /// Name of its image, as long as the kernel keeps it.
     pub name: String,
-    /// Commitment.
-    pub commit: u64,
+    /// Commitment, where this kernel counts it.
+    pub commit: Option<u64>,
     /// Frames in its working set, where this kernel counts them.
     pub working_set: Option<u64>,
     /// Private pages.
@@ -296,7 +285,7 @@ fn charge(of: &Type<'_>, process: Va) -> Result<Charge> {
         process,
         id: read.u64("UniqueProcessId")?,
         name: name.chars().take(15).collect(),
-        commit: first(&["CommitCharge"]).unwrap_or(0),
+        commit: first(&["CommitCharge"]),
         working_set: first(&[
             "Vm.Instance.WorkingSetSize",
             "Vm.WorkingSetSize",

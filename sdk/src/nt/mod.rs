@@ -49,27 +49,48 @@ use crate::address::Va;
 use crate::error::{Error, Result};
 use crate::session::Session;
 
+/// What to do about missing symbols, where anything can be done.
+pub fn how_to_get_symbols(session: &Session<'_>) -> &'static str {
+    match session.target().module(0) {
+        Some(_) => "set a symbol path (.sympath srv*CACHE*SERVER) and .reload",
+        None => "the list of modules is not captured in this dump, so that no symbols can be found",
+    }
+}
+
 /// The address of a variable of the kernel: by its symbol, or by the field of KDDEBUGGER_DATA64 at `kd_offset`.
 ///
 /// # Errors
 /// Where neither tells; the text says how to get symbols.
-pub fn variable(session: &Session<'_>, symbol: &str, kd_offset: u32) -> Result<Va> {
-    match session.symbols().find(symbol) {
+pub fn variable(session: &Session<'_>, name: &str, kd_offset: Option<u32>) -> Result<Va> {
+    match session.symbols().find(&format!("nt!{name}")) {
         Ok(va) => Ok(va),
         Err(Error::Interrupted) => Err(Error::Interrupted),
-        // The block of 32-bit systems extends addresses by their sign.
-        Err(_) => match session.target().kd_data(kd_offset) {
-            Some(va) if session.target().pointer_size() == 4 => Ok(Va(va & 0xffff_ffff)),
-            Some(va) => Ok(Va(va)),
-            None if session.target().holds_no_memory() => {
-                Err(Error::Unsupported(format!("{symbol} is not captured in this dump: it holds no memory")))
+        Err(_) => kd_offset.and_then(|offset| told(session, offset)).ok_or_else(|| {
+            if session.target().holds_no_memory() {
+                return Error::Unsupported(format!(
+                    "nt!{name} is not captured in this dump: it holds no memory"
+                ));
             }
-            None => Err(Error::NoSymbols(format!(
-                "neither the kernel's symbols nor the debugger data block say where {symbol} is: set .sympath, then \
-                 .reload nt"
-            ))),
-        },
+            let how = how_to_get_symbols(session);
+            Error::NoSymbols(format!("nt!{name} is not in the kernel's symbols; {how}"))
+        }),
     }
+}
+
+/// The address of a variable that stands in the debugger data block.
+pub fn told(session: &Session<'_>, kd_offset: u32) -> Option<Va> {
+    // The block of 32-bit systems extends addresses by their sign.
+    let mask = if session.target().pointer_size() == 4 { 0xffff_ffff } else { u64::MAX };
+    let va = Va(session.target().kd_data(kd_offset)? & mask);
+    session.target().is_kernel(va).then_some(va)
+}
+
+/// What a variable as wide as a pointer holds.
+///
+/// # Errors
+/// As for [`variable`], and where it cannot be read.
+pub fn pointer_variable(session: &Session<'_>, name: &str, kd_offset: Option<u32>) -> Result<Va> {
+    session.memory().pointer(variable(session, name, kd_offset)?)
 }
 
 /// The pointer in an `_EX_FAST_REF`: its low bits count references.

@@ -78,13 +78,13 @@ pub fn page_files(session: &Session<'_>) -> Result<Vec<Result<PageFile>>> {
 }
 
 fn array(session: &Session<'_>) -> Result<Va> {
-    if let Some(va) = memory::variable(session, "MmPagingFile") {
+    if let Ok(va) = super::variable(session, "MmPagingFile", None) {
         return Ok(va);
     }
-    let partition = memory::variable(session, "MiSystemPartition").ok_or_else(|| {
+    let partition = super::variable(session, "MiSystemPartition", None).map_err(|_| {
         Error::NoSymbols(format!(
             "neither nt!MmPagingFile nor nt!MiSystemPartition is in the kernel's symbols; {}",
-            memory::HOW_TO_GET_SYMBOLS
+            super::how_to_get_symbols(session)
         ))
     })?;
     memory::kernel_type(session, "_MI_PARTITION")?.at(partition).address("Vp.PagingFile")

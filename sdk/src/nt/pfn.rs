@@ -302,7 +302,7 @@ impl<'a> Database<'a> {
     /// Where symbols are missing, or the dump holds none of it.
     pub fn open(session: &'a Session<'a>) -> Result<Database<'a>> {
         let layout = Layout::of(&memory::kernel_type(session, "_MMPFN")?)?;
-        let base = memory::pointer_variable(session, "MmPfnDatabase", Some(KD_PFN_DATABASE))?;
+        let base = super::pointer_variable(session, "MmPfnDatabase", Some(KD_PFN_DATABASE))?;
         if !session.target().is_kernel(base) {
             return Err(Error::Other(format!("nt!MmPfnDatabase holds {base}, which is no kernel address")));
         }
@@ -353,13 +353,15 @@ impl<'a> Database<'a> {
     pub fn scan(&self, visit: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
         let size = self.layout.size as u64;
         let memory = self.session.memory();
-        let mut buffer = vec![0; CHUNK / self.layout.size * self.layout.size];
+        let most = CHUNK / self.layout.size & !1;
+        let mut buffer = vec![0; most * self.layout.size];
         for &(first, count) in &self.runs {
             let mut at = first.0;
             let end = first.0.saturating_add(count);
             while at < end {
                 self.session.check_interrupt()?;
-                let bytes = ((end - at).saturating_mul(size)).min(buffer.len() as u64) as usize;
+                // Pieces begin at even numbers, so that both frames of a pair are in the same one.
+                let bytes = ((end - at).min(most as u64 - (at & 1)) * size) as usize;
                 let piece = buffer.get_mut(..bytes).unwrap_or_default();
                 let (done, fault) = memory.read_some(self.address(Pfn(at)), piece)?;
                 let whole = done / self.layout.size;
@@ -387,7 +389,7 @@ impl<'a> Database<'a> {
 /// # Errors
 /// Where it cannot be found or read, or cannot be true.
 pub fn physical_memory(session: &Session<'_>) -> Result<Vec<(Pfn, u64)>> {
-    let block = memory::pointer_variable(session, "MmPhysicalMemoryBlock", Some(KD_PHYSICAL_MEMORY_BLOCK))?;
+    let block = super::pointer_variable(session, "MmPhysicalMemoryBlock", Some(KD_PHYSICAL_MEMORY_BLOCK))?;
     // ULONG NumberOfRuns, PFN_NUMBER NumberOfPages, then runs of PFN_NUMBER BasePage, PageCount: on every version.
     let width = session.target().pointer_size() as usize;
     let count = u64::from(session.memory().u32(block)?);

@@ -295,6 +295,14 @@ pub struct Corruption {
     pub what: String,
 }
 
+/// True for a page that begins as one of blocks does: what is asked where others may lie beside pool.
+pub fn begins_page(layout: &HeaderLayout, bytes: &[u8]) -> bool {
+    layout.parse(bytes).is_some_and(|header| {
+        let text = header.tag.plain().bytes().iter().all(|byte| (0x20..0x7f).contains(byte));
+        header.previous == 0 && (1..=PAGE_SIZE).contains(&header.size) && text
+    })
+}
+
 /// Hands the blocks of a page, from its start, to `visit`; ends with what is wrong, if anything is. `bytes` may be
 /// shorter than a page: what follows is then not known.
 pub fn walk_page(
@@ -358,8 +366,8 @@ pub struct Big {
 /// Where it is not known where it is.
 pub fn big_allocations(session: &Session<'_>) -> Result<(Vec<Big>, Option<Error>)> {
     let of = memory::kernel_type(session, "_POOL_TRACKER_BIG_PAGES")?;
-    let table = memory::pointer_variable(session, "PoolBigPageTable", None)?;
-    let count = memory::pointer_variable(session, "PoolBigPageTableSize", None)?.0;
+    let table = super::pointer_variable(session, "PoolBigPageTable", None)?;
+    let count = super::pointer_variable(session, "PoolBigPageTableSize", None)?.0;
     let (va, key) = (of.require("Va")?, of.require("Key")?);
     let (bytes, pages, kind) = (of.field("NumberOfBytes"), of.field("NumberOfPages"), of.field("PoolType"));
     let number =
@@ -480,15 +488,18 @@ pub struct Tracked {
 /// Where it is not known where the tables are.
 pub fn trackers(session: &Session<'_>, of_session: bool) -> Result<(Vec<Tracked>, Vec<Error>)> {
     let of = memory::kernel_type(session, "_POOL_TRACKER_TABLE")?;
-    let pointer = |name, kd| memory::pointer_variable(session, name, kd);
+    let pointer = |name, kd| super::pointer_variable(session, name, kd);
     let mut tables = Vec::new();
     if of_session {
         let size = pointer("ExpSessionPoolTrackTableSize", None)?.0;
-        let named = ["ExpSessionPoolTrackTable", "MiSessionPoolTrackTable"]
-            .into_iter()
-            .find(|name| memory::variable(session, name).is_some())
-            .unwrap_or("ExpSessionPoolTrackTable");
-        let named = pointer(named, None);
+        let names = ["ExpSessionPoolTrackTable", "MiSessionPoolTrackTable"];
+        let named = names.into_iter().find(|name| super::variable(session, name, None).is_ok());
+        let named = named.ok_or_else(|| {
+            let gone =
+                "this kernel counts no session pool by tag: its symbols have no nt!ExpSessionPoolTrackTable";
+            Error::NotFound(gone.to_owned())
+        });
+        let named = named.and_then(|name| pointer(name, None));
         // The current session's, which another process does not see.
         let seen = |table: &Va| session.target().is_kernel(*table) && session.memory().u32(*table).is_ok();
         match named.as_ref().ok().filter(|table| seen(table)) {
@@ -569,7 +580,7 @@ fn session_tables(session: &Session<'_>) -> Vec<Va> {
 /// The tables of the processors besides the first, whose table is known: each processor counts for itself.
 fn processor_tables(session: &Session<'_>, first: Va) -> Vec<Va> {
     let (memory, step) = (session.memory(), u64::from(session.target().pointer_size()));
-    let Some(named) = memory::variable(session, "ExPoolTagTables") else { return Vec::new() };
+    let Ok(named) = super::variable(session, "ExPoolTagTables", None) else { return Vec::new() };
     // An array, or a pointer to one: it begins with the first processor's table.
     let begins = |at: Va| memory.pointer(at).is_ok_and(|table| table == first);
     let arrays = [Some(named), memory.pointer(named).ok()];
@@ -584,7 +595,7 @@ fn processor_tables(session: &Session<'_>, first: Va) -> Vec<Va> {
     found
 }
 
-/// A stretch of addresses that pool of a kind lies in: before Windows 10 2004.
+/// A stretch of addresses that pool of a kind lies in.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Range {
     /// First byte.
@@ -593,43 +604,91 @@ pub struct Range {
     pub end: Va,
     /// What lies there.
     pub kind: Kind,
+    /// Whether only that lies there.
+    pub bounds: Bounds,
 }
 
-/// Where pools lie, as the kernel's variables tell; empty where they do not.
+/// How it is known where a pool lies.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Bounds {
+    /// The kernel tells.
+    Told,
+    /// The kernel does not tell. These are all addresses of the top-level entries that known allocations lie in; no
+    /// driver lies there.
+    Around,
+    /// The same, and others lie there too.
+    Shared,
+}
+
+/// What a top-level entry of 64-bit page tables maps.
+const TOP_LEVEL: u64 = 1 << 39;
+
+/// Where pools lie: as the types of addresses tell, or the kernel's variables, or else where allocations are known to
+/// lie. Empty where nothing tells.
 pub fn ranges(session: &Session<'_>) -> Vec<Range> {
     let read = |names: &[&str], kd: u32| {
-        let named = names.iter().find_map(|name| memory::variable(session, name));
-        let va = named.or_else(|| memory::told(session, kd)).and_then(|va| session.memory().pointer(va).ok());
-        va.filter(|va| session.target().is_kernel(*va))
+        let read = names.iter().find_map(|name| super::pointer_variable(session, name, None).ok());
+        let read = read.or_else(|| session.memory().pointer(super::told(session, kd)?).ok());
+        read.filter(|va| session.target().is_kernel(*va))
     };
+    let notes = va_space::stretches(session);
     let mut found = Vec::new();
-    let mut add = |start: Option<Va>, end: Option<Va>, kind| {
-        if let (Some(start), Some(end)) = (start, end)
-            && start < end
-        {
-            found.push(Range { start: start.page(), end, kind });
+    let mut add = |kind, name, start: Option<Va>, end: Option<Va>| {
+        let told = |(start, end): (Va, Va)| Range { start: start.page(), end, kind, bounds: Bounds::Told };
+        let noted = notes.iter().filter(|stretch| stretch.name == name);
+        let typed: Vec<_> = noted.map(|s| (s.start, Va(s.last.0.saturating_add(1)))).collect();
+        match (start, end) {
+            _ if !typed.is_empty() => found.extend(typed.into_iter().map(told)),
+            (Some(start), Some(end)) if start < end => found.push(told((start, end))),
+            _ => found.extend(around(session, kind).into_iter().filter_map(|range| {
+                let start = start.map_or(range.start, |start| start.max(range.start));
+                let end = end.map_or(range.end, |end| end.min(range.end));
+                (start < end).then_some(Range { start, end, ..range })
+            })),
         }
     };
-    add(
-        read(&["MmNonPagedPoolStart"], KD_NON_PAGED_POOL_START),
-        read(&["MmNonPagedPoolEnd", "MiNonPagedPoolEnd"], KD_NON_PAGED_POOL_END),
-        Kind::NonPaged,
-    );
+    let start = read(&["MmNonPagedPoolStart"], KD_NON_PAGED_POOL_START);
+    let end = read(&["MmNonPagedPoolEnd", "MiNonPagedPoolEnd"], KD_NON_PAGED_POOL_END);
+    add(Kind::NonPaged, "NonPagedPool", start, end);
+    let start = read(&["MmPagedPoolStart", "MiPagedPoolStart"], KD_PAGED_POOL_START);
     // The end of paged pool is its last byte.
     let end = read(&["MmPagedPoolEnd"], KD_PAGED_POOL_END).map(|end| Va(end.0.saturating_add(1)));
-    add(read(&["MmPagedPoolStart", "MiPagedPoolStart"], KD_PAGED_POOL_START), end, Kind::Paged);
-    // Since Windows 10 1607 the kernel's notes tell.
-    for stretch in va_space::stretches(session) {
-        let kind = match stretch.name.as_str() {
-            "NonPagedPool" => Kind::NonPaged,
-            "PagedPool" => Kind::Paged,
-            _ => continue,
-        };
-        if !found.iter().any(|range| range.kind == kind) {
-            found.push(Range { start: stretch.start, end: Va(stretch.last.0.saturating_add(1)), kind });
-        }
-    }
+    add(Kind::Paged, "PagedPool", start, end);
     found
+}
+
+/// The top-level entries in which allocations of a pool are known to lie. On 32 bits they say too little.
+fn around(session: &Session<'_>, kind: Kind) -> Vec<Range> {
+    if session.target().pointer_size() == 4 {
+        return Vec::new();
+    }
+    let mut known: Vec<Va> = match big_allocations(session) {
+        Ok((list, _)) => {
+            list.iter().filter(|big| big.kind == Some(kind) && !big.freed).map(|big| big.at).collect()
+        }
+        Err(_) => Vec::new(),
+    };
+    if kind == Kind::NonPaged {
+        // The pool manager's own tables, and the first process.
+        let tables = [
+            ("PoolTrackTable", Some(KD_POOL_TRACK_TABLE)),
+            ("PoolBigPageTable", None),
+            ("PsInitialSystemProcess", None),
+        ];
+        let read = |(name, kd)| super::pointer_variable(session, name, kd).ok();
+        known.extend(tables.into_iter().filter_map(read).filter(|va| session.target().is_kernel(*va)));
+    }
+    let mut entries: Vec<u64> = known.iter().map(|va| va.0 / TOP_LEVEL).collect();
+    entries.sort_unstable();
+    entries.dedup();
+    let drivers: Vec<u64> = session.target().modules().map(|module| module.base.0 / TOP_LEVEL).collect();
+    let range = |entry: u64| Range {
+        start: Va(entry * TOP_LEVEL),
+        end: Va((entry * TOP_LEVEL).saturating_add(TOP_LEVEL)),
+        kind,
+        bounds: if drivers.contains(&entry) { Bounds::Shared } else { Bounds::Around },
+    };
+    entries.into_iter().map(range).collect()
 }
 
 #[cfg(test)]

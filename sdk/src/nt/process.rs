@@ -48,7 +48,7 @@ pub fn processes(kernel: &Kernel<'_>) -> Result<Salvaged> {
     let links = kernel.structure("_EPROCESS")?.offset("ActiveProcessLinks")?;
     let told = kernel.session().target().info().ps_active_process_head;
     let head = match told {
-        0 => super::variable(kernel.session(), "nt!PsActiveProcessHead", KD_ACTIVE_PROCESS_HEAD)?,
+        0 => super::variable(kernel.session(), "PsActiveProcessHead", Some(KD_ACTIVE_PROCESS_HEAD))?,
         head => kernel.address(head),
     };
     salvage::ring(kernel.session().memory(), head, links, |at| kernel.refuse(at, 3, "process"))

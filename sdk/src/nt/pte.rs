@@ -318,14 +318,10 @@ impl Software {
         let of = memory::kernel_type(session, "_MMPTE_SOFTWARE").ok();
         let bit = |path: &str| of.as_ref()?.field(path).map(|field| field.bit_position);
         let (file, page, protection, swizzle) = scheme.software();
-        let system = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION").ok();
-        let mask = memory::variable(session, "MiState").zip(system).and_then(|(va, of)| {
-            let mask = of.at(va).u64("Hardware.InvalidPteMask").ok();
-            mask.filter(|_| scheme.entry_size() == 8 && scheme.address_bits() > 32)
-        });
+        let wide = scheme.entry_size() == 8 && scheme.address_bits() > 32;
+        let mask = Some(memory::invalid_pte_mask(session)).filter(|mask| wide && *mask != 0);
         let runs = pfn::physical_memory(session).unwrap_or_default();
-        let base =
-            memory::variable(session, "MmProtopteBase").and_then(|va| session.memory().pointer(va).ok());
+        let base = super::pointer_variable(session, "MmProtopteBase", None).ok();
         Software {
             scheme,
             file: bit("PageFileLow").unwrap_or(file),
@@ -472,7 +468,7 @@ impl<'a> Tables<'a> {
         if scheme.address_bits() == 32 {
             return Some(window(Va(0xc000_0000)));
         }
-        let told = memory::variable(session, "MmPteBase").and_then(|va| session.memory().pointer(va).ok());
+        let told = super::pointer_variable(session, "MmPteBase", None).ok();
         let told = told.or_else(|| session.target().kd_data(KD_PTE_BASE).map(Va));
         let top = scheme.levels().first()?;
         // It is what one entry of the root covers.

@@ -52,12 +52,13 @@ pub fn queues(kernel: &Kernel<'_>) -> Result<Vec<Queue>> {
     let mut found: Vec<Queue> = Vec::new();
     let prcb_type = kernel.structure("_KPRCB")?;
     if prcb_type.field("DispatcherReadyListHead").is_none() {
-        let heads = match kernel.variable("KiDispatcherReadyListHead") {
+        let heads = match super::variable(session, "KiDispatcherReadyListHead", None) {
             Ok(heads) => heads,
             Err(Error::Interrupted) => return Err(Error::Interrupted),
             Err(_) => return Ok(vec![by_state(kernel)?]),
         };
-        let summary = kernel.variable("KiReadySummary").and_then(|va| session.memory().u32(va)).ok();
+        let summary =
+            super::variable(session, "KiReadySummary", None).and_then(|va| session.memory().u32(va)).ok();
         found.push(queue(kernel, Owner::System, heads, summary)?);
         return Ok(found);
     }

@@ -122,7 +122,7 @@ impl<'a> Sections<'a> {
             (Some(whole), _) => Packed::Whole(whole.bit_position, whole.bit_length),
             (None, Some(low)) if low.bit_length > 4 => Packed::Parts,
             (None, Some(_)) => {
-                let read = |name, offset| memory::pointer_variable(session, name, Some(offset));
+                let read = |name, offset| super::pointer_variable(session, name, Some(offset));
                 Packed::Distance {
                     base: read("MmSubsectionBase", KD_SUBSECTION_BASE)?,
                     end: read("MmNonPagedPoolEnd", KD_NON_PAGED_POOL_END).unwrap_or(Va::NULL),

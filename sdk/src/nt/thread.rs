@@ -94,7 +94,7 @@ pub fn of_processor(kernel: &Kernel<'_>, number: u32) -> Result<Va> {
     let prcb = match session.target().processor(number) {
         Some(processor) if processor.prcb != 0 => kernel.address(processor.prcb),
         _ => {
-            let block = kernel.variable("KiProcessorBlock").map_err(untold)?;
+            let block = super::variable(session, "KiProcessorBlock", None).map_err(untold)?;
             session.memory().pointer(block.add(u64::from(number) * kernel.pointer_size()))?
         }
     };

@@ -84,9 +84,9 @@ fn visible_state<'a>(session: &'a Session<'a>) -> Option<(Type<'a>, Va)> {
     let of = memory::kernel_type(session, "_MI_VISIBLE_STATE").ok()?;
     let inside = || {
         let system = memory::kernel_type(session, "_MI_SYSTEM_INFORMATION").ok()?;
-        Some(memory::variable(session, "MiState")?.add(system.field("Vs")?.offset))
+        Some(super::variable(session, "MiState", None).ok()?.add(system.field("Vs")?.offset))
     };
-    let behind = || session.memory().pointer(memory::variable(session, "MiVisibleState")?).ok();
+    let behind = || session.memory().pointer(super::variable(session, "MiVisibleState", None).ok()?).ok();
     let at = inside().or_else(behind).filter(|at| session.target().is_kernel(*at))?;
     Some((of, at))
 }
@@ -110,7 +110,7 @@ fn assigned(session: &Session<'_>) -> Option<Vec<Stretch>> {
 fn by_type(session: &Session<'_>) -> Result<Vec<Stretch>> {
     let scheme = pte::scheme(session);
     let (start, unit) = if session.target().pointer_size() == 4 {
-        let start = memory::pointer_variable(session, "MmSystemRangeStart", Some(KD_SYSTEM_RANGE_START))?;
+        let start = super::pointer_variable(session, "MmSystemRangeStart", Some(KD_SYSTEM_RANGE_START))?;
         (start, PAGE_SIZE * PAGE_SIZE / scheme.entry_size())
     } else {
         if scheme.address_bits() > 48 {
@@ -126,7 +126,7 @@ fn by_type(session: &Session<'_>) -> Result<Vec<Stretch>> {
     let noted = state.as_ref().and_then(|(of, state)| Some((of.field("SystemVaType")?, *state)));
     let (at, count) = match noted {
         Some((field, state)) => (state.add(field.offset), count.min(u64::from(field.count))),
-        None => (memory::needed(session, "MiSystemVaType")?, count),
+        None => (super::variable(session, "MiSystemVaType", None)?, count),
     };
     if count > MOST {
         return Err(Error::Other(format!("the kernel's addresses cannot begin at {start}")));

@@ -16,6 +16,7 @@ mod objects;
 mod pages;
 mod parts;
 mod pool;
+mod regions;
 mod requests;
 mod scheduler;
 mod sections;

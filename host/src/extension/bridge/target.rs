@@ -3,6 +3,7 @@
 #![allow(unsafe_code)]
 
 use super::*;
+use crate::dump::{Dump, TaggedBlob};
 
 table!(
     TARGET,
@@ -242,13 +243,21 @@ unsafe extern "C" fn kd_data(ctx: Ctx, offset: u32, size: u32, value: *mut u64) 
     }
 }
 
+/// Tagged data by index; the memory manager's block of a small dump follows as if it were tagged.
+fn blob(dump: &Dump, index: u64) -> Result<TaggedBlob, Failure> {
+    let counters = dump.triage().and_then(|triage| triage.mm);
+    let counters =
+        counters.map(|mm| TaggedBlob { guid: abi::SMALL_DUMP_COUNTERS, offset: mm.offset, size: mm.size });
+    let mut all = dump.tagged_data().iter().copied().chain(counters);
+    let blob = usize::try_from(index).ok().and_then(|index| all.nth(index));
+    blob.ok_or_else(|| not_found("no tagged data of that index"))
+}
+
 unsafe extern "C" fn tagged(ctx: Ctx, index: u64, place: *mut abi::TaggedInfo) -> i32 {
     // SAFETY: as above.
     unsafe {
         guard(ctx, |bridge| {
-            let blobs = bridge.open()?.target.dump().tagged_data();
-            let blob = usize::try_from(index).ok().and_then(|index| blobs.get(index));
-            let blob = blob.ok_or_else(|| not_found("no tagged data of that index"))?;
+            let blob = blob(bridge.open()?.target.dump(), index)?;
             put(place, abi::TaggedInfo { tag: blob.guid, size: blob.size })
         })
     }
@@ -267,9 +276,9 @@ unsafe extern "C" fn read_tagged(
         guard(ctx, |bridge| {
             let buffer = buffer_of(buffer, len)?;
             let dump = bridge.open()?.target.dump();
-            let blob = usize::try_from(index).ok().and_then(|index| dump.tagged_data().get(index));
-            let blob = blob.ok_or_else(|| not_found("no tagged data of that index"))?;
-            let bytes = dump.tagged_bytes(blob).ok_or_else(|| not_found("the file ends before this data"))?;
+            let blob = blob(dump, index)?;
+            let bytes =
+                dump.tagged_bytes(&blob).ok_or_else(|| not_found("the file ends before this data"))?;
             let rest =
                 usize::try_from(offset).ok().and_then(|offset| bytes.get(offset..)).unwrap_or_default();
             let count = rest.len().min(buffer.len());

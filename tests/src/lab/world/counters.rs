@@ -193,6 +193,18 @@ impl World {
 
     /// Where pools lie, as the variables of old kernels tell.
     pub(super) fn pool_limits(&mut self) {
+        let told = |starts: &[&str], ends: &[&str]| {
+            let any = |names: &[&str]| names.iter().any(|name| self.variable(name).is_some());
+            // Segment heaps tell themselves, types of addresses tell of everything.
+            self.options.generation.build >= 19041
+                || self.variable("MiSystemVaType").is_some()
+                || any(starts) && any(ends)
+        };
+        let placed = json!({
+            "nonpaged": told(&["MmNonPagedPoolStart"], &["MmNonPagedPoolEnd", "MiNonPagedPoolEnd"]),
+            "paged": told(&["MmPagedPoolStart", "MiPagedPoolStart"], &["MmPagedPoolEnd"]),
+        });
+        self.facts.insert("pool_is_placed".into(), placed);
         if self.options.generation.build >= 19041 {
             return;
         }
@@ -202,7 +214,9 @@ impl World {
         for (name, value) in [
             ("MmNonPagedPoolStart", nonpaged),
             ("MmNonPagedPoolEnd", nonpaged + most),
+            ("MiNonPagedPoolEnd", nonpaged + most),
             ("MmPagedPoolStart", paged),
+            ("MiPagedPoolStart", paged),
             ("MmPagedPoolEnd", paged + 0x1000_0000 - 1),
             ("MmProtopteBase", paged),
             ("MmSubsectionBase", nonpaged & !0x07ff_ffff),

@@ -21,8 +21,6 @@ const REGISTRY: [u8; 16] =
 const CLAIMED: [(u64, usize); 2] = [(0x52, 2), (0x61, 1)];
 /// The lock that processor 0 owns while the others wait, the last one first.
 const CONTENDED: u64 = 7;
-/// What the memory manager calls the kind of address space, in generations that keep notes.
-const KINDS: [(&str, u8); 3] = [("NonPagedPool", 5), ("SystemCache", 8), ("SessionSpace", 1)];
 
 impl World {
     /// Fills in what processors count and where they go on interrupts.
@@ -34,7 +32,6 @@ impl World {
         }
         self.facts.insert("cpus".into(), told.into());
         self.contend();
-        self.note_addresses();
         self.tell_shared_data();
         self.tell_hardware();
     }
@@ -221,22 +218,6 @@ impl World {
         }
         let fact = json!({ "index": CONTENDED, "lock": lock.0 + 0x100 * CONTENDED, "states": states });
         self.facts.insert("queued_lock".into(), fact);
-    }
-
-    /// What the memory manager notes of its address space.
-    fn note_addresses(&mut self) {
-        let generation = self.options.generation;
-        let place = generation.find("_MI_SYSTEM_INFORMATION.Vs.SystemVaType");
-        let (Some(place), Some(state)) = (place, self.variable("MiState")) else { return };
-        if generation.machine == Machine::X86 {
-            return;
-        }
-        let starts = [self.pool.0, 0xffff_bf0a_0000_0000, 0xffff_f900_c000_0000];
-        for ((name, kind), start) in KINDS.into_iter().zip(starts) {
-            self.write(state.add(place + (start >> 39 & 0xff)), &[kind]);
-            let start = start & !0x7f_ffff_ffff;
-            self.fact("va_types", json!({ "va": start + 0x1234_5000, "start": start, "type": name }));
-        }
     }
 
     fn tell_shared_data(&mut self) {

@@ -493,7 +493,8 @@ impl World {
             json!({
                 "tag": String::from_utf8_lossy(tag), "allocations": nonpaged.allocations, "frees": nonpaged.frees,
                 "bytes": nonpaged.bytes, "paged_allocations": paged.allocations, "paged_frees": paged.frees,
-                "paged_bytes": paged.bytes, "session_allocations": session.allocations, "session_bytes": session.bytes,
+                "paged_bytes": paged.bytes, "session_allocations": session.allocations, "session_frees": session.frees,
+                "session_bytes": session.bytes,
             })
         });
         let tags: serde_json::Value = tags.collect();
@@ -516,6 +517,8 @@ impl World {
         let (nonpaged, paged) = self.pool_bytes();
         self.facts.insert("pool".into(), tags);
         self.facts.insert("pool_blocks".into(), told);
+        let counted = self.variable("ExpSessionPoolTrackTable").is_some();
+        self.facts.insert("session_pool_is_counted".into(), counted.into());
         self.facts.insert("pool_bytes".into(), json!({ "nonpaged": nonpaged, "paged": paged }));
     }
 }

@@ -293,6 +293,7 @@ impl World {
             json!({
                 "process": process.0, "block": block.0, "nonpaged": usage[0], "paged": usage[1],
                 "nonpaged_peak": usage[0] + 0x40, "paged_peak": usage[1] + 0x40,
+                "commit": self.get(process, "_EPROCESS.CommitCharge"),
             }),
         );
     }

@@ -87,6 +87,9 @@ impl World {
         self.fill_pfn_database();
         self.tell_drivers();
         self.tell_devices();
+        self.kernel_regions();
+        self.page_file_writes();
+        self.tell_owners();
         self.close_tables();
         self.fold_tables();
     }

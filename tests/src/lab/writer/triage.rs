@@ -49,9 +49,21 @@ pub(super) fn triage(world: &World) -> Vec<u8> {
 
     let offset = d.len() as u32;
     d.put_u32(at("mm"), offset);
-    d.u32(1);
-    d.u32(0x50);
-    d.resize(d.len() + 0x48, 0);
+    let counted = |name: &str| world.facts.get("counters").and_then(|counters| counters.get(name)?.as_u64());
+    // Special pool's tag, what happened, the verifier's two flags; then counters in pages.
+    let size = 6 * 4 + 7 * if wide { 8 } else { 4 };
+    [1, size, 0, 0, 0, 0].into_iter().for_each(|value| d.u32(value));
+    for name in [
+        "MaximumNonPagedPoolInPages",
+        "MmAllocatedNonPagedPool",
+        "MmSizeOfPagedPoolInPages",
+        "AllocatedPagedPool",
+        "MmTotalCommittedPages",
+        "MmPeakCommitment",
+        "MmTotalCommitLimitMaximum",
+    ] {
+        word(&mut d, counted(name).unwrap_or(0));
+    }
 
     let offset = d.len() as u32;
     d.put_u32(at("unloaded"), offset);
