@@ -326,7 +326,7 @@ fn processors_tell_what_they_did() {
 
 /// The symbols of 24H2 tell only the beginning of a processor's block.
 fn tells_less(case: &Case<'_>) -> bool {
-    case.generation.name == "x64-26100"
+    !case.generation.tells("_KPRCB.TimerTable")
 }
 
 fn check_processor(case: &Case<'_>, index: usize, held: bool) {
@@ -336,7 +336,9 @@ fn check_processor(case: &Case<'_>, index: usize, held: bool) {
     if !held {
         for record in records {
             let text = record.to_string();
-            assert_eq!(record["status"], "failed", "{what}: {record}");
+            // Where the block is may be known without what is in it.
+            let found = &record["data"]["prcb"];
+            assert!(record["status"] == "failed" || number(found) == truth["prcb"], "{what}: {record}");
             assert!(text.contains("not captured") || text.contains("symbols"), "{what}: {record}");
         }
         return;

@@ -13,7 +13,7 @@ use serde_json::Value;
 use std::fs;
 use std::path::Path;
 
-/// The data of the commands of a run, which must have succeeded.
+/// The data of the commands of a run; null of those that failed.
 fn answers(dump: &Path, store: &Path, commands: &[&str]) -> Vec<Value> {
     let line = format!("{}; q", commands.join("; "));
     let run = kd(["--json", "-z", &arg(dump), "-y", &arg(store), "-c", &line]).run();
@@ -23,8 +23,7 @@ fn answers(dump: &Path, store: &Path, commands: &[&str]) -> Vec<Value> {
         .map(|command| {
             let record = records.iter().find(|record| record["command"] == *command);
             let record = record.unwrap_or_else(|| panic!("no record of {command}: {}", run.stdout));
-            assert_eq!(record["status"], "ok", "{}: {record}", dump.display());
-            record["data"].clone()
+            if record["status"] == "ok" { record["data"].clone() } else { Value::Null }
         })
         .collect()
 }
@@ -83,6 +82,11 @@ fn dumps_become_smaller_ones() {
             let found = answers(&name(end), &store, ASKED);
             let (machine, full) = (generation.machine, kind == 5);
             for (command, (found, large)) in ASKED.iter().zip(found.iter().zip(&large)) {
+                // The oldest kernels do not tell which process runs.
+                if large.is_null() {
+                    assert_eq!(*command, "r $proc", "{what}");
+                    continue;
+                }
                 match *command {
                     // The user's part is not in the file.
                     "k" => {

@@ -16,6 +16,8 @@ const MOST_STACK: u64 = 0x1_0000;
 const AROUND: u64 = 0x80;
 /// Bytes of code before and behind the instruction pointer.
 const AROUND_CODE: u64 = 0x100;
+/// Bytes of a structure whose size the kernel does not tell.
+const UNTOLD: u64 = 0x1000;
 /// Bytes of a copied loader entry; the rest has no place in a small dump.
 const LOADER_ENTRY: usize = 0x88;
 
@@ -42,6 +44,11 @@ impl Target {
         let contexts = self.contexts(processor, prcb, data);
         let mut ranges = more;
         ranges.extend(self.known_ranges(prcb, data));
+        // Kernels before Windows Server 2003 do not tell how large these are: then they are memory like any other.
+        let sizes =
+            [(Some(prcb), field::SIZE_PRCB), (process, field::SIZE_EPROCESS), (thread, field::SIZE_ETHREAD)];
+        let untold = sizes.into_iter().filter(|(_, size)| data.offset(*size).is_none());
+        ranges.extend(untold.filter_map(|(va, _)| Some((va?, UNTOLD))));
         for registers in &contexts {
             ranges.extend(around(registers));
         }

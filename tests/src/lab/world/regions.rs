@@ -171,10 +171,11 @@ impl World {
         let (mut processes, mut pools): (BTreeMap<u64, Count>, [Count; 2]) = Default::default();
         let (start, unit, _) = self.units();
         let types = self.unit_types();
+        let marks = ["_MMPFN.u4.AweAllocation", "_MMPFN.u4.PageIdentity"];
+        let marks_windows = marks.iter().any(|mark| generation.find(mark).is_some());
         for frame in &self.frames {
             let va = mapped(frame.pte.0);
-            let window = self.plan.windows.contains(&frame.pfn)
-                && generation.find("_MMPFN.u4.AweAllocation").is_some();
+            let window = marks_windows && self.plan.windows.contains(&frame.pfn);
             if frame.prototype || window || va.is_none() {
                 continue;
             }
