@@ -137,7 +137,7 @@ impl World {
             let fields = [
                 ("Status", if back == 2 { 0xc000_009a } else { 0 }),
                 ("Priority", 5),
-                ("CurrentTime.QuadPart", SYSTEM_TIME - 10_000_000 * (back + 1)),
+                ("CurrentTime", SYSTEM_TIME - 10_000_000 * (back + 1)),
                 ("AvailablePages", 0x500 + back),
                 ("ModifiedPagesTotal", 0x90 + back),
                 ("ModifiedPagefilePages", 0x70 + back),
