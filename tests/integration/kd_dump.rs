@@ -107,6 +107,10 @@ fn check_probes(world: &World, kind: Kind, dump: &Arc<Dump>, what: &str) {
             continue;
         }
         assert_eq!(found, wanted, "{context}");
+        if probe.state == "page file" {
+            let told = outcome.fault.map(|fault| fault.to_string()).unwrap_or_default();
+            assert!(told.contains("in page file 2 at page 1234"), "{context}: {told}");
+        }
         if found.is_none() {
             assert!(bytes.starts_with(probe.text.as_bytes()), "{context}");
         }

@@ -220,7 +220,7 @@ fn page_file_writes(case: &Case<'_>) {
     assert_eq!(found.len(), list(wanted).len(), "{what}");
     for (found, wanted) in found.iter().zip(list(wanted)) {
         for (key, field) in [
-            ("time", "CurrentTime.QuadPart"),
+            ("time", "CurrentTime"),
             ("status", "Status"),
             ("priority", "Priority"),
             ("available", "AvailablePages"),

@@ -344,7 +344,7 @@ fn sections_own_their_frames() {
                     if let Some(to) = kd.get(at, "_MMPTE_SUBSECTION.SubsectionAddress") {
                         // The mark says that the bits against L1TF are its own.
                         let mask = world.options.swizzle >> 16;
-                        let own = kd.has(at, "_MMPTE_SUBSECTION.SwizzleBit") != 0;
+                        let own = kd.get(at, "_MMPTE_SUBSECTION.SwizzleBit").is_some_and(|bit| bit != 0);
                         let wanted = of("subsection") & 0xffff_ffff_ffff;
                         assert_eq!(own, mask != 0 && wanted & mask != 0, "{what}: {told}");
                         assert_eq!(if own { to } else { to & !mask }, wanted, "{what}: {told}");

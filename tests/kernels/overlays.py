@@ -12,15 +12,22 @@ shows, are taken for those of x64 unless the listings agree on something else.
 """
 
 
-def same(*fields, at=0, type="u64"):
-    """Bit fields from the lowest bit up: `Name` is one bit, `(Name, bits)` more."""
-    placed, first = {}, 0
+def same(*fields, at=0, type="u64", first=0):
+    """Bit fields from bit `first` up: `Name` is one bit, `(Name, bits)` more."""
+    placed = {}
     for field in fields:
         name, bits = field if isinstance(field, tuple) else (field, 1)
         placed[name] = (at, f"{type}:{bits}@{first}")
         first += bits
     return placed
 
+
+# What the processor reads in an entry that is valid.
+HARDWARE_ARM64 = same(
+    "Valid", "NotLargePage", ("CacheType", 2), "OsAvailable2", "NonSecure", "Owner", "NotDirty", ("Sharability", 2), "Accessed",
+    "NonGlobal", ("PageFrameNumber", 36), ("reserved1", 4), "ContiguousBit", "PrivilegedNoExecute", "UserNoExecute", "Writable",
+    "CopyOnWrite",
+)  # fmt: skip
 
 ARM64 = {
     "_KPROCESS": {
@@ -40,6 +47,79 @@ ARM64 = {
         "put": {"SwitchFrame": (0x210, "_KSWITCH_FRAME"), "SpecCtrl": None, "RunningNonRetpolineCode": None, "SpecCtrlSpare": None},
     },
     "_ETHREAD": {"size": 0x910, "shift": [(0, 8, 0), (0x480, 0x8F0, 0x20)]},
+    "_MMPTE.u": {
+        "size": 8,
+        "shift": [(0, 8, 0)],
+        "put": {"VolatileLong": None, "Flush": (0, "_HARDWARE_PTE"), "PageTableLinks": (0, "_MMPTE_ACTIVE_PAGE_TABLE_LINKS")},
+    },
+    "_MMPTE_HARDWARE": {"size": 8, "put": {**HARDWARE_ARM64, **same(("WsleProtection", 3), ("WsleAge", 4), first=57)}},
+    "_HARDWARE_PTE": {
+        "size": 8,
+        "put": {
+            **HARDWARE_ARM64, **same(("OsAvailable", 2), "PxnTable", "UxnTable", ("ApTable", 2), "NsTable", first=57),
+        },
+    },
+    "_MMPTE_PROTOTYPE": {
+        "size": 8,
+        "put": {
+            **same(
+                "Valid", ("Protection", 5), "HiberVerifyConverted", "Unused1", "ReadOnly", "Combined", "Prototype",
+                "DemandFillProto", ("Unused0", 4),
+            ),
+            "ProtoAddress": (0, "i64:48@16"),
+        },
+    },
+    "_MMPTE_SOFTWARE": {
+        "size": 8,
+        "put": same(
+            "Valid", ("Protection", 5), ("PageFileLow", 4), "Prototype", "Transition", "PageFileReserved", "PageFileAllocated",
+            ("UsedPageTableEntries", 10), "ColdPage", "OnStandbyLookaside", ("Unused", 6), ("PageFileHigh", 32),
+        ),
+    },
+    "_MMPTE_TIMESTAMP": {
+        "size": 8,
+        "put": same(
+            "MustBeZero", ("Protection", 5), ("PageFileLow", 4), "Prototype", "Transition", ("Reserved", 20),
+            ("GlobalTimeStamp", 32),
+        ),
+    },
+    "_MMPTE_TRANSITION": {
+        "size": 8,
+        "put": same(
+            "Valid", ("Protection", 5), ("Spare", 2), "OnStandbyLookaside", "IoTracker", "Prototype", "Transition",
+            ("PageFrameNumber", 40), ("Unused", 12),
+        ),
+    },
+    "_MMPTE_SUBSECTION": {
+        "size": 8,
+        "put": {
+            **same(
+                "Valid", ("Protection", 5), "OnStandbyLookaside", ("Unused0", 3), "Prototype", "ColdPage", ("Unused1", 4),
+            ),
+            "SubsectionAddress": (0, "i64:48@16"),
+        },
+    },
+    "_MMPTE_LIST": {
+        "size": 8,
+        "put": same(
+            "Valid", ("Protection", 5), "OneEntry", ("filler0", 3), "Prototype", "Transition", ("filler1", 16), ("NextEntry", 36),
+        ),
+    },
+    "_MMPTE_ACTIVE_PAGE_TABLE_LINKS": {"size": 8, "put": same(("Flink", 36), ("BlinkHigh", 28))},
+    "_MMPFN.u1": {"size": 8, "shift": [(0, 8, 0)], "put": same(("Flink", 36), ("NodeFlinkLow", 28))},
+    "_MIPFNBLINK": {"size": 8, "shift": [(0, 8, 0)], "put": same(("Blink", 36), ("NodeBlinkLow", 23))},
+    "_MI_PFN_ULONG5.StandbyList": {"size": 4, "put": same(("NodeBlinkHigh", 13), ("NodeFlinkMiddle", 19), type="u32")},
+    "_MMPFN.u4": {
+        "size": 8,
+        "shift": [(0, 8, 0)],
+        "put": {
+            **same(
+                ("PteFrame", 36), "ResidentPage", "Unused1", "Unused2", ("Partition", 10), "FileOnly", "PfnExists",
+                ("PageIdentity", 3), "PrototypePte",
+            ),
+            "NodeFlinkHigh": None,
+        },
+    },
     "_KSPECIAL_REGISTERS": {
         "size": 0xA0,
         "put": {
@@ -284,6 +364,226 @@ X64_26100 = {
         "size": 0x60,
         "shift": [(0, 0x10, 0), (0x10, 0x24, 0x10), (0x30, 0x58, 8)],
         "put": {"TrackingBitmap": (0x10, "_RTL_BITMAP_EX"), "SpinLock": (0x34, "i32")},
+    },
+    "_MMPTE.u": {
+        "size": 8,
+        "shift": [(0, 8, 0)],
+        "put": {"VolatileLong": None, "PageTableLinks": (0, "_MMPTE_ACTIVE_PAGE_TABLE_LINKS")},
+    },
+    "_MMPTE_LIST": {"size": 8, "shift": [(0, 8, 0)], "put": {"filler1": (0, "u64:13@12"), "NextEntry": (0, "u64:39@25")}},
+    "_MMPTE_ACTIVE_PAGE_TABLE_LINKS": {"size": 8, "put": same(("Flink", 40), ("BlinkHigh", 24))},
+    "_MMPFN": {
+        "size": 0x30,
+        "shift": [(0, 0x30, 0)],
+        "put": {"u1": (0, "_MIPFNFLINK"), "u5": (0x24, "_MI_PFN_FLAGS5"), "u4": (0x28, "_MI_PFN_FLAGS4")},
+    },
+    "_MMPFN.u1": None,
+    "_MMPFN.u3": {"size": 4, "shift": [(0, 4, 0)], "put": {"e4": (0, "_MI_PFN_FLAGS")}},
+    "_MMPFN.u3.e4": None,
+    "_MMPFN.u4": None,
+    "_MI_PFN_ULONG5": None,
+    "_MI_PFN_ULONG5.Active": None,
+    "_MI_PFN_ULONG5.MappedPageList": None,
+    "_MI_PFN_ULONG5.StandbyList": None,
+    "_MIPFNFLINK": {
+        "size": 8,
+        "put": {
+            "NextSlistPfn": (0, "*_SLIST_ENTRY"), "Next": (0, "*void"), **same(("Flink", 40), ("NodeFlinkLow", 24)),
+            "EntireField": (0, "u64"), "Active": (0, "_MI_ACTIVE_PFN"),
+        },
+    },
+    "_MIPFNBLINK": {"size": 8, "shift": [(0, 8, 0)], "put": {"Lock": None, "EntireField": (0, "i64")}},
+    "_MI_ACTIVE_PFN.Leaf": {"size": 8, "put": same("Tradable", ("NonPagedBuddy", 43), ("Spare", 20))},
+    "_MI_ACTIVE_PFN.PageTable": {
+        "size": 8,
+        "put": same(
+            "Tradable", ("NonPagedBuddy", 31), ("UsedPageTableEntries", 10), ("WsleAge", 3), ("OldestWsleLeafEntries", 10),
+            ("OldestWsleLeafAge", 3), ("Spare", 6),
+        ),
+    },
+    "_MI_PFN_FLAGS": {
+        "size": 4,
+        "put": {
+            "ReferenceCount": (0, "u16"),
+            **same(
+                ("PageLocation", 3), "WriteInProgress", "Modified", "ReadInProgress", ("CacheAttribute", 2), at=2, type="u8",
+            ),
+            **same(
+                ("Priority", 3), "OnProtectedStandby", "InPageError", "SystemChargedPage", "RemovalRequested", "ParityError",
+                at=3, type="u8",
+            ),
+            "EntireField": (0, "u32"),
+        },
+    },
+    "_MI_PFN_FLAGS4": {
+        "size": 8,
+        "put": {
+            **same(
+                ("PteFrame", 40), "ResidentPage", "ResidentPageContainsBadPages", "Unused1", ("Partition", 10), "FileOnly",
+                "PfnExists", ("NodeFlinkHigh", 5), ("PageIdentity", 3), "PrototypePte",
+            ),
+            "EntireField": (0, "u64"),
+        },
+    },
+    "_MI_PFN_FLAGS5": {
+        "size": 4,
+        "put": {
+            "EntireField": (0, "u32"), "StandbyList": (0, "_MI_PFN_FLAGS5.StandbyList"),
+            "MappedPageList": (0, "_MI_PFN_FLAGS5.MappedPageList"), "Active": (0, "_MI_PFN_FLAGS5.Active"),
+        },
+    },
+    "_MI_PFN_FLAGS5.StandbyList": {"size": 4, "put": same(("NodeBlinkHigh", 21), ("NodeFlinkMiddle", 11), type="u32")},
+    "_MI_PFN_FLAGS5.MappedPageList": {"size": 1, "put": same(("ModifiedListBucketIndex", 4), type="u8")},
+    "_MI_PFN_FLAGS5.Active": {
+        "size": 4,
+        "put": same(
+            ("PageTableBlinkLow", 16), ("PageTableBuddyHigh", 10), "PageTableLinked", ("AnchorLargePageSize", 2), ("Spare1", 3),
+            type="u32",
+        ),
+    },
+    "_KSHARED_READY_QUEUE": {
+        "size": 0x700,
+        "shift": [(0, 0xC, 0), (0x10, 0x296, 0x30), (0x298, 0x2A0, 0x30)],
+        "put": {
+            "ReadyThreadCount": 0xC, "ReadyQueueExpectedRunTime": 0x10, "Group": (0x2C6, "u16"), "SubNode": (0x2D0, "*void"),
+            "SoftParkElectionLock": (0x300, "u64"), "SoftParkElectionGeneration": (0x308, "u64"),
+            "SoftParkElectionThreadCount": (0x310, "u32"), "SoftParkElectionScheduled": (0x314, "u8"),
+            "SoftParkElectionRunTime": (0x318, "u64"), "SoftParkElectionDpc": (0x320, "_KDPC"),
+            "ForceParkDutyCyclingArmedMask": (0x6E8, "u64"),
+        },
+    },
+    "_EJOB": {
+        "size": 0x728,
+        "shift": [(0, 0x2A0, 0), (0x2A0, 0x41C, 0x10), (0x41C, 0x428, 0x14), (0x428, 0x42C, 0x24), (0x42C, 0x430, 0x24), (0x430, 0x700, 0x28)],
+        "put": {
+            "NetworkIoInfo": (0x2A0, "_PROCESS_NETWORK_COUNTERS"), "EffectiveGraphicsFreezeCount": (0x42C, "u32"),
+            "EffectiveIoPriorityLimit": (0x43C, "u32"), "IoPriorityLimit": (0x440, "u32"),
+            "EffectivePagePriorityLimit": (0x444, "u32"), "PagePriorityLimit": (0x448, "u32"),
+            "JobGraphicsFreezeOptimized": (0x614, "u32:1@3"), "EnergyValues": (0x618, "*void"),
+        },
+    },
+    "_PROCESS_NETWORK_COUNTERS": {"size": 0x10, "put": {"BytesIn": (0, "u64"), "BytesOut": (8, "u64")}},
+    "_SHARED_CACHE_MAP": {
+        "size": 0x268,
+        "shift": [(0, 0x9C, 0), (0x9C, 0xA0, 4), (0xA0, 0x258, 8)],
+        "put": {"Flags2": (0x9C, "u32"), "CallbacksEx": (0xD8, "*void"), "SectionSizeIncrement": (0x260, "u32")},
+    },
+    "_DEVICE_NODE": {
+        "size": 0x388,
+        "shift": [(0, 0x310, 0)],
+        "put": {
+            "ProblemCodeLog": (0x310, "[4]_PNP_PROBLEM_CODE_LOG_ENTRY"), "ProblemCodeLogNextIndex": (0x370, "u32"),
+            "StateTimestamp": (0x378, "_LARGE_INTEGER"), "PreviousStateTimestamp": (0x380, "_LARGE_INTEGER"),
+        },
+    },
+    "_PNP_PROBLEM_CODE_LOG_ENTRY": {
+        "size": 0x18,
+        "put": {
+            "Timestamp": (0, "_LARGE_INTEGER"), "Operation": (8, "i32"), "ProblemCode": (0xC, "u32"), "ProblemStatus": (0x10, "i32"),
+        },
+    },
+    "_EX_POOL_HEAP_MANAGER_STATE": {
+        "size": 0x86980,
+        "shift": [(0, 0x38E0, 0), (0x3900, 0x86940, 0x40)],
+        "put": {
+            "PrivatePoolListLock": (0x38E0, "_EX_PUSH_LOCK"), "PrivatePools": (0x38E8, "[2]_LIST_ENTRY"),
+            "PrivatePoolContextCookie": (0x3908, "u64"), "NumberOfPools": 0x3910,
+        },
+    },
+    "_RTLP_HP_HEAP_GLOBALS": {
+        "size": 0x80,
+        "shift": [(0, 0x18, 0)],
+        "put": {
+            "CommitLimitData": (0x18, "_RTLP_HEAP_COMMIT_LIMIT_DATA"), "Flags": 0x28,
+            **same("CpuFeaturesChecked", "ErmsSupported", "BMI2Supported", at=0x28, type="u32"), "RandomSeed": (0x40, "u64"),
+        },
+    },
+    "_RTLP_HP_HEAP_GLOBALS.FlagsBits": None,
+    "_RTLP_HEAP_COMMIT_LIMIT_DATA": {
+        "size": 0x10,
+        "put": {"CommitLimitBytes": (0, "u64"), "CommitLimitFailureCode": (8, "u64")},
+    },
+    "_SEGMENT_HEAP": {
+        "size": 0xA40,
+        "shift": [(0, 0x1E, 0), (0x40, 0x80, 0), (0xDC, 0xE0, 4), (0xE0, 0x108, 8), (0x140, 0x840, 0)],
+        "put": {
+            **same("AllocatedFromMetadata", "ReadOnly", at=0x1E, type="u16"), "InternalFlags": (0x1E, "u16"),
+            "CommitLimitData": (0x20, "_RTLP_HEAP_COMMIT_LIMIT_DATA"), "ReservedMustBeZero": (0x30, "u64"), "UserContext": 0x38,
+            "MemStats": 0x80, "CallbacksEncoded": (0x110, "[4]u64"),
+        },
+    },
+    "_HEAP_RUNTIME_MEMORY_STATS": {
+        "size": 0x60,
+        "shift": [(0, 0x20, 0), (0x20, 0x58, 8)],
+        "put": {"VsFreeCommittedPages": (0x20, "u64")},
+    },
+    "_HEAP_SUBALLOCATOR_CALLBACKS": {"size": 0x30, "shift": [(0, 0x28, 0)], "put": {"TlsCleanup": (0x28, "u64")}},
+    "_RTL_HP_VS_CONFIG.Flags": {"size": 4, "put": same("PageAlignLargeAllocs", "EnableDelayFree", type="u32")},
+    "_HEAP_SEG_CONTEXT.Flags": {"size": 1, "shift": [(0, 1, 0)], "put": {"LargeHeapFirstSegment": None}},
+    "_HEAP_VS_CONTEXT": {
+        "size": 0xC0,
+        "shift": [(0, 0xB0, 0)],
+        "put": {"MemStatsOffset": (0xC, "i16"), "Config": 0xB8, "EliminatePointers": (0xBC, "u32:1@0")},
+    },
+    "_HEAP_LFH_CONTEXT": {
+        "size": 0x6C0,
+        "shift": [(0, 0x30, 0), (0x30, 0x3C, 8)],
+        "put": {
+            "Config": (0x44, "_HEAP_LFH_CONFIG"), "TlsSlotIndex": (0x4C, "u32"), "EncodeKey": (0x50, "u64"),
+            "ExtensionLock": (0x80, "u64"), "MetadataList": (0x88, "[4]_SINGLE_LIST_ENTRY"), "HeatMap": (0xC0, "_HEAP_LFH_HEAT_MAP"),
+            "Buckets": (0x1C0, "[128]*_HEAP_LFH_BUCKET"), "SlotMaps": (0x5C0, "[1]_HEAP_LFH_SLOT_MAP"),
+        },
+    },
+    "_HEAP_LFH_SUBSEGMENT_STATS": None,
+    "_HEAP_LFH_SUBSEGMENT_STAT": None,
+    "_RTL_HP_LFH_CONFIG": {
+        "size": 4,
+        "shift": [(0, 4, 0)],
+        "put": {"DisableRandomization": None, "AllFields": (0, "u32")},
+    },
+    "_HEAP_LFH_CONFIG": {"size": 8, "put": {"Global": (0, "_RTL_HP_LFH_CONFIG"), "EnablePrivateSlots": (4, "u32:1@0")}},
+    "_HEAP_LFH_HEAT_MAP": {"size": 0x100, "put": {"Counts": (0, "[126]u16"), "LastDecayPeriod": (0xFC, "u32")}},
+    "_HEAP_LFH_SLOT_MAP": {"size": 0x100, "put": {"Map": (0, "[128]u16")}},
+    "_HEAP_LFH_BUCKET": {
+        "size": 0x68,
+        "shift": [(0, 0x4C, 0)],
+        "put": {
+            "HotHeatThreshold": (0x4C, "u16"), "PrivateHeatThreshold": (0x4E, "u16"), "PrivSlotListLock": (0x50, "u64"),
+            "PrivSlotList": (0x58, "_HEAP_LFH_PTRREF_LIST"), "CompactionNeeded": (0x5C, "u8"), "AffinityMapInProgress": (0x5E, "u8"),
+            "ContentionCount": 0x5F, "LastContentionTime": (0x60, "u64"),
+        },
+    },
+    "_HEAP_LFH_PTRREF_LIST": {"size": 4, "put": {"Flink": (0, "u16"), "Blink": (2, "u16")}},
+    "_HEAP_LFH_SUBSEGMENT_OWNER": {
+        "size": 0x38,
+        "shift": [(0x10, 0x38, 0)],
+        "put": {
+            **same("IsBucket", ("BucketIndex", 7), type="u8"), "SlotCount": 1, "AvailableSubsegmentCount": (1, "u8"),
+            "BucketRef": (2, "u16"), "PrivateSlotMapRef": (4, "u16"), "HeatMapRef": (6, "u16"),
+            "OwnerFreeList": (8, "_SINGLE_LIST_ENTRY"),
+        },
+    },
+    # Nothing leads to it but buckets of before.
+    "_HEAP_LFH_AFFINITY_SLOT": None,
+    "_HEAP_LFH_FAST_REF": None,
+    "_HEAP_LFH_SUBSEGMENT_DELAY_FREE": None,
+    "_HEAP_LFH_SUBSEGMENT": {
+        "size": 0x48,
+        "shift": [(0, 0x10, 0), (0x28, 0x2C, 0)],
+        "put": {
+            "State": (0x10, "_HEAP_LFH_SUBSEGMENT_STATE"), "OwnerFreeListEntry": (0x18, "_SINGLE_LIST_ENTRY"),
+            "CommitStateOffset": (0x18, "u8"), "FreeCount": 0x20, "BlockCount": 0x22, "FreeHint": (0x24, "u8"),
+            "WitheldBlockCount": 0x25, "CommitUnitShift": 0x26, "CommitUnitCount": 0x27, "BucketRef": (0x2C, "u16"),
+            "PrivateSlotMapRef": (0x2E, "u16"), "HighWatermarkBlockIndex": (0x30, "u16"), "BitmapSearchWidth": (0x32, "u8"),
+            "PrivateFormat": (0x33, "u8:1@0"), "CommitLock": 0x38, "BlockBitmap": 0x40,
+        },
+    },
+    "_HEAP_LFH_SUBSEGMENT_STATE": {
+        "size": 8,
+        "put": {
+            "DelayFreeList": (0, "u16"), "DelayFreeCount": (2, "u16"), "Owner": (4, "u16"), "Location": (6, "u8"),
+            "DelayFreeFields": (0, "i32"), "OwnerLocation": (4, "i32"), "AllBits": (0, "*void"),
+        },
     },
     # Parts of the above that nobody reads.
     **dict.fromkeys(

@@ -153,7 +153,7 @@ fn words(session: &Session<'_>, tables: &Tables<'_>, entry: u64, meaning: Meanin
         Meaning::MappedFile => vec!["Subsection: the page is in a mapped file".to_owned()],
     };
     if !matches!(meaning, Meaning::Prototype(_)) {
-        let protection = tables.scheme.protection(entry);
+        let protection = tables.protection(entry);
         lines.push(format!("Protect: {protection:x} - {}", protection_name(protection)));
     }
     lines
@@ -209,7 +209,7 @@ fn entry_data(out: &Out<'_>, tables: &Tables<'_>, level: &Level, entry: u64, mea
     if entry & 1 != 0 {
         out.data("letters", Value::Text(&tables.scheme.letters(level, entry)));
     } else if meaning != Meaning::Zero {
-        out.data("protection", Value::UInt(tables.scheme.protection(entry)));
+        out.data("protection", Value::UInt(tables.protection(entry)));
     }
 }
 

@@ -101,7 +101,7 @@ pub fn vtop(session: &Session<'_>, args: &str) -> Result<()> {
         (_, None, Some(step)) => {
             let protection = match step.meaning {
                 Meaning::Zero | Meaning::Prototype(_) => String::new(),
-                _ => format!(", {}", protection_name(tables.scheme.protection(step.entry))),
+                _ => format!(", {}", protection_name(tables.protection(step.entry))),
             };
             format!("{} not present: {}{protection}", step.level.manual, in_words(step.meaning))
         }

@@ -3,16 +3,17 @@
 //! Sources: the Intel and Arm architecture manuals for valid entries; for invalid ones the `_MMPTE_*` unions in the
 //! public symbols of Windows. Every level is decoded the same way: a table page may itself be in transition.
 //!
-//! Software entries (valid bit clear), on 64-bit Windows, PAE and arm64 alike:
+//! Software entries (valid bit clear), on x64, PAE and arm64 alike:
 //!
 //! | bits | meaning |
 //! |---|---|
 //! | prototype (10) set | the data is described by a prototype PTE at bits 16.. (PAE: 32..) |
 //! | prototype clear, transition (11) set | the frame at bits 12.. still holds the page |
-//! | both clear, page offset (32..) not zero | in the page file of bits 12..16 (before Windows 10: 1..5) |
+//! | both clear, page offset (32..) not zero | in the page file of bits 12..16 (arm64: 6..10; PAE before Windows 10: 1..5) |
 //! | both clear, page offset zero | demand zero |
 //!
-//! Builds with the L1TF mitigation set high bits of invalid entries unless the swizzle bit (4) is set. The bits are a
+//! Builds for x64 with the L1TF mitigation set high bits of invalid entries unless the swizzle bit (4) is set; arm64 has
+//! its protection there. The bits are a
 //! kernel variable (`MiState.Hardware.InvalidPteMask`), which a layer with symbols can hand in. Without it, a frame
 //! above the end of memory has its bits above that end cleared, and a prototype address that cannot be read is tried
 //! with each single bit of 35 to 51 cleared.
@@ -268,7 +269,7 @@ enum Software {
     End(Absent, Detail),
 }
 
-/// The bit that says an invalid entry was left as it is.
+/// The bit that says an invalid entry of x64 was left as it is.
 const SWIZZLE: u64 = 0x10;
 
 struct Walk<'a> {
@@ -385,7 +386,7 @@ impl<'a> Walk<'a> {
             return Software::End(Absent::NotMapped, Detail::Zero(level));
         }
         let value = match self.tables.invalid_pte_mask {
-            Some(mask) if value & SWIZZLE == 0 && self.tables.is_64_bit() => value & !mask,
+            Some(mask) if self.may_hide(value) => value & !mask,
             _ => value,
         };
         let mode = self.tables.mode;
@@ -408,6 +409,7 @@ impl<'a> Walk<'a> {
         }
         let (offset, number) = match mode {
             PagingMode::X86 => (value >> 12, value >> 1 & 0xf),
+            PagingMode::Arm64 => (value >> 32, value >> 6 & 0xf),
             // Windows 10 moved the number from bits 1..5 to 12..16.
             _ if value >> 12 & 0xf != 0 => (value >> 32, value >> 12 & 0xf),
             PagingMode::X86Pae => (value >> 32, value >> 1 & 0xf),
@@ -428,10 +430,15 @@ impl<'a> Walk<'a> {
         Software::Prototype(Va(at))
     }
 
+    /// True for an invalid entry in which bits may be set against L1TF.
+    fn may_hide(&self, value: u64) -> bool {
+        matches!(self.tables.mode, PagingMode::X64L4 | PagingMode::X64L5) && value & SWIZZLE == 0
+    }
+
     /// Takes the L1TF mitigation off a frame number, see the head of this file.
     fn unswizzle(&self, pfn: Pfn, value: u64) -> Pfn {
         let end = self.physical.end();
-        if value & SWIZZLE != 0 || pfn < end || end.0 == 0 || !self.tables.is_64_bit() {
+        if !self.may_hide(value) || pfn < end || end.0 == 0 {
             return pfn;
         }
         Pfn(pfn.0 & (end.0.checked_next_power_of_two().unwrap_or(u64::MAX).wrapping_sub(1)))
@@ -446,7 +453,7 @@ impl<'a> Walk<'a> {
 
     /// The prototype PTE behind an address with the mitigation's bit in it, if exactly one bit makes sense.
     fn guess_prototype(&self, value: u64, at: Va) -> Option<(Va, [u8; 8])> {
-        if value & SWIZZLE != 0 || self.tables.invalid_pte_mask.is_some() || !self.tables.is_64_bit() {
+        if !self.may_hide(value) || self.tables.invalid_pte_mask.is_some() {
             return None;
         }
         let mut readable = (35..52).filter(|bit| value >> bit & 1 == 1).filter_map(|bit| {

@@ -198,6 +198,12 @@ fn arm64_halves_and_blocks() {
     assert_eq!(arm.translate(&frames, Va(4)).unwrap().pa, Pa(0x5004));
     let block = arm.translate(&frames, Va(KERNEL + 0x20_0010)).unwrap();
     assert_eq!((block.pa, block.page_size), (Pa(0x40_0010), 0x20_0000));
+    // Protection has bits 1 to 5 and the page file 6 to 9: none of them is a swizzle bit.
+    frames.u64(0x4010, 0x7_0000_0098).u64(0x4018, 0x0000_4000_0000_5888).u64(0x4020, 0x8);
+    let page_file = Detail::PageFile(Level::Pte, 0x7_0000_0098, 2, 7);
+    assert_eq!(why(&frames, &arm, KERNEL + 0x2000), (Absent::PagedOut, page_file));
+    assert_eq!(arm.translate(&frames, Va(KERNEL + 0x3000)).unwrap().pa, Pa(0x4000_0000_5000));
+    assert_eq!(why(&frames, &arm, KERNEL + 0x4000).1, Detail::DemandZero(Level::Pte, 0x8));
     assert_eq!(arm.translate(&frames, Va(KERNEL + 0x1000)).unwrap().kind, TranslationKind::Transition);
     assert_eq!(arm.with_root(Pa(0x7000)).upper_root, Pa(0x1000));
     assert!(!arm.is_canonical(Va(0x0001_0000_0000_0000)));

@@ -20,7 +20,6 @@ use std::collections::HashSet;
 const KD_PAE_ENABLED: u32 = 0x36;
 const KD_PTE_BASE: u32 = 0x360;
 /// Bits of an entry that is not valid.
-const SWIZZLE: u64 = 1 << 4;
 const PROTOTYPE: u64 = 1 << 10;
 const TRANSITION: u64 = 1 << 11;
 
@@ -283,20 +282,29 @@ impl Scheme {
         .collect()
     }
 
-    /// The five bits of protection in an entry that is not valid, as the memory manager codes it (see
-    /// [`super::vad::protection_name`]).
-    pub fn protection(self, entry: u64) -> u64 {
-        entry >> 5 & 0x1f
+    /// Where entries that are not valid have the number of a page file, the page in it, their protection and the bit
+    /// that says bits against L1TF are not set, if nothing else tells.
+    fn software(self) -> (u32, u32, u32, Option<u32>) {
+        match self {
+            Scheme::X86 => (1, 12, 5, None),
+            Scheme::X86Pae => (1, 32, 5, None),
+            Scheme::X64 | Scheme::X64Level5 => (12, 32, 5, Some(4)),
+            Scheme::Arm64 => (6, 32, 1, None),
+        }
     }
 }
 
-/// How this kernel writes entries that are not valid.
+/// How this kernel writes entries that are not valid: as its symbols tell, without them as [`Scheme::software`] has it.
 #[derive(Clone, Copy, Debug)]
 struct Software {
     scheme: Scheme,
     /// Where the number of a page file stands, and the page in it.
     file: u32,
     page: u32,
+    /// Where the five bits of protection stand.
+    protection: u32,
+    /// The bit that says bits against L1TF are not set; `None` where they never are, as on arm64.
+    swizzle: Option<u32>,
     /// Bits that are set in them against L1TF, where the kernel tells.
     mask: Option<u64>,
     /// The frame after the last; 0 if unknown.
@@ -309,11 +317,7 @@ impl Software {
     fn read(session: &Session<'_>, scheme: Scheme) -> Software {
         let of = memory::kernel_type(session, "_MMPTE_SOFTWARE").ok();
         let bit = |path: &str| of.as_ref()?.field(path).map(|field| field.bit_position);
-        let (file, page) = match scheme {
-            Scheme::X86 => (1, 12),
-            Scheme::X86Pae => (1, 32),
-            _ => (12, 32),
-        };
+        let (file, page, protection, swizzle) = scheme.software();
         let wide = scheme.entry_size() == 8 && scheme.address_bits() > 32;
         let mask = Some(memory::invalid_pte_mask(session)).filter(|mask| wide && *mask != 0);
         let runs = pfn::physical_memory(session).unwrap_or_default();
@@ -322,10 +326,17 @@ impl Software {
             scheme,
             file: bit("PageFileLow").unwrap_or(file),
             page: bit("PageFileHigh").unwrap_or(page),
+            protection: bit("Protection").unwrap_or(protection),
+            swizzle: if of.is_some() { bit("SwizzleBit") } else { swizzle },
             mask,
             end: runs.last().map_or(Pfn(0), |run| Pfn(run.0.0 + run.1)),
             base: base.filter(|base| session.target().is_kernel(*base)),
         }
+    }
+
+    /// True for an entry in which bits may be set against L1TF.
+    fn may_hide(&self, value: u64) -> bool {
+        self.swizzle.is_some_and(|bit| value >> bit & 1 == 0)
     }
 
     /// What an entry says that is not valid.
@@ -335,7 +346,7 @@ impl Software {
         }
         let wide = self.scheme.address_bits() > 32;
         let entry = match self.mask {
-            Some(mask) if value & SWIZZLE == 0 => value & !mask,
+            Some(mask) if self.may_hide(value) => value & !mask,
             _ => value,
         };
         if entry & PROTOTYPE != 0 {
@@ -344,7 +355,7 @@ impl Software {
         if entry & TRANSITION != 0 {
             let pfn = self.scheme.frame(entry) >> 12;
             // Without the kernel's word: bits above the end of memory are the mitigation's.
-            let above = wide && value & SWIZZLE == 0 && self.end.0 != 0 && pfn >= self.end.0;
+            let above = wide && self.may_hide(value) && self.end.0 != 0 && pfn >= self.end.0;
             let room = self.end.0.checked_next_power_of_two().unwrap_or(u64::MAX);
             return Meaning::Transition(Pfn(if above { pfn & (room - 1) } else { pfn }));
         }
@@ -496,6 +507,12 @@ impl<'a> Tables<'a> {
         let place = bytes.get_mut(..self.scheme.entry_size() as usize).unwrap_or_default();
         self.memory.read_physical(at, place)?;
         Ok(u64::from_le_bytes(bytes))
+    }
+
+    /// The five bits of protection in an entry that is not valid, as the memory manager codes it (see
+    /// [`super::vad::protection_name`]).
+    pub fn protection(&self, entry: u64) -> u64 {
+        entry >> self.software.protection & 0x1f
     }
 
     /// What an entry of a level says.
@@ -696,12 +713,17 @@ mod tests {
     use super::*;
 
     fn software(scheme: Scheme, mask: Option<u64>) -> Software {
-        let (file, page) = match scheme {
-            Scheme::X86 => (1, 12),
-            Scheme::X86Pae => (1, 32),
-            _ => (12, 32),
-        };
-        Software { scheme, file, page, mask, end: Pfn(0x4_0000), base: Some(Va(0xe100_0000)) }
+        let (file, page, protection, swizzle) = scheme.software();
+        Software {
+            scheme,
+            file,
+            page,
+            protection,
+            swizzle,
+            mask,
+            end: Pfn(0x4_0000),
+            base: Some(Va(0xe100_0000)),
+        }
     }
 
     #[test]
@@ -757,6 +779,9 @@ mod tests {
             software(Scheme::X86Pae, None).meaning(0xe123_4568_0000_0400),
             Meaning::Prototype(Va(0xe123_4568))
         );
+        let arm = software(Scheme::Arm64, Some(1 << 45));
+        assert_eq!(arm.meaning(0x1234_0000_0088), Meaning::PageFile(2, 0x1234));
+        assert_eq!(arm.meaning(0x2000_1234_5888), Meaning::Transition(Pfn(0x2_0001_2345)));
         assert_eq!(wide.shared(0x1234_0000_0400), Meaning::MappedFile);
         assert_eq!(wide.shared(0x1234_5867), Meaning::Page(Pa(0x1234_5000), PAGE_SIZE));
     }

@@ -53,6 +53,9 @@ pub enum Leaf {
     Prototype(Va),
 }
 
+/// The memory manager's code for pages that may be read and written.
+pub const READ_WRITE: u64 = 4;
+
 /// What a census finds: a frame, and the entry that leads to it.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Mapping {
@@ -117,19 +120,25 @@ impl Scheme {
         }
     }
 
+    /// Protection as an entry that is not valid has it.
+    pub fn protection(self, code: u64) -> u64 {
+        code << if self == Scheme::Arm64 { 1 } else { 5 }
+    }
+
     /// The value of an entry of the last level.
     fn leaf(self, leaf: Leaf, owner: Owner, swizzle: u64, low: u32) -> u64 {
-        const TRANSITION: u64 = 0x800 | 0x80; // read-write protection, transition
+        const TRANSITION: u64 = 0x800;
         const PROTOTYPE: u64 = 0x400;
         let wide = !matches!(self, Scheme::X86 | Scheme::X86Pae);
+        let writable = self.protection(READ_WRITE);
         let high = if self == Scheme::X86 { 12 } else { 32 };
         match leaf {
             Leaf::Valid(pfn) => (pfn.0 << 12) | self.page_bits(owner, false),
-            Leaf::Transition(pfn) => ((pfn.0 << 12) ^ swizzle) | TRANSITION,
+            Leaf::Transition(pfn) => ((pfn.0 << 12) ^ swizzle) | TRANSITION | writable,
             Leaf::PageFile { file, page } => {
-                ((page << high) ^ (swizzle & !0xffff_ffff)) | (file << low) | 0x80
+                ((page << high) ^ (swizzle & !0xffff_ffff)) | (file << low) | writable
             }
-            Leaf::DemandZero => 0x80,
+            Leaf::DemandZero => writable,
             Leaf::Prototype(va) if wide => (va.0 << 16) | PROTOTYPE,
             Leaf::Prototype(va) if self == Scheme::X86Pae => (va.0 << 32) | PROTOTYPE,
             // An offset from the start of paged pool, whose place only the kernel knows: 30 bits in two parts.
@@ -154,7 +163,11 @@ pub struct AddressSpace {
 impl AddressSpace {
     /// An empty address space.
     pub fn new(scheme: Scheme, memory: &mut PhysicalMemory) -> Self {
-        let file_bit = if matches!(scheme, Scheme::X86 | Scheme::X86Pae) { 1 } else { 12 };
+        let file_bit = match scheme {
+            Scheme::X86 | Scheme::X86Pae => 1,
+            Scheme::Arm64 => 6,
+            Scheme::X64 | Scheme::X64Level5 => 12,
+        };
         AddressSpace { scheme, root: memory.allocate(Owner::Kernel).pa(), swizzle: 0, file_bit }
     }
 

@@ -124,9 +124,10 @@ impl World {
         self.set(lfh, "_HEAP_LFH_CONTEXT.Config.WitholdPageCrossingBlocks", 1);
         self.set(lfh, "_HEAP_LFH_CONTEXT.BackendCtx", self.heap_context(kind, 0).0);
         let step = generation.machine.pointer_size() as u64;
-        for bucket in 0..129 {
+        let buckets = generation.table().field("_HEAP_LFH_CONTEXT.Buckets").expect("the table has it");
+        for bucket in 0..generation.table().width(buckets.kind) / step {
             // Not in use yet: an odd pointer.
-            self.write_pointer(lfh.add(generation.at("_HEAP_LFH_CONTEXT.Buckets") + bucket * step), 1);
+            self.write_pointer(lfh.add(buckets.offset + bucket * step), 1);
         }
         let globals = self.nt("RtlpHpHeapGlobals");
         for (field, key) in [("HeapKey", HEAP_KEY), ("LfhKey", LFH_KEY)] {
@@ -509,7 +510,8 @@ impl World {
         self.facts.insert("heaps".into(), told.into());
     }
 
-    /// A bucket for each size that has slots, with one affinity slot that holds the subsegments.
+    /// A bucket for each size that has slots. Its one affinity slot holds the subsegments; since Windows 11 24H2 the
+    /// bucket itself does.
     fn write_buckets(&mut self, kind: PoolKind) {
         let generation = self.options.generation;
         let step = generation.machine.pointer_size() as u64;
@@ -519,10 +521,8 @@ impl World {
         for (size, slots) in open {
             let index = size / (2 * step);
             let bucket = self.heap_room(kind, generation.at("_HEAP_LFH_BUCKET"));
-            let slot = self.heap_room(kind, generation.at("_HEAP_LFH_AFFINITY_SLOT"));
-            let array = self.heap_room(kind, step);
+            let slot = generation.find("_HEAP_LFH_AFFINITY_SLOT").map(|size| self.heap_room(kind, size));
             self.write_pointer(heap.add(buckets + index * step), bucket.0);
-            self.write_pointer(array, slot.0);
             let full = self.heap(kind).full.get(&size).cloned().unwrap_or_default();
             let subsegments = 1 + full.len() as u64;
             for (field, value) in [
@@ -531,22 +531,29 @@ impl World {
                 ("State.SlotCount", 1),
                 ("TotalBlockCount", slots.count * subsegments),
                 ("TotalSubsegmentCount", subsegments),
-                ("AffinitySlots", array.0),
             ] {
                 self.set(bucket, &format!("_HEAP_LFH_BUCKET.{field}"), value);
             }
-            for owner in [bucket, slot] {
+            for owner in [Some(bucket), slot].into_iter().flatten() {
                 for list in ["AvailableSubsegmentList", "FullSubsegmentList"] {
                     self.start_list(owner.add(generation.at(&format!("_HEAP_LFH_SUBSEGMENT_OWNER.{list}"))));
                 }
             }
-            self.set(slot, "_HEAP_LFH_AFFINITY_SLOT.State.BucketIndex", index);
-            self.set(slot, "_HEAP_LFH_AFFINITY_SLOT.ActiveSubsegment", slots.at.0);
-            self.set(slots.at, "_HEAP_LFH_SUBSEGMENT.Owner", slot.0);
-            let list = slot.add(generation.at("_HEAP_LFH_SUBSEGMENT_OWNER.FullSubsegmentList"));
+            let owner = slot.unwrap_or(bucket);
+            let list = |name: &str| owner.add(generation.at(&format!("_HEAP_LFH_SUBSEGMENT_OWNER.{name}")));
+            if let Some(slot) = slot {
+                let array = self.heap_room(kind, step);
+                self.write_pointer(array, slot.0);
+                self.set(bucket, "_HEAP_LFH_BUCKET.AffinitySlots", array.0);
+                self.set(slot, "_HEAP_LFH_AFFINITY_SLOT.State.BucketIndex", index);
+                self.set(slot, "_HEAP_LFH_AFFINITY_SLOT.ActiveSubsegment", slots.at.0);
+            } else {
+                self.append(list("AvailableSubsegmentList"), slots.at);
+            }
+            self.set(slots.at, "_HEAP_LFH_SUBSEGMENT.Owner", owner.0);
             for subsegment in full {
-                self.set(subsegment, "_HEAP_LFH_SUBSEGMENT.Owner", slot.0);
-                self.append(list, subsegment);
+                self.set(subsegment, "_HEAP_LFH_SUBSEGMENT.Owner", owner.0);
+                self.append(list("FullSubsegmentList"), subsegment);
             }
         }
     }

@@ -9,7 +9,7 @@ use super::pool::PoolKind;
 use super::{Story, World};
 use crate::lab::layout::Machine;
 use crate::lab::memory::Owner;
-use crate::lab::paging::{Leaf, Size};
+use crate::lab::paging::{Leaf, READ_WRITE, Size};
 use kd_sdk::address::{PAGE_SIZE, Pfn, Va};
 use serde_json::json;
 
@@ -60,7 +60,7 @@ struct Recipe {
 impl World {
     /// The entry of a page that a subsection describes.
     fn subsection_entry(&self, subsection: Va) -> u64 {
-        const PROTOTYPE: u64 = 0x480; // and protection: read-write
+        let prototype = 0x400 | self.system.scheme.protection(READ_WRITE);
         match (self.system.scheme.entry_size(), self.options.generation.machine) {
             (4, _)
                 if self.options.generation.place("_MMPTE_SUBSECTION.SubsectionAddressLow").1
@@ -72,10 +72,10 @@ impl World {
             (4, _) => {
                 // A distance in two parts; the highest bit says from where.
                 let far = subsection.0 - self.read_pointer(self.nt("MmSubsectionBase")).0;
-                1 << 31 | (far << 4) & 0x7fff_f800 | (far >> 2) & 0x1e | PROTOTYPE
+                1 << 31 | (far << 4) & 0x7fff_f800 | (far >> 2) & 0x1e | prototype
             }
-            (_, Machine::X86) => self.system.hide(subsection.0 << 32 | PROTOTYPE),
-            _ => self.system.hide(subsection.0 << 16 | PROTOTYPE),
+            (_, Machine::X86) => self.system.hide(subsection.0 << 32 | prototype),
+            _ => self.system.hide(subsection.0 << 16 | prototype),
         }
     }
 
