@@ -8,12 +8,12 @@
 use std::borrow::Cow;
 use std::fs::File;
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use memmap2::Mmap;
 
-/// Bytes that are read in bulk before the map's pages are given back.
-const BULK: u64 = 64 << 20;
+/// Bytes from which on a copy is read from the file even if it is mapped: the system copies faster than it maps, and a
+/// scan of a dump does not make the process as large as the dump.
+const BULK: usize = 64 << 10;
 
 /// A read-only file.
 #[derive(Debug)]
@@ -21,7 +21,6 @@ pub struct MappedFile {
     file: File,
     map: Option<Mmap>,
     size: u64,
-    bulk: AtomicU64,
 }
 
 impl MappedFile {
@@ -30,18 +29,7 @@ impl MappedFile {
         let size = file.metadata()?.len();
         let map = if no_mmap || size == 0 { None } else { map(&file).ok() };
         let size = map.as_ref().map_or(size, |map| map.len() as u64);
-        Ok(MappedFile { file, map, size, bulk: AtomicU64::new(0) })
-    }
-
-    /// Takes note of bytes that somebody copied in bulk. After every 64 MiB the pages of the map go back to the system,
-    /// which has them at hand for as long as it likes: a scan of a dump does not make the process as large as the dump.
-    pub fn read_in_bulk(&self, bytes: u64) {
-        let before = self.bulk.fetch_add(bytes, Ordering::Relaxed);
-        if let Some(map) = &self.map
-            && before / BULK != before.wrapping_add(bytes) / BULK
-        {
-            give_back(map);
-        }
+        Ok(MappedFile { file, map, size })
     }
 
     /// Bytes in the file when it was opened.
@@ -83,7 +71,7 @@ impl MappedFile {
         if buffer.is_empty() {
             return 0;
         }
-        if let Some(map) = &self.map {
+        if let Some(map) = self.map.as_ref().filter(|_| wanted < BULK) {
             let start = offset as usize;
             return match map.get(start..start.saturating_add(wanted)) {
                 Some(bytes) => {
@@ -126,17 +114,6 @@ fn read_file_at(file: &File, offset: u64, buffer: &mut [u8]) -> io::Result<usize
     std::os::windows::fs::FileExt::seek_read(file, buffer, offset)
 }
 
-#[cfg(unix)]
-#[allow(unsafe_code)]
-fn give_back(map: &Mmap) {
-    // SAFETY: the map is of a file and is only read: what is touched again comes from the file again.
-    let _ = unsafe { map.unchecked_advise(memmap2::UncheckedAdvice::DontNeed) };
-}
-
-/// Windows trims working sets by itself.
-#[cfg(not(unix))]
-fn give_back(_: &Mmap) {}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -158,6 +135,9 @@ mod tests {
             assert_eq!(mapped.read_at(9_990, &mut buffer), 10);
             assert_eq!(mapped.read_at(u64::MAX, &mut buffer), 0);
             assert_eq!(buffer[..10], bytes[9_990..]);
+            let mut whole = vec![0; BULK];
+            assert_eq!(mapped.read_at(1, &mut whole), 9_999);
+            assert_eq!(whole[..9_999], bytes[1..]);
         }
     }
 }

@@ -270,11 +270,6 @@ impl Dump {
         self.file.get(offset, len)
     }
 
-    /// Takes note of bytes that were copied in bulk, so that memory does not grow with them.
-    pub fn read_in_bulk(&self, bytes: u64) {
-        self.file.read_in_bulk(bytes);
-    }
-
     /// The whole file, unpacked, as a stream.
     pub fn stream(&self) -> impl std::io::Read + '_ {
         Stream { dump: self, at: 0 }

@@ -81,23 +81,46 @@ pub(crate) struct Pages {
     pub(crate) frames: Frames,
 }
 
-impl PhysicalMemory for Pages {
-    fn pages(&self, first: Pfn, max_pages: u64) -> Result<Cow<'_, [u8]>, Absent> {
-        let mut max = max_pages.max(1);
-        if !self.file.is_mapped() {
-            max = max.min(MOST_COPIED_PAGES);
-        }
+impl Pages {
+    /// Where in the file frames from `first` on are, and how many bytes of up to `max` frames are there.
+    fn place(&self, first: Pfn, max: u64) -> Result<(u64, usize), Absent> {
         let found = match &self.frames {
             Frames::Runs(runs) => runs.find(first),
             Frames::Bitmap(bitmap) => bitmap.find(first, max),
         };
         let (offset, count) = found.ok_or(Absent::NotCaptured)?;
         let held = self.file.size().saturating_sub(offset) / PAGE_SIZE;
-        let bytes = count.min(max).min(held).saturating_mul(PAGE_SIZE);
-        if bytes == 0 {
-            return Err(Absent::Broken);
+        let bytes = usize::try_from(count.min(max).min(held).saturating_mul(PAGE_SIZE));
+        bytes.ok().filter(|bytes| *bytes > 0).map(|bytes| (offset, bytes)).ok_or(Absent::Broken)
+    }
+}
+
+impl PhysicalMemory for Pages {
+    fn pages(&self, first: Pfn, max_pages: u64) -> Result<Cow<'_, [u8]>, Absent> {
+        let mut max = max_pages.max(1);
+        if !self.file.is_mapped() {
+            max = max.min(MOST_COPIED_PAGES);
         }
-        self.file.get(offset, usize::try_from(bytes).map_err(|_| Absent::Broken)?).ok_or(Absent::Broken)
+        let (offset, bytes) = self.place(first, max)?;
+        self.file.get(offset, bytes).ok_or(Absent::Broken)
+    }
+
+    fn read(&self, pa: Pa, buffer: &mut [u8]) -> Result<(), (usize, Absent)> {
+        let mut done = 0;
+        while done < buffer.len() {
+            let at = Pa(pa.0.checked_add(done as u64).ok_or((done, Absent::NotMapped))?);
+            let skip = at.page_offset();
+            let pages = skip.saturating_add((buffer.len() - done) as u64).div_ceil(PAGE_SIZE);
+            let (offset, bytes) = self.place(at.pfn(), pages).map_err(|why| (done, why))?;
+            let end = buffer.len().min(done.saturating_add(bytes - skip as usize));
+            let to = buffer.get_mut(done..end).unwrap_or_default();
+            let count = self.file.read_at(offset + skip, to);
+            if count == 0 {
+                return Err((done, Absent::Broken));
+            }
+            done += count;
+        }
+        Ok(())
     }
 
     fn runs(&self) -> Box<dyn Iterator<Item = PhysicalRun> + Send + '_> {

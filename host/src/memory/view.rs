@@ -168,6 +168,16 @@ impl View {
                         _ => Detail::Frame(pa.pfn()),
                     },
                 };
+                let rest = (PAGE_SIZE - pa.page_offset()) as usize;
+                if buffer.len() > rest {
+                    let len = run(tables, cache, physical, at, pa, buffer.len());
+                    let run = buffer.get_mut(..len).unwrap_or_default();
+                    return match physical.read(pa, run) {
+                        Err((0, why)) => Err(fault(why)),
+                        Err((done, _)) => Ok(done),
+                        Ok(()) => Ok(len),
+                    };
+                }
                 let page = physical.page(pa.pfn()).map_err(fault)?;
                 let bytes = page.get(pa.page_offset() as usize..).unwrap_or_default();
                 copy(buffer, bytes).ok_or(fault(Absent::Broken))
@@ -205,6 +215,32 @@ impl View {
 }
 
 /// Copies what fits; `None` when that is nothing.
+/// How many bytes from `at`, which is at `pa`, follow each other in physical memory too; no more than `most`.
+fn run(
+    tables: &PageTables,
+    cache: &Cache,
+    physical: &dyn PhysicalMemory,
+    at: Va,
+    pa: Pa,
+    most: usize,
+) -> usize {
+    let mut len = PAGE_SIZE - pa.page_offset();
+    while let Some(va) = at.0.checked_add(len).map(Va).filter(|_| len < most as u64) {
+        let (next, size) = match cache.get(va).filter(|_| tables.is_canonical(va)) {
+            Some(pa) => (pa, PAGE_SIZE),
+            None => match tables.translate(physical, va) {
+                Ok(found) => (found.pa, found.page_size.max(PAGE_SIZE)),
+                Err(_) => break,
+            },
+        };
+        if next.0 != pa.0.wrapping_add(len) {
+            break;
+        }
+        len += size - (next.0 & (size - 1));
+    }
+    most.min(usize::try_from(len).unwrap_or(usize::MAX))
+}
+
 fn copy(to: &mut [u8], from: &[u8]) -> Option<usize> {
     let count = to.len().min(from.len());
     to.get_mut(..count)?.copy_from_slice(from.get(..count)?);

@@ -41,18 +41,6 @@ pub(super) unsafe fn faulted(
     Err(Failure(status::UNREADABLE, String::new()))
 }
 
-/// Bytes of a read from which on it is one of many: who scans reads a megabyte or so at a time.
-const BULK_READ: u64 = 256 << 10;
-
-/// Tells the dump of a large read; there must be one.
-fn bulk(bridge: &Bridge, len: u64) -> Result<(), Failure> {
-    let dump = bridge.open()?.target.dump();
-    if len >= BULK_READ {
-        dump.read_in_bulk(len);
-    }
-    Ok(())
-}
-
 unsafe extern "C" fn read_virtual(
     ctx: Ctx,
     space: u64,
@@ -65,7 +53,6 @@ unsafe extern "C" fn read_virtual(
     unsafe {
         guard(ctx, |bridge| {
             let buffer = buffer_of(buffer, len)?;
-            bulk(bridge, len)?;
             let outcome = match space {
                 0 => bridge.scope.read(Va(va), buffer),
                 root => space_of(bridge, root)?.read(Va(va), buffer),
@@ -89,7 +76,6 @@ unsafe extern "C" fn read_physical(
     unsafe {
         guard(ctx, |bridge| {
             let buffer = buffer_of(buffer, len)?;
-            bulk(bridge, len)?;
             match bridge.open()?.target.read_physical(Pa(pa), buffer) {
                 Ok(()) => Ok(()),
                 Err((done, why)) => faulted(bridge, fault, done as u64, pa.wrapping_add(done as u64), why),
