@@ -32,7 +32,7 @@ pub fn commands(truth: &Value) -> Vec<String> {
     .map(String::from)
     .to_vec();
     all.extend(samples(&facts["frames"]).map(|frame| format!("!pfn {:#x}", number(&frame["pfn"]))));
-    all.extend(list(&facts["sections"]).iter().map(|section| ca(section)));
+    all.extend(list(&facts["sections"]).iter().map(ca));
     all.extend(searches(truth));
     all
 }

@@ -1,9 +1,9 @@
 //! Opens extension libraries and closes them again: the only place that names `libloading`.
 //!
 //! A *private copy* of the file is loaded, so that the file can be replaced while it is in use, and so that loading
-//! it again gets the new one. The copy lives in a folder that only this user can enter and goes away at once on
-//! Unix (the mapping stays), at unload on Windows. Where the system runs nothing from the folder for temporary files
-//! (`noexec`), the file itself is loaded.
+//! it again gets the new one. The copy lives in a folder that only this user can enter, in memory where the system has
+//! such folders (on a disk it takes longer than all other work of a load), and goes away at once on Unix (the mapping
+//! stays), at unload on Windows. Where the system runs nothing from these folders (`noexec`), the file itself is loaded.
 //!
 //! Every call into a library is made on a thread that ends before the library is closed: thread-local data with a
 //! destructor would keep it mapped.
@@ -329,12 +329,14 @@ impl Mapped {
         if super::elf::is_cut(&bytes) {
             return Err(refused("the file is cut short".to_owned()));
         }
-        if let Ok((folder, copy)) = private_copy(path, &bytes)
-            // SAFETY: loading runs the library's initialisers: the user asked to run this extension's code.
-            && let Ok(library) = unsafe { libloading::Library::new(&copy) }
-        {
-            let copy = if cfg!(unix) { None } else { Some(folder) };
-            return Ok(Mapped { library, copy, in_place: false, modified });
+        for parent in private_folders() {
+            if let Ok((folder, copy)) = private_copy(&parent, path, &bytes)
+                // SAFETY: loading runs the library's initialisers: the user asked to run this extension's code.
+                && let Ok(library) = unsafe { libloading::Library::new(&copy) }
+            {
+                let copy = if cfg!(unix) { None } else { Some(folder) };
+                return Ok(Mapped { library, copy, in_place: false, modified });
+            }
         }
         // SAFETY: as above. A relative name would be looked for along the system's path.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
@@ -345,9 +347,15 @@ impl Mapped {
     }
 }
 
-/// Writes the copy that is loaded.
-fn private_copy(path: &Path, bytes: &[u8]) -> std::io::Result<(tempfile::TempDir, PathBuf)> {
-    let folder = tempfile::Builder::new().prefix("kd-").tempdir()?;
+/// Where private copies may be, best first.
+fn private_folders() -> impl Iterator<Item = PathBuf> {
+    let memory = cfg!(target_os = "linux").then(|| PathBuf::from("/dev/shm"));
+    memory.into_iter().chain([std::env::temp_dir()])
+}
+
+/// Writes the copy that is loaded, in a folder of its own.
+fn private_copy(parent: &Path, path: &Path, bytes: &[u8]) -> std::io::Result<(tempfile::TempDir, PathBuf)> {
+    let folder = tempfile::Builder::new().prefix("kd-").tempdir_in(parent)?;
     let copy = folder.path().join(path.file_name().unwrap_or(path.as_os_str()));
     std::fs::write(&copy, bytes)?;
     Ok((folder, copy))

@@ -112,7 +112,8 @@ pub fn sessions(case: &Case<'_>) {
     for session in facts(case, "sessions") {
         let mut members = super::ids_of(&session["processes"]);
         let mut found = of(session["id"].as_u64());
-        (members.sort_unstable(), found.sort_unstable());
+        members.sort_unstable();
+        found.sort_unstable();
         assert_eq!(members, found, "{what}");
     }
     let told = (&data["sessions"], &data["current"], &data["outside"], &data["complete"]);
@@ -165,7 +166,8 @@ pub fn ready(case: &Case<'_>) {
             assert!(!case.generation.tells("_KPRCB.DispatcherReadyListHead"), "{what}");
             let priority = |at: &u64| number(&find(case, "ready", "thread", *at)["priority"]);
             assert!(found.iter().map(priority).is_sorted_by(|a, b| a >= b), "{what}: {queue}");
-            (members.sort_unstable(), found.sort_unstable());
+            members.sort_unstable();
+            found.sort_unstable();
         }
         assert_eq!(found, members, "{what}: {queue}");
         seen += members.len();
@@ -287,7 +289,8 @@ pub fn stacks(case: &Case<'_>) {
     let mut found: Vec<_> =
         processes.iter().flat_map(|process| ids(&process["threads"], "address")).collect();
     let mut sorted = wanted;
-    (found.sort_unstable(), sorted.sort_unstable());
+    found.sort_unstable();
+    sorted.sort_unstable();
     assert_eq!(found, sorted, "{what}");
 }
 

@@ -320,7 +320,7 @@ impl World {
                 ("UserTime", user),
                 ("Alertable", number & 1),
                 ("IdealProcessor", number % 3),
-                ("EnableStackSwap", u64::from(number % 4 != 0)),
+                ("EnableStackSwap", u64::from(!number.is_multiple_of(4))),
                 ("UnusualBoost", number % 3),
                 ("ForegroundBoost", number % 2),
                 ("PriorityDecrement", number % 5),
