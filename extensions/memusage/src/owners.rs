@@ -74,7 +74,6 @@ pub struct Owners<'a> {
     subsections: HashMap<Va, Option<Va>>,
     last_subsection: (u64, Owner),
     last_table: (u64, Option<u32>),
-    last_large: (Va, Option<Va>),
     last_resident: (core::ops::Range<u64>, Owner),
     /// What was refused.
     pub refused: Vec<String>,
@@ -157,7 +156,6 @@ impl<'a> Owners<'a> {
             subsections: HashMap::new(),
             last_subsection: (0, Owner::Unknown),
             last_table: (u64::MAX, None),
-            last_large: (Va::NULL, None),
             last_resident: (0..0, Owner::System),
             refused,
         })
@@ -169,11 +167,18 @@ impl<'a> Owners<'a> {
         }
     }
 
-    /// The owner of a frame, and whether the frame is a page table.
+    /// The owner of a frame, and whether the frame is a page table. `twin` is the entry of the frame whose number
+    /// differs in the lowest bit.
     ///
     /// # Errors
     /// Ctrl+C.
-    pub fn of(&mut self, layout: &Layout, pfn: Pfn, entry: &[u8]) -> Result<(Owner, bool)> {
+    pub fn of<'b>(
+        &mut self,
+        layout: &Layout,
+        pfn: Pfn,
+        entry: &[u8],
+        twin: impl FnOnce() -> Option<&'b [u8]>,
+    ) -> Result<(Owner, bool)> {
         if layout.prototype.get(entry) != 0 {
             return Ok((self.of_prototype(layout.original.get(entry)), false));
         }
@@ -197,8 +202,10 @@ impl<'a> Owners<'a> {
             return Ok((private.map_or(Owner::Unknown, Owner::Process), false));
         };
         if window.holds(va) {
-            // The entry is one of a directory: of a page table, or of a large page.
-            return match self.large_at(pte, va) {
+            // The entry is one of a directory: of a page table, or of a large page, all of whose frames have the same.
+            let large = twin()
+                .is_some_and(|twin| layout.pte_of(twin) == pte && layout.containing.get(twin) == containing);
+            return match window.address(va).filter(|_| large) {
                 Some(first) => Ok((self.mapped(first, Pfn(containing))?, false)),
                 None => Ok((self.table_owner(pfn)?.map_or(Owner::System, Owner::Process), true)),
             };
@@ -212,21 +219,6 @@ impl<'a> Owners<'a> {
             return Ok(self.of_kernel(va));
         }
         Ok(self.table_owner(containing)?.map_or(Owner::Unknown, Owner::Process))
-    }
-
-    /// The first address of the large page that the entry at `pte` maps, if it maps one; `va` is what it maps as an entry
-    /// of the last level.
-    fn large_at(&mut self, pte: Va, va: Va) -> Option<Va> {
-        if self.last_large.0 != pte {
-            let memory = self.session.memory();
-            let size = self.window?.entry;
-            let entry = if size == 4 { memory.u32(pte).map(u64::from) } else { memory.u64(pte) };
-            let arm = self.session.target().machine() == Machine::Arm64;
-            let large = entry.is_ok_and(|e| if arm { e & 3 == 1 } else { e & 0x81 == 0x81 });
-            let first = self.window?.address(va).filter(|_| large);
-            self.last_large = (pte, first);
-        }
-        self.last_large.1
     }
 
     /// The owner of a frame in a large page, whose first frame tells the entry of its first 4 KB.

@@ -107,7 +107,11 @@ pub fn scan(
                             if only_held && state != State::ModifiedNoWrite {
                                 continue;
                             }
-                            let (owner, table) = owners.of(&layout, Pfn(pfn), entry)?;
+                            let twin = || {
+                                let at = usize::try_from((pfn ^ 1).checked_sub(first.0)?).ok()?;
+                                bytes.chunks_exact(layout.size).nth(at)
+                            };
+                            let (owner, table) = owners.of(&layout, Pfn(pfn), entry, twin)?;
                             let used = matches!(state, State::Active | State::Transition);
                             let owner =
                                 if owner == Owner::Dangling && !used { Owner::Unknown } else { owner };

@@ -19,6 +19,7 @@ use super::type_table::TypeTable;
 use super::types::ModuleTypes;
 use crate::target::unwind::frame_data::{FrameData, FrameKind};
 use ::pdb::{FallibleIterator, PDB, Source, SourceSlice, SourceView, StreamIndex, SymbolData};
+use std::collections::HashMap;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -42,6 +43,8 @@ pub(super) struct PdbFile {
     reader: Mutex<PDB<'static, Pages>>,
     /// The older frame data, as they are.
     frames: OnceLock<Option<Vec<u8>>>,
+    /// Calls in line that were asked for, by RVA.
+    inlines: Mutex<HashMap<u32, Vec<inlines::InlineSite>>>,
 }
 
 /// Which names are read.
@@ -119,6 +122,7 @@ impl PdbFile {
                 private,
                 reader: Mutex::new(reader),
                 frames: OnceLock::new(),
+                inlines: Mutex::default(),
             })
         })
     }

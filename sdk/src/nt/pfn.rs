@@ -353,14 +353,15 @@ impl<'a> Database<'a> {
     pub fn scan(&self, visit: &mut dyn FnMut(Part<'_>) -> Result<()>) -> Result<()> {
         let size = self.layout.size as u64;
         let memory = self.session.memory();
-        let most = CHUNK / self.layout.size;
+        let most = (CHUNK / self.layout.size) & !1;
         let mut buffer = vec![0; most * self.layout.size];
         for &(first, count) in &self.runs {
             let mut at = first.0;
             let end = first.0.saturating_add(count);
             while at < end {
                 self.session.check_interrupt()?;
-                let bytes = ((end - at).min(most as u64) * size) as usize;
+                // Pieces begin at even numbers, so that both frames of a pair are in the same one.
+                let bytes = ((end - at).min(most as u64 - (at & 1)) * size) as usize;
                 let piece = buffer.get_mut(..bytes).unwrap_or_default();
                 let (done, fault) = memory.read_some(self.address(Pfn(at)), piece)?;
                 let whole = done / self.layout.size;

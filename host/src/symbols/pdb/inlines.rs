@@ -1,7 +1,8 @@
 //! Calls that the compiler put in line: which of them hold an address, their names and lines.
 //!
 //! A function's symbols hold a tree of `S_INLINESITE` records, each with a small program (binary annotations) that
-//! gives its code ranges and lines; the names are in the item stream. As with lines, nothing is kept.
+//! gives its code ranges and lines; the names are in the item stream. What was found for an address is kept: stacks of
+//! thousands of threads go through the same calls.
 
 use super::super::error::SymbolError;
 use super::super::{SourceLine, TypeId};
@@ -16,6 +17,8 @@ use std::sync::PoisonError;
 
 /// Calls inside calls that are followed.
 const DEPTH: usize = 64;
+/// Addresses whose calls are kept.
+const MOST_KEPT: usize = 1 << 14;
 /// Line entries of one call.
 const LINES: usize = 1 << 16;
 
@@ -84,6 +87,20 @@ impl<'a, 'm> Sites<'a, 'm> {
 impl PdbFile {
     /// The calls in line that hold an RVA, the innermost first.
     pub(in super::super) fn inlined(&self, rva: u32) -> Result<Vec<InlineSite>, SymbolError> {
+        let known = || self.inlines.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(found) = known().get(&rva) {
+            return Ok(found.clone());
+        }
+        let found = self.find_inlined(rva)?;
+        let mut known = known();
+        if known.len() >= MOST_KEPT {
+            known.clear();
+        }
+        known.insert(rva, found.clone());
+        Ok(found)
+    }
+
+    fn find_inlined(&self, rva: u32) -> Result<Vec<InlineSite>, SymbolError> {
         guarded(self.path(), || {
             let mut reader = self.reader.lock().unwrap_or_else(PoisonError::into_inner);
             let addresses = reader.address_map()?;
