@@ -21,6 +21,8 @@ use wait4::Wait4;
 const WRITE: &str = "--write-system";
 const DUMP: &str = "huge.dmp";
 const SYMBOLS: &str = "symbols";
+/// Frames of the system's 64 GiB that its PFN database describes: 16 GiB.
+const DESCRIBED: u64 = 1 << 22;
 
 fn main() {
     let arguments: Vec<String> = env::args().collect();
@@ -72,7 +74,8 @@ fn main() {
 /// Writes a system and its symbols, and tells the bytes of its PFN database and of its nonpaged pool, and where the
 /// pool begins and how far it reaches.
 fn write_system(generation: &str, folder: &Path) {
-    let world = World::build(Options::of(generation, Story::Huge));
+    let options = Options { described: DESCRIBED, ..Options::of(generation, Story::Huge) };
+    let world = World::build(options);
     writer::write(&world, Kind::BitmapKernel, &folder.join(DUMP)).unwrap();
     world.write_symbols(&folder.join(SYMBOLS)).unwrap();
     let database = world.options.described * world.options.generation.at("_MMPFN");
