@@ -91,35 +91,60 @@ pub fn every_kind(
     commands: impl Fn(&Value) -> Vec<String> + Sync,
     check: impl Fn(&Case<'_>) + Sync,
 ) {
-    let next = AtomicUsize::new(0);
-    let (rows, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        let folder = tempfile::tempdir().unwrap();
-        loop {
-            let number = next.fetch_add(1, Ordering::Relaxed);
-            let Some(generation) = GENERATIONS.get(number) else { return };
-            let world = World::build(Options::of(generation.name, story(number)));
-            let store = folder.path().join(generation.name);
-            world.write_symbols(&store).unwrap();
-            let truth = world.truth();
-            let commands = commands(&truth);
-            for kind in kinds(generation.machine) {
-                let row = || check(&Case::ask(&world, &truth, kind, folder.path(), &store, &commands));
-                if catch_unwind(AssertUnwindSafe(row)).is_err() {
-                    failed.lock().unwrap().push(format!("{} {kind:?}", generation.name));
-                }
-                rows.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-            scope.spawn(work);
+    let wanted = GENERATIONS.iter().map(|g| kinds(g.machine).count()).sum();
+    Rows::run(GENERATIONS.len(), wanted, |rows, number, folder| {
+        let generation = &GENERATIONS[number];
+        let world = World::build(Options::of(generation.name, story(number)));
+        let store = folder.join(generation.name);
+        world.write_symbols(&store).unwrap();
+        let truth = world.truth();
+        let commands = commands(&truth);
+        for kind in kinds(generation.machine) {
+            let what = format!("{} {kind:?}", generation.name);
+            rows.row(what, || check(&Case::ask(&world, &truth, kind, folder, &store, &commands)));
         }
     });
-    let (rows, failed) = (rows.into_inner(), failed.into_inner().unwrap());
-    assert!(failed.is_empty(), "{} of {rows} rows:\n{}", failed.len(), failed.join("\n"));
-    assert_eq!(rows, GENERATIONS.iter().map(|g| kinds(g.machine).count()).sum::<usize>());
+}
+
+/// The rows of a table: how many were run, and which failed.
+#[derive(Default)]
+pub struct Rows {
+    count: AtomicUsize,
+    failed: Mutex<Vec<String>>,
+}
+
+impl Rows {
+    /// Works on so many systems, on every processor; each is given its number and a folder, and runs its rows by
+    /// [`Rows::row`]. There must be `wanted` rows, and those that fail are told together.
+    pub fn run(systems: usize, wanted: usize, work: impl Fn(&Rows, usize, &Path) + Sync) {
+        let (rows, next) = (Rows::default(), AtomicUsize::new(0));
+        let run = || {
+            let folder = tempfile::tempdir().unwrap();
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                if number >= systems {
+                    return;
+                }
+                work(&rows, number, folder.path());
+            }
+        };
+        std::thread::scope(|scope| {
+            for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
+                scope.spawn(run);
+            }
+        });
+        let (count, failed) = (rows.count.into_inner(), rows.failed.into_inner().unwrap());
+        assert!(failed.is_empty(), "{} of {count} rows:\n{}", failed.len(), failed.join("\n"));
+        assert_eq!(count, wanted);
+    }
+
+    /// Runs a row and keeps its name if it fails.
+    pub fn row(&self, what: String, row: impl FnOnce()) {
+        if catch_unwind(AssertUnwindSafe(row)).is_err() {
+            self.failed.lock().unwrap().push(what);
+        }
+        self.count.fetch_add(1, Ordering::Relaxed);
+    }
 }
 
 /// A number of the truth, or an address or number of kd's JSON.

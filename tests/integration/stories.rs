@@ -1,25 +1,19 @@
 //! Systems on built kernels: every story on every generation in every kind of dump, opened by kd and compared with what
 //! is true of it.
 
+use super::every_kind::{Rows, kinds};
 use kd::cli::{self, Environment, Request};
 use kd::dump::{Dump, OpenOptions};
 use kd::session::Session;
 use kd::target::Target;
 use kd::ui::{Ui, UiOptions};
 use kd_sdk::address::Va;
-use kd_tests::lab::layout::{GENERATIONS, Generation, Machine};
+use kd_tests::lab::layout::{GENERATIONS, Generation};
 use kd_tests::lab::world::{Options, StackFrame, Story, Thread, World};
 use kd_tests::lab::writer::{self, Kind};
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-
-/// The kinds that a machine has.
-fn kinds(machine: Machine) -> impl Iterator<Item = Kind> {
-    Kind::ALL.into_iter().filter(move |&k| machine != Machine::X86 || (k as u32) < 8)
-}
+use std::sync::Arc;
 
 /// Opens a session on a dump with the symbols of `store`.
 pub fn session(path: &Path, store: &Path) -> Session {
@@ -36,34 +30,19 @@ pub fn session(path: &Path, store: &Path) -> Session {
 #[test]
 fn every_story_of_every_generation() {
     let all: Vec<_> = GENERATIONS.iter().flat_map(|g| Story::ALL.map(|story| (g, story))).collect();
-    let next = AtomicUsize::new(0);
-    let (rows, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        let folder = tempfile::tempdir().unwrap();
-        let path = folder.path().join("dump");
-        while let Some(&(g, (story, name))) = all.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let world = World::build(Options::of(g.name, story));
-            for kind in kinds(g.machine) {
-                let what = format!("{} {name} {kind:?}", g.name);
-                let row = || {
-                    writer::write(&world, kind, &path).unwrap();
-                    check(&world, kind, &path, &what);
-                };
-                if catch_unwind(AssertUnwindSafe(row)).is_err() {
-                    failed.lock().unwrap().push(what);
-                }
-                rows.fetch_add(1, Ordering::Relaxed);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, |n| n.get()) {
-            scope.spawn(work);
+    let wanted = Story::ALL.len() * GENERATIONS.iter().map(|g| kinds(g.machine).count()).sum::<usize>();
+    Rows::run(all.len(), wanted, |rows, number, folder| {
+        let (g, (story, name)) = all[number];
+        let path = folder.join("dump");
+        let world = World::build(Options::of(g.name, story));
+        for kind in kinds(g.machine) {
+            let what = format!("{} {name} {kind:?}", g.name);
+            rows.row(what.clone(), || {
+                writer::write(&world, kind, &path).unwrap();
+                check(&world, kind, &path, &what);
+            });
         }
     });
-    let (rows, failed) = (rows.into_inner(), failed.into_inner().unwrap());
-    assert!(failed.is_empty(), "{} of {rows} rows:\n{}", failed.len(), failed.join("\n"));
-    assert_eq!(rows, Story::ALL.len() * GENERATIONS.iter().map(|g| kinds(g.machine).count()).sum::<usize>());
 }
 
 fn check(world: &World, kind: Kind, path: &Path, what: &str) {
